@@ -1,0 +1,74 @@
+/**
+ * The one file that holds tolerances. Every one is derived from the storage type and the length of the reduction:
+ * a sum of K products in f32 carries a rounding error of about √K·2⁻²⁴ relative to the terms' magnitude (random walk),
+ * bounded by K·2⁻²⁴; storing the result rounds once more (2⁻²⁴ for f32, 2⁻¹¹ for f16).
+ */
+
+/** Unit roundoff of each storage type. */
+export const ROUNDOFF = { f32: 2 ** -24, f16: 2 ** -11 } as const;
+export type Storage = keyof typeof ROUNDOFF;
+
+/** PyTorch's CPU normals: its vectorised log and cos differ between machines in the last bits. */
+export const TORCH_NORMAL = 2e-6;
+
+/** Fixture hints are the reference's own response to 1e-6 weight noise; our promise is at most three times that. */
+export const HINT_FACTOR = 3;
+
+/** Host arithmetic in f64 that should agree to rounding: a few thousand operations. */
+export const F64 = 1e-12;
+
+/** Absolute tolerance of a dot product of length k whose terms have magnitude `scale`. */
+export function dotTolerance(storage: Storage, k: number, scale: number): number {
+  return scale * (8 * Math.sqrt(k) * ROUNDOFF.f32 + 2 * ROUNDOFF[storage]) + 1e-30;
+}
+
+export interface Comparison {
+  ok: boolean;
+  worst: number;
+  index: number;
+  message: string;
+}
+
+/** Compares element-wise: |got − want| ≤ tol, or ≤ tol[i] where a tolerance per element is given; NaN never passes. */
+export function compare(
+  got: ArrayLike<number>,
+  want: ArrayLike<number>,
+  tol: number | ArrayLike<number>,
+  what = '',
+): Comparison {
+  if (got.length !== want.length) {
+    return { ok: false, worst: Infinity, index: -1, message: `${what}: length ${got.length}, expected ${want.length}` };
+  }
+  let worst = 0;
+  let index = 0;
+  let ratio = -1;
+  let ok = true;
+  for (let i = 0; i < want.length; i++) {
+    const t = typeof tol === 'number' ? tol : tol[i];
+    const same = got[i] === want[i];
+    const d = same ? 0 : Math.abs(got[i] - want[i]);
+    if (!same && !(d <= t)) ok = false;
+    const r = Number.isNaN(d) ? Infinity : d / (t + 1e-300);
+    if (r > ratio) [ratio, worst, index] = [r, Number.isNaN(d) ? Infinity : d, i];
+  }
+  if (ok) return { ok, worst, index, message: '' };
+  const from = Math.max(0, index - 3);
+  const rows = [];
+  for (let i = from; i < Math.min(want.length, from + 7); i++) {
+    rows.push(`  [${i}] got ${got[i]}  want ${want[i]}  diff ${got[i] - want[i]}${i === index ? '  <' : ''}`);
+  }
+  const t = typeof tol === 'number' ? tol : tol[index];
+  return { ok, worst, index, message: `${what}: worst at ${index}: ${worst} > ${t}\n${rows.join('\n')}` };
+}
+
+/** Throws with a small table of differences unless {@link compare} passes. */
+export function expectClose(
+  got: ArrayLike<number>,
+  want: ArrayLike<number>,
+  tol: number | ArrayLike<number>,
+  what = '',
+): number {
+  const c = compare(got, want, tol, what);
+  if (!c.ok) throw new Error(c.message);
+  return c.worst;
+}
