@@ -1,0 +1,170 @@
+/** Vectors in host memory: the reference space, and the one that runs where there is no GPU. */
+import { InvalidArgumentError, ShapeError } from '../engine/errors.ts';
+import type { HostValues, LinearForm, Vec, VecSpace } from './vec.ts';
+
+/** A host array of `batch` items, [B, …]. */
+export class HostVec implements Vec {
+  constructor(
+    readonly space: HostSpace,
+    readonly data: HostValues,
+    readonly batch: number,
+  ) {}
+
+  get length(): number {
+    return this.data.length;
+  }
+}
+
+/** Quantile p of sorted values, linear between order statistics as in torch.quantile and numpy. */
+function quantileOf(sorted: Float64Array, p: number): number {
+  const at = p * (sorted.length - 1);
+  const below = Math.floor(at);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted[below] + (at - below) * (sorted[above] - sorted[below]);
+}
+
+/** Unbiased standard deviation, two passes. */
+function stdOf(values: ArrayLike<number>): number {
+  let mean = 0;
+  for (let i = 0; i < values.length; i++) mean += values[i] / values.length;
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += (values[i] - mean) ** 2;
+  return Math.sqrt(sum / (values.length - 1));
+}
+
+/**
+ * Computes on host arrays: f64 inside an operation, one rounding to the storage type at its end. `f64` storage is for
+ * measuring the order of a solver; `f32` is what a GPU holds.
+ */
+export class HostSpace implements VecSpace {
+  constructor(readonly precision: 'f32' | 'f64' = 'f32') {}
+
+  /** A vector of `batch` equal items over a copy of `values`. @throws InvalidArgumentError if they do not divide. */
+  vec(values: ArrayLike<number>, batch = 1): HostVec {
+    if (!Number.isInteger(batch) || batch < 1 || values.length === 0 || values.length % batch !== 0)
+      throw new InvalidArgumentError(
+        `HostSpace.vec: expected a positive multiple of batch ${batch}, got ${values.length} values; check the shape`,
+      );
+    const data = this.storage(values.length);
+    data.set(values);
+    return new HostVec(this, data, batch);
+  }
+
+  materialise(form: LinearForm): Vec {
+    return form.single ?? this.map(form, (x) => x);
+  }
+
+  upload(values: HostValues, like: Vec): Vec {
+    if (values.length !== like.length)
+      throw new ShapeError(`upload: expected ${like.length} values, got ${values.length}; match the state's shape`);
+    return this.vec(values, like.batch);
+  }
+
+  clamp(form: LinearForm, lo: number, hi: number): Vec {
+    return this.map(form, (x) => Math.min(Math.max(x, lo), hi));
+  }
+
+  mulExp(v: Vec, logScale: LinearForm): Vec {
+    const { data } = this.own(v);
+    return this.map(logScale, (s, i) => data[i] * Math.exp(s));
+  }
+
+  mulSqrt(v: Vec, scale: LinearForm): Vec {
+    const { data } = this.own(v);
+    return this.map(scale, (s, i) => data[i] * Math.sqrt(s));
+  }
+
+  mask(inside: LinearForm, outside: LinearForm, mask: Vec): Vec {
+    if (mask.length !== inside.like.length)
+      throw new ShapeError(`mask: expected ${inside.like.length} values, got ${mask.length}; match the state's shape`);
+    const m = this.own(mask).data;
+    const out = this.evaluate(outside);
+    return this.map(inside, (x, i) => m[i] * x + (1 - m[i]) * out[i]);
+  }
+
+  threshold(form: LinearForm, ratio: number, maxValue: number): Vec {
+    const values = this.evaluate(form);
+    for (const item of this.items(values, form.like.batch)) {
+      const s = Math.min(Math.max(quantileOf(item.map(Math.abs).sort(), ratio), 1), maxValue);
+      item.forEach((x, i) => (item[i] = Math.min(Math.max(x, -s), s) / s));
+    }
+    return this.vec(values, form.like.batch);
+  }
+
+  matchStd(form: LinearForm, reference: Vec, amount: number): Vec {
+    const values = this.evaluate(form);
+    const wanted = [...this.items(this.own(reference).data, reference.batch)].map(stdOf);
+    [...this.items(values, form.like.batch)].forEach((item, b) => {
+      const factor = (amount * wanted[b]) / stdOf(item) + 1 - amount;
+      item.forEach((x, i) => (item[i] = x * factor));
+    });
+    return this.vec(values, form.like.batch);
+  }
+
+  halves(v: Vec): readonly [Vec, Vec] {
+    const items = [...this.items(this.own(v).data, v.batch)];
+    if (items[0].length % 2 !== 0)
+      throw new ShapeError(
+        `halves: expected an even item size, got ${items[0].length}; the channels must split in two`,
+      );
+    const half = items[0].length / 2;
+    const gather = (from: number): HostVec => {
+      const data = this.storage(v.length / 2);
+      items.forEach((item, b) => data.set(item.subarray(from, from + half), b * half));
+      return new HostVec(this, data, v.batch);
+    };
+    return [gather(0), gather(half)];
+  }
+
+  async norm(v: Vec): Promise<number[]> {
+    return [...this.items(this.own(v).data, v.batch)].map((item) => {
+      let sum = 0;
+      for (const x of item) sum += x * x;
+      return Math.sqrt(sum);
+    });
+  }
+
+  async quantile(v: Vec, p: number): Promise<number[]> {
+    return [...this.items(this.own(v).data, v.batch)].map((item) =>
+      quantileOf(Float64Array.from(item, Math.abs).sort(), p),
+    );
+  }
+
+  async read(v: Vec): Promise<HostValues> {
+    return this.own(v).data.slice();
+  }
+
+  endStep(): void {}
+
+  release(): void {}
+
+  private storage(length: number): HostValues {
+    return this.precision === 'f64' ? new Float64Array(length) : new Float32Array(length);
+  }
+
+  private own(v: Vec): HostVec {
+    if (v instanceof HostVec) return v;
+    throw new InvalidArgumentError('HostSpace: expected a host vector, got one of another space; read() it first');
+  }
+
+  private evaluate(form: LinearForm): Float64Array {
+    const sum = new Float64Array(form.like.length).fill(form.bias);
+    for (const [v, c] of form.nonZero()) {
+      const { data } = this.own(v);
+      for (let i = 0; i < sum.length; i++) sum[i] += c * data[i];
+    }
+    return sum;
+  }
+
+  private map(form: LinearForm, f: (x: number, i: number) => number): HostVec {
+    const sum = this.evaluate(form);
+    const data = this.storage(sum.length);
+    for (let i = 0; i < sum.length; i++) data[i] = f(sum[i], i);
+    return new HostVec(this, data, form.like.batch);
+  }
+
+  private *items<T extends HostValues>(data: T, batch: number): Generator<T> {
+    const size = data.length / batch;
+    for (let b = 0; b < batch; b++) yield data.subarray(b * size, (b + 1) * size) as T;
+  }
+}

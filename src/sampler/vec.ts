@@ -1,0 +1,136 @@
+/**
+ * The state of a sampler and what may be done to it. A solver sees tensors only through this contract, so the same
+ * ten lines run on a host array and on a GPU buffer. Scalars stay in host f64; a tensor changes by linear combination
+ * ({@link LinearForm}, computed once, when it is materialised) or by an operation that has a name on {@link VecSpace}.
+ */
+import { InvalidArgumentError } from '../engine/errors.ts';
+
+/** A tensor of `batch` items, `length` elements in all; a host array or a GPU buffer, opaque to solvers. */
+export interface Vec {
+  /** Elements in all items together. */
+  readonly length: number;
+  /** Items along the first axis; the per-item operations (threshold, norm …) treat each alone. */
+  readonly batch: number;
+  readonly space: VecSpace;
+}
+
+/** Values on the host, in the order [B, C, H, W] whatever the layout of the space. */
+export type HostValues = Float32Array | Float64Array;
+
+/**
+ * Where vectors live and how they are computed with. A space may defer any of these and fold it into the dispatch
+ * that needs the result. No argument is ever written to. Only `norm`, `quantile` and `read` wait for the device.
+ */
+export interface VecSpace {
+  /** Σ cᵢ·tᵢ + bias, accumulated without intermediate rounding, in one dispatch; `1·v` may return v itself. */
+  materialise(form: LinearForm): Vec;
+  /** Host values [B, C, H, W] as a vector with the shape and layout of `like`. */
+  upload(values: HostValues, like: Vec): Vec;
+  /** min(max(form, lo), hi), elementwise. */
+  clamp(form: LinearForm, lo: number, hi: number): Vec;
+  /** v ⊙ exp(logScale), elementwise: noise times a learned standard deviation. */
+  mulExp(v: Vec, logScale: LinearForm): Vec;
+  /** v ⊙ √scale, elementwise; negative `scale` gives NaN. */
+  mulSqrt(v: Vec, scale: LinearForm): Vec;
+  /** mask ⊙ inside + (1 − mask) ⊙ outside, elementwise; mask in [0, 1], same length. */
+  mask(inside: LinearForm, outside: LinearForm, mask: Vec): Vec;
+  /**
+   * Dynamic thresholding, per item: s = min(max(quantile(|x|, ratio), 1), maxValue); clamp(x, −s, s) / s.
+   * The quantile interpolates linearly between order statistics. Saharia et al. 2022 (Imagen), section 2.3.
+   */
+  threshold(form: LinearForm, ratio: number, maxValue: number): Vec;
+  /**
+   * Per item: v·(amount·std(reference)/std(v) + 1 − amount), std unbiased over the item.
+   * Lin et al. 2023 (Common Diffusion Noise Schedules …), equations 15 and 16.
+   */
+  matchStd(form: LinearForm, reference: Vec, amount: number): Vec;
+  /** A vector [B, 2C, …] as its first and last C channels, each [B, C, …]; may be views. */
+  halves(v: Vec): readonly [Vec, Vec];
+  /** Euclidean norm of each item. */
+  norm(v: Vec): Promise<number[]>;
+  /** Quantile p in [0, 1] of |v| of each item, linear between order statistics. */
+  quantile(v: Vec, p: number): Promise<number[]>;
+  /** The values, [B, C, H, W]. */
+  read(v: Vec): Promise<HostValues>;
+  /**
+   * Ends a sampling step: every vector made since the last call, by this space or by a network called in the step,
+   * may be reused from here on, except those in `keep`. Within a step all of them stay valid.
+   */
+  endStep(keep: readonly Vec[]): void;
+  /** Gives one vector back before its step ends, or a kept one for good. */
+  release(v: Vec): void;
+}
+
+/**
+ * A lazy affine form Σ cᵢ·tᵢ + bias over vectors of one shape, with coefficients in host f64. Nothing is computed
+ * until a space materialises it, so guidance, parameterisation and solver cost one pass over memory together.
+ */
+export class LinearForm {
+  private constructor(
+    /** Coefficient of each vector; may hold zeros, which {@link LinearForm.nonZero} leaves out. */
+    readonly terms: ReadonlyMap<Vec, number>,
+    readonly bias: number,
+  ) {}
+
+  /** c·v; a form passes through, scaled. */
+  static of(v: Vec | LinearForm, c = 1): LinearForm {
+    return v instanceof LinearForm ? v.scale(c) : new LinearForm(new Map([[v, c]]), 0);
+  }
+
+  /** Some term, which knows shape and space. @throws InvalidArgumentError if the form has none. */
+  get like(): Vec {
+    for (const v of this.terms.keys()) return v;
+    throw new InvalidArgumentError('LinearForm: expected at least one vector, got a constant; start with of(v)');
+  }
+
+  get space(): VecSpace {
+    return this.like.space;
+  }
+
+  /** this + c·other. @throws InvalidArgumentError if lengths differ. */
+  plus(other: Vec | LinearForm, c = 1): LinearForm {
+    const add = LinearForm.of(other, c);
+    const { length, batch } = this.like;
+    const terms = new Map(this.terms);
+    for (const [v, k] of add.terms) {
+      if (v.length !== length || v.batch !== batch)
+        throw new InvalidArgumentError(
+          `LinearForm.plus: expected ${batch} items, ${length} elements, got ${v.batch} and ${v.length}; ` +
+            'combine vectors of one shape only',
+        );
+      terms.set(v, (terms.get(v) ?? 0) + k);
+    }
+    return new LinearForm(terms, this.bias + add.bias);
+  }
+
+  minus(other: Vec | LinearForm, c = 1): LinearForm {
+    return this.plus(other, -c);
+  }
+
+  /** this + b in every element. */
+  plusConstant(b: number): LinearForm {
+    return new LinearForm(this.terms, this.bias + b);
+  }
+
+  scale(c: number): LinearForm {
+    const terms = new Map<Vec, number>();
+    for (const [v, k] of this.terms) terms.set(v, c * k);
+    return new LinearForm(terms, c * this.bias);
+  }
+
+  /** The terms that count. */
+  nonZero(): [Vec, number][] {
+    return [...this.terms].filter(([, c]) => c !== 0);
+  }
+
+  /** The vector itself when the form is 1·v, else undefined. */
+  get single(): Vec | undefined {
+    const terms = this.nonZero();
+    return terms.length === 1 && terms[0][1] === 1 && this.bias === 0 ? terms[0][0] : undefined;
+  }
+
+  /** Computes the form, in one dispatch. */
+  materialise(): Vec {
+    return this.space.materialise(this);
+  }
+}
