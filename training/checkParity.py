@@ -1,0 +1,49 @@
+"""Compares the PyTorch models with recorded outputs of the reference implementation.
+
+usage: python3 checkParity.py DIR    (DIR as test/fixtures: manifest.json and one folder per case)
+"""
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+import safetensors_io
+from models import AutoencoderKL, UNet2D
+
+CASES = ('unet2d_class_f16', 'unet2d_ddpm_cifar', 'vae_kl_sd')
+
+
+@torch.no_grad()
+def outputs(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Runs one case; returns (ours, recorded) under the output's name."""
+    config = json.loads((folder / 'config.json').read_text())
+    model = (UNet2D if config['_class_name'] == 'UNet2DModel' else AutoencoderKL)(config).eval()
+    weights = safetensors_io.load(folder / 'diffusion_pytorch_model.safetensors')
+    model.load_state_dict({name: value.float() for name, value in weights.items()})
+    io = safetensors_io.load(folder / 'io.safetensors')
+    if isinstance(model, UNet2D):
+        labels = io['in.class_labels'].long() if 'in.class_labels' in io else None
+        ours = {'out.out': model(io['in.sample'], io['in.timestep'], labels)}
+    else:
+        mean, logvar = model.encode(io['in.image'])
+        ours = {'out.mean': mean, 'out.logvar': logvar, 'out.decoded': model.decode(io['in.latent'])}
+    return {name: (value, io[name]) for name, value in ours.items()}
+
+
+def main() -> int:
+    root = Path(sys.argv[1])
+    manifest = json.loads((root / 'manifest.json').read_text())['cases']
+    entries = (manifest if isinstance(manifest, dict)
+               else {case.get("name", case.get("case")): case for case in manifest})
+    failed = 0
+    for case in CASES:
+        worst = max(float((a - b).abs().max()) for a, b in outputs(root / case).values())
+        tolerance = entries[case]['tol_abs_hint']
+        failed += worst > tolerance
+        print('fail' if worst > tolerance else 'pass', case, f'{worst:.2e}', tolerance)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Trains the class-conditional U-Net on the autoencoder's latents (16x16x4), v-prediction on the cosine schedule.
+
+usage: python3 unet.py --out DIR [--minutes 80 | --steps N] [--device cpu|cuda]
+Needs OUT/vae.pt. Running it again goes on from OUT/unet.pt; --fresh starts over.
+Salimans & Ho 2022 (v), Hang et al. 2023 (min-SNR weights), Ho & Salimans 2022 (label dropout for guidance).
+"""
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+import data
+from common import (Ema, Schedule, autocast, load_checkpoint, prepare, save_checkpoint)
+from diffusion import TRAIN_STEPS, alphas_cumprod
+from fold import load_vae
+from models import UNet2D, parameters_of, unet_config
+
+NULL = len(data.GROUPS)
+CONFIG = unet_config([64, 96, 96], [False, True, True], layers_per_block=1, norm_num_groups=16,
+                     attention_head_dim=32, num_class_embeds=NULL + 1)
+LABEL_DROP = 0.12
+BALANCE = 0.5           # a group is drawn in proportion to (its size) ** BALANCE
+MAX_SNR = 5.0
+
+
+@torch.no_grad()
+def latents_of(out: Path, pictures: torch.Tensor, device: str) -> torch.Tensor:
+    """Scaled posterior means, [N, 4, 16, 16] f32."""
+    vae = load_vae(out).to(device)
+    means = torch.cat([vae.encode(part.to(device))[0].cpu() for part in pictures.split(64)])
+    return means * vae.config['scaling_factor']
+
+
+def train(options: argparse.Namespace) -> None:
+    device = options.device
+    prepare(device)
+    torch.manual_seed(0)
+    training = data.load(options.out / 'data', False)
+    mirrored = data.can_mirror(training.labels)
+    plain = latents_of(options.out, training.pictures, device)
+    latents = torch.cat([plain, latents_of(options.out, training.pictures[mirrored].flip(3), device)])
+    labels = torch.cat([training.labels, training.labels[mirrored]])
+    # A mirrored pair counts as one picture, so that mirroring does not change how often a picture is seen.
+    weight = torch.cat([torch.where(mirrored, 0.5, 1.0), torch.full((int(mirrored.sum()),), 0.5)])
+    sizes = torch.zeros(NULL).index_add_(0, labels, weight)
+    weight = weight * (sizes ** (BALANCE - 1))[labels]
+
+    model = UNet2D(CONFIG).to(device, memory_format=torch.channels_last)
+    ema = Ema(model, 0.9993)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=1e-2)
+    schedule = Schedule(options.rate, options.minutes, options.steps)
+    path = options.out / 'unet.pt'
+    state = {} if options.fresh else load_checkpoint(path, model, ema, optimizer, schedule)
+    curve, losses, saved = state.get('curve', []), [], time.time()
+    torch.manual_seed(schedule.step)
+    print(parameters_of(model), 'weights,', len(labels), 'latents, std', plain.std().item(),
+          'from step', schedule.step, flush=True)
+    bars = alphas_cumprod()
+    snr = bars / (1 - bars)
+    snr_weight = snr.clamp(max=MAX_SNR) / (snr + 1)     # the min-SNR weight of x0, expressed for v
+
+    def checkpoint() -> None:
+        curve.append({'step': schedule.step, 'minutes': schedule.used / 60,
+                      'loss': sum(losses) / max(1, len(losses))})
+        losses.clear()
+        save_checkpoint(path, model, ema, optimizer, schedule, curve=curve, config=CONFIG, batch=options.batch)
+        (options.out / 'unet.json').write_text(json.dumps(curve, indent=0))
+        print(json.dumps(curve[-1]), f'lr {schedule.rate():.2e}', flush=True)
+
+    schedule.last = time.time()
+    while schedule.progress() < 1:
+        for group in optimizer.param_groups:
+            group['lr'] = schedule.rate()
+        index = torch.multinomial(weight, options.batch, replacement=True)
+        x0, label = latents[index], labels[index]
+        label = torch.where(torch.rand(options.batch) < LABEL_DROP, NULL, label)
+        # Stratified over the batch: every step sees all noise levels, which calms the gradient.
+        t = ((torch.arange(options.batch) + torch.rand(options.batch)) * (TRAIN_STEPS / options.batch)).long()
+        a = bars[t][:, None, None, None]
+        noise = torch.randn_like(x0)
+        x, v = a.sqrt() * x0 + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * x0
+        x, v = (z.to(device).contiguous(memory_format=torch.channels_last) for z in (x, v))
+        with autocast(device):
+            out = model(x, t.to(device), label.to(device))
+        error = (out.float() - v).pow(2).mean(dim=(1, 2, 3))
+        loss = (snr_weight[t].to(device) * error).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.tick()
+        ema.update(model, schedule.step)
+        losses.append(error.mean().item())
+        if schedule.step % 100 == 0:
+            print(f'{schedule.step} {schedule.used / 60:.1f} min v-error {sum(losses[-100:]) / len(losses[-100:]):.4f}',
+                  flush=True)
+        if time.time() - saved > options.save_every:
+            checkpoint()
+            saved = time.time()
+    checkpoint()
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--minutes', type=float, default=80)
+    parser.add_argument('--steps', type=int)
+    parser.add_argument('--batch', type=int, default=64)
+    parser.add_argument('--rate', type=float, default=1e-3)
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--save-every', type=float, default=180, help='seconds')
+    parser.add_argument('--fresh', action='store_true')
+    train(parser.parse_args())
