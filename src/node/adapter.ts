@@ -62,7 +62,9 @@ export async function installGlobals(): Promise<void> {
 /** Whether an adapter computes on the CPU. */
 export function isSoftware(adapter: GPUAdapter): boolean {
   const { info } = adapter;
-  return info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${info.device} ${info.description}`);
+  return (
+    info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${info.device} ${info.description}`)
+  );
 }
 
 async function openSoftware(name: SoftwareAdapter, dawn: Dawn): Promise<OpenedGpu> {

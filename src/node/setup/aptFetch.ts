@@ -65,7 +65,8 @@ async function listArchives(apt: (args: string[]) => Promise<string>, request: A
     const match = /^'[^']*' (\S+\.deb) (\d+)/.exec(line);
     if (match && !FROM_SYSTEM.test(match[1])) archives.push({ file: match[1], bytes: Number(match[2]) });
   }
-  if (archives.length === 0) throw new DaguerreError(`aptFetch: ${request.packages.join(', ')} not found on the mirror`);
+  if (archives.length === 0)
+    throw new DaguerreError(`aptFetch: ${request.packages.join(', ')} not found on the mirror`);
   return archives;
 }
 
@@ -120,7 +121,13 @@ export async function aptFetch(request: AptRequest): Promise<string[]> {
   await mkdir(join(archivesFolder, 'partial'), { recursive: true });
   await mkdir(join(folder, 'log'), { recursive: true });
   await writeFile(join(folder, 'state', 'status'), '');
-  const list = plan.list((block) => join(folder, `key-${block.length}.asc`));
+  const keys: [string, string][] = [];
+  const list = plan.list((block) => {
+    const file = join(folder, `key-${keys.length}.asc`);
+    keys.push([file, block]);
+    return file;
+  });
+  for (const [file, block] of keys) await writeFile(file, block);
   await writeFile(join(folder, 'sources.list'), list);
   const config = join(folder, 'apt.conf');
   await writeFile(config, await aptConfiguration(folder));

@@ -47,7 +47,7 @@ export function parseDeb822(text: string): AptSource[] {
     for (const line of paragraph.split('\n')) {
       const field = /^([A-Za-z-]+):\s*(.*)$/.exec(line);
       if (field) fields.set((key = field[1].toLowerCase()), field[2]);
-      else if (key && /^\s/.test(line)) fields.set(key, `${fields.get(key)}\n${line.trim()}`);
+      else if (key && /^\s/.test(line)) fields.set(key, `${fields.get(key)}\n${line.trim().replace(/^\.$/, '')}`);
     }
     const words = (name: string) => (fields.get(name) ?? '').split(/\s+/).filter(Boolean);
     if (!words('types').includes('deb') || fields.get('enabled')?.trim() === 'no') continue;

@@ -19,7 +19,8 @@ const PUPPETEER = 'npx puppeteer browsers install chrome';
 /** The one command that puts a component in place without us fetching it. */
 export function remedy(component: Component, system: System): string {
   if (component === 'lavapipe') {
-    if (system.platform !== 'linux') return 'update the graphics driver: WebGPU runs on it without a software adapter here';
+    if (system.platform !== 'linux')
+      return 'update the graphics driver: WebGPU runs on it without a software adapter here';
     if (system.id === 'debian' && system.codename === 'bookworm') return BACKPORTS;
     const family = Object.keys(VULKAN).find((name) => system.id.startsWith(name));
     return family ? VULKAN[family] : "install Mesa's lavapipe (version 24 or later) and the Vulkan loader";
