@@ -218,7 +218,10 @@ export class ConfigReader {
   refuse(field: string, expected: string, advice = 'correct the config'): never {
     const value = this.own(field);
     const got = value === undefined ? 'no such field' : brief(value);
-    throw new ConfigError(`${this.className} config: expected ${field} to be ${expected}, got ${got}; ${advice}`, field);
+    throw new ConfigError(
+      `${this.className} config: expected ${field} to be ${expected}, got ${got}; ${advice}`,
+      field,
+    );
   }
 
   private own(field: string): unknown {

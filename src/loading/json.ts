@@ -1,0 +1,84 @@
+import { FormatError } from '../engine/errors.ts';
+
+/** Decodes UTF-8, refusing anything else. @throws FormatError */
+export function decodeUtf8(bytes: Uint8Array, where: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes);
+  } catch (cause) {
+    throw new FormatError(`${where}: expected UTF-8 text, got other bytes; the file is damaged or of another kind`, {
+      cause,
+    });
+  }
+}
+
+/**
+ * JSON.parse that also refuses an object with the same key twice, of which JSON.parse keeps only the last.
+ * @throws FormatError
+ */
+export function parseJson(text: string, where: string): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new FormatError(`${where}: expected JSON, got text that is not (${reason}); the file is damaged`, { cause });
+  }
+  const twice = duplicateKey(text);
+  if (twice !== undefined) {
+    throw new FormatError(
+      `${where}: expected every key once, got ${JSON.stringify(twice)} twice; which one counts is undefined, so write ` +
+        'the file again',
+    );
+  }
+  return value;
+}
+
+/** @throws FormatError unless the JSON is an object */
+export function parseJsonObject(text: string, where: string): Record<string, unknown> {
+  const value = parseJson(text, where);
+  if (!isObject(value)) {
+    throw new FormatError(`${where}: expected a JSON object, got ${kindOf(value)}; this is another kind of file`);
+  }
+  return value;
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+export function kindOf(value: unknown): string {
+  return value === null ? 'null' : Array.isArray(value) ? 'an array' : `a ${typeof value}`;
+}
+
+/**
+ * First key that occurs twice in one object of a text that JSON.parse has accepted; undefined if there is none.
+ * Since the syntax is known to be right, a string is a key exactly when the next visible character is a colon.
+ */
+export function duplicateKey(text: string): string | undefined {
+  const open: Set<string>[] = [];
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c === 0x7b) {
+      open.push(new Set());
+    } else if (c === 0x7d) {
+      open.pop();
+    } else if (c === 0x22) {
+      const start = i;
+      let escaped = false;
+      for (i++; text.charCodeAt(i) !== 0x22; i++) {
+        if (text.charCodeAt(i) === 0x5c) {
+          escaped = true;
+          i++;
+        }
+      }
+      let next = i + 1;
+      while (text.charCodeAt(next) <= 0x20) next++;
+      if (text.charCodeAt(next) !== 0x3a) continue;
+      const key = escaped ? (JSON.parse(text.slice(start, i + 1)) as string) : text.slice(start + 1, i);
+      const keys = open[open.length - 1];
+      if (keys.has(key)) return key;
+      keys.add(key);
+    }
+  }
+  return undefined;
+}
