@@ -4,11 +4,15 @@ import type { HostValues, LinearForm, Vec, VecSpace } from './vec.ts';
 
 /** A host array of `batch` items, [B, …]. */
 export class HostVec implements Vec {
-  constructor(
-    readonly space: HostSpace,
-    readonly data: HostValues,
-    readonly batch: number,
-  ) {}
+  readonly space: HostSpace;
+  readonly data: HostValues;
+  readonly batch: number;
+
+  constructor(space: HostSpace, data: HostValues, batch: number) {
+    this.space = space;
+    this.data = data;
+    this.batch = batch;
+  }
 
   get length(): number {
     return this.data.length;
@@ -37,7 +41,11 @@ function stdOf(values: ArrayLike<number>): number {
  * measuring the order of a solver; `f32` is what a GPU holds.
  */
 export class HostSpace implements VecSpace {
-  constructor(readonly precision: 'f32' | 'f64' = 'f32') {}
+  readonly precision: 'f32' | 'f64';
+
+  constructor(precision: 'f32' | 'f64' = 'f32') {
+    this.precision = precision;
+  }
 
   /** A vector of `batch` equal items over a copy of `values`. @throws InvalidArgumentError if they do not divide. */
   vec(values: ArrayLike<number>, batch = 1): HostVec {

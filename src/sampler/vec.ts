@@ -66,11 +66,14 @@ export interface VecSpace {
  * until a space materialises it, so guidance, parameterisation and solver cost one pass over memory together.
  */
 export class LinearForm {
-  private constructor(
-    /** Coefficient of each vector; may hold zeros, which {@link LinearForm.nonZero} leaves out. */
-    readonly terms: ReadonlyMap<Vec, number>,
-    readonly bias: number,
-  ) {}
+  /** Coefficient of each vector; may hold zeros, which {@link LinearForm.nonZero} leaves out. */
+  readonly terms: ReadonlyMap<Vec, number>;
+  readonly bias: number;
+
+  private constructor(terms: ReadonlyMap<Vec, number>, bias: number) {
+    this.terms = terms;
+    this.bias = bias;
+  }
 
   /** c·v; a form passes through, scaled. */
   static of(v: Vec | LinearForm, c = 1): LinearForm {

@@ -37,7 +37,10 @@ function replay(run: Run): number {
     [values.subarray(0, run.first.length), run.first],
     [values.subarray(n - run.last.length), run.last],
     // Sums gather one difference per value (of size |x| for the squares), so they are compared per value.
-    [[sum / n, sumsq / n / 2], [run.sum / n, run.sumsq / n / 2]],
+    [
+      [sum / n, sumsq / n / 2],
+      [run.sum / n, run.sumsq / n / 2],
+    ],
     [generator.randn(4), run.then_randn4],
   ] as const;
   const exact = [

@@ -1,0 +1,77 @@
+/** Denoising diffusion probabilistic models, ancestral sampling. Ho, Jain & Abbeel 2020, https://arxiv.org/abs/2006.11239 */
+import { ConfigError, InvalidArgumentError } from '../engine/errors.ts';
+import type { Prediction } from './denoiser.ts';
+import type { NoiseLevel } from './schedule.ts';
+import type { Solver } from './solver.ts';
+import { LinearForm, type Vec } from './vec.ts';
+
+export const VARIANCE_TYPES = [
+  'fixed_small',
+  'fixed_small_log',
+  'fixed_large',
+  'fixed_large_log',
+  'learned',
+  'learned_range',
+] as const;
+export type VarianceType = (typeof VARIANCE_TYPES)[number];
+
+/** Smallest variance whose logarithm is taken. */
+const FLOOR = 1e-20;
+
+export interface DdpmOptions {
+  /** Default `fixed_small`. */
+  varianceType?: VarianceType;
+}
+
+/**
+ * One step of x_s ~ N(μ(x_t, x₀), σ²) for any two levels s < t of a variance-preserving process (respaced steps are
+ * steps of the coarser chain). Noise is drawn at every step from a timestep above 0.
+ *
+ * σ² is `fixed_small` β̃ or `fixed_large` β (their `_log` forms are the same numbers), the network's second half
+ * itself (`learned`), or exp of it interpolating log β̃ … log β (`learned_range`, Nichol & Dhariwal 2021, equation 15).
+ *
+ * @throws ConfigError if the variance type is unknown
+ * @throws InvalidArgumentError (on the step) if a learned variance is wanted and the network gives none
+ */
+export function ddpm({ varianceType = 'fixed_small' }: DdpmOptions = {}): Solver {
+  if (!VARIANCE_TYPES.includes(varianceType))
+    throw new ConfigError(
+      `ddpm: expected variance_type to be one of ${VARIANCE_TYPES.join(', ')}, got ${String(varianceType)}`,
+      'variance_type',
+    );
+  return async ({ x, from, to, denoise, noise, signal }) => {
+    const prediction = await denoise(x, from, signal);
+    const { x0 } = prediction;
+    const [vt, vs] = [from.sigma ** 2, to.sigma ** 2]; // 1 − ᾱ_t, 1 − ᾱ_s
+    const alpha = (from.alpha / to.alpha) ** 2; // α of this step
+    const beta = 1 - alpha;
+    const mean = LinearForm.of(x0, (to.alpha * beta) / vt).plus(x, (Math.sqrt(alpha) * vs) / vt); // eq. 7, μ̃
+    if (from.timestep <= 0) return { x: mean.materialise(), x0 };
+    const small = Math.max((vs / vt) * beta, FLOOR); // eq. 7, β̃
+    const next = mean.plus(scaledNoise(varianceType, noise(x), small, beta, prediction, from)); // algorithm 2, line 4
+    return { x: next.materialise(), x0 };
+  };
+}
+
+/** σ·z for each kind of variance. */
+function scaledNoise(
+  type: VarianceType,
+  z: Vec,
+  small: number,
+  large: number,
+  { variance }: Prediction,
+  level: NoiseLevel,
+): LinearForm {
+  if (type === 'fixed_small' || type === 'fixed_small_log') return LinearForm.of(z, Math.sqrt(small));
+  if (type === 'fixed_large' || type === 'fixed_large_log') return LinearForm.of(z, Math.sqrt(large));
+  if (!variance)
+    throw new InvalidArgumentError(
+      `ddpm: expected a network with twice the channels for variance_type ${type}, got no variance at timestep ` +
+        `${level.timestep}; use fixed_small, or a network that learned its variance`,
+    );
+  if (type === 'learned') return LinearForm.of(z.space.mulSqrt(z, LinearForm.of(variance)));
+  const [lo, hi] = [Math.log(small), Math.log(large)];
+  // ½ log σ² = ½ (f·log β + (1 − f)·log β̃) with f = (u + 1)/2: Nichol & Dhariwal 2021, eq. 15
+  const logSigma = LinearForm.of(variance, (hi - lo) / 4).plusConstant((hi + lo) / 4);
+  return LinearForm.of(z.space.mulExp(z, logSigma));
+}

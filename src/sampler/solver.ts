@@ -1,0 +1,34 @@
+/** What every solver is: one function from a step to the next state. */
+import type { Denoiser } from './denoiser.ts';
+import type { NoiseLevel } from './schedule.ts';
+import type { LinearForm, Vec } from './vec.ts';
+
+/** From one level of noise to a lower one. `to` need not be the next step's `from`: see ddim's spacings. */
+export interface Transition {
+  readonly from: NoiseLevel;
+  readonly to: NoiseLevel;
+}
+
+/** Standard normal noise with the shape of `like`; each call draws anew. */
+export type NoiseSource = (like: Vec) => Vec;
+
+export interface StepInput extends Transition {
+  readonly x: Vec;
+  readonly denoise: Denoiser;
+  readonly noise: NoiseSource;
+  /** What the solver returned as `history` a step ago; empty at the start. */
+  readonly history: readonly Vec[];
+  readonly signal?: AbortSignal;
+}
+
+export interface StepOutput {
+  /** The state at `to`. */
+  readonly x: Vec;
+  /** The picture as believed in this step, clipped if the denoiser clips. */
+  readonly x0: LinearForm;
+  /** Materialised vectors that the next step needs (multistep methods). */
+  readonly history?: readonly Vec[];
+}
+
+/** One step of a method. Draws noise exactly when its reference does, so that generators stay in step. */
+export type Solver = (step: StepInput) => Promise<StepOutput>;

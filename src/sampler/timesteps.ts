@@ -1,0 +1,72 @@
+/**
+ * Which training timesteps a short run visits. Spacings as in table 2 of Lin et al. 2023 (Common Diffusion Noise
+ * Schedules and Sample Steps are Flawed), with the rounding of the reference library (half to even).
+ */
+import { ConfigError, InvalidArgumentError } from '../engine/errors.ts';
+
+export const TIMESTEP_SPACINGS = ['leading', 'trailing', 'linspace'] as const;
+export type TimestepSpacing = (typeof TIMESTEP_SPACINGS)[number];
+
+/** Nearest integer, ties to even, as numpy and Python round. */
+function roundHalfEven(x: number): number {
+  const r = Math.round(x);
+  return Math.abs(x % 1) === 0.5 && r % 2 !== 0 ? r - 1 : r;
+}
+
+/** @throws InvalidArgumentError unless 1 ≤ steps ≤ numTrainTimesteps, an integer. */
+export function checkSteps(steps: number, numTrainTimesteps: number): void {
+  if (!Number.isInteger(steps) || steps < 1 || steps > numTrainTimesteps)
+    throw new InvalidArgumentError(
+      `sampler: expected numInferenceSteps in 1 … ${numTrainTimesteps}, an integer, got ${steps}; ` +
+        'the model knows no more noise levels than it was trained with',
+    );
+}
+
+/**
+ * `steps` timesteps, falling.
+ *
+ * - `leading`: multiples of ⌊N / steps⌋ from 0 up, plus `stepsOffset`; never starts at pure noise.
+ * - `trailing`: N − 1 down in strides of N / steps; never ends at 0.
+ * - `linspace`: both ends, evenly between.
+ *
+ * @throws InvalidArgumentError unless 1 ≤ steps ≤ N
+ * @throws ConfigError if the spacing is unknown
+ */
+export function spacedTimesteps(
+  steps: number,
+  numTrainTimesteps: number,
+  spacing: TimestepSpacing = 'leading',
+  stepsOffset = 0,
+): number[] {
+  checkSteps(steps, numTrainTimesteps);
+  const stride = numTrainTimesteps / steps;
+  const last = numTrainTimesteps - 1;
+  const at = (rule: (i: number) => number): number[] => Array.from({ length: steps }, (_, i) => rule(i));
+  switch (spacing) {
+    case 'leading':
+      return at((i) => (steps - 1 - i) * Math.floor(stride) + stepsOffset);
+    case 'trailing':
+      // numpy's arange repeats the difference of its first two values, not the stride itself.
+      return at((i) => roundHalfEven(numTrainTimesteps - i * (numTrainTimesteps - (numTrainTimesteps - stride))) - 1);
+    case 'linspace':
+      return at((i) => (i === 0 && steps > 1 ? last : roundHalfEven((steps - 1 - i) * (last / (steps - 1 || 1)))));
+    default:
+      throw new ConfigError(
+        `timesteps: expected timestep_spacing to be one of ${TIMESTEP_SPACINGS.join(', ')}, got ${String(spacing)}`,
+        'timestep_spacing',
+      );
+  }
+}
+
+/** Timesteps of the caller's own. @throws InvalidArgumentError unless integers, strictly falling, within 0 … N−1. */
+export function customTimesteps(timesteps: readonly number[], numTrainTimesteps: number): number[] {
+  const ok = timesteps.every(
+    (t, i) => Number.isInteger(t) && t >= 0 && t < numTrainTimesteps && (i === 0 || t < timesteps[i - 1]),
+  );
+  if (!ok || timesteps.length === 0)
+    throw new InvalidArgumentError(
+      `sampler: expected timesteps to be integers in 0 … ${numTrainTimesteps - 1}, strictly falling, ` +
+        `got [${timesteps.join(', ')}]; sort them and drop repeats`,
+    );
+  return [...timesteps];
+}
