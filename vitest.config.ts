@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config';
+import { wgslPlugin } from './scripts/wgslPlugin.ts';
 
 export default defineConfig({
+  plugins: [wgslPlugin()],
   test: {
     include: ['test/**/*.test.ts'],
     // Dawn aborts a process whose worker threads end with GPU work pending; whole processes end cleanly.

@@ -1,0 +1,234 @@
+/** A WebGPU device with what was negotiated for it, its pipelines, and an account of what it holds. */
+import { AdapterError, DaguerreError, DeviceLostError, OutOfMemoryError, ValidationError } from './errors.ts';
+import { Pacer } from './pacer.ts';
+import { PipelineCache } from './pipelines.ts';
+
+/** What kernels and plans may count on. */
+export interface Capabilities {
+  /** `shader-f16` was granted. */
+  f16: boolean;
+  /** Width of a subgroup where `subgroups` was granted and the adapter has one width only; otherwise 0. */
+  subgroupSize: number;
+  timestamps: boolean;
+  /** True for an adapter that runs on the processor (SwiftShader, lavapipe, WARP). */
+  software: boolean;
+  limits: Limits;
+}
+
+export interface Limits {
+  maxStorageBufferBindingSize: number;
+  maxBufferSize: number;
+  maxStorageBuffersPerShaderStage: number;
+  maxComputeWorkgroupStorageSize: number;
+  maxComputeInvocationsPerWorkgroup: number;
+  maxComputeWorkgroupsPerDimension: number;
+  minStorageBufferOffsetAlignment: number;
+  minUniformBufferOffsetAlignment: number;
+}
+
+/** The limits that every WebGPU adapter has. Bytes, but for counts. */
+export const DEFAULT_LIMITS: Limits = {
+  maxStorageBufferBindingSize: 128 * 2 ** 20,
+  maxBufferSize: 256 * 2 ** 20,
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeWorkgroupStorageSize: 16384,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupsPerDimension: 65535,
+  minStorageBufferOffsetAlignment: 256,
+  minUniformBufferOffsetAlignment: 256,
+};
+
+/** The least that a plan made without any device may assume. */
+export const DEFAULT_CAPABILITIES: Capabilities = {
+  f16: false,
+  subgroupSize: 0,
+  timestamps: false,
+  software: false,
+  limits: DEFAULT_LIMITS,
+};
+
+export interface DeviceOptions {
+  /** The WebGPU entry point; default `navigator.gpu`. In Node `daguerre/node` supplies one. */
+  gpu?: GPU;
+  powerPreference?: GPUPowerPreference;
+  /** Features that must be there. */
+  require?: GPUFeatureName[];
+  /** Optional features to leave out even where offered, e.g. `shader-f16`, to test the other path. */
+  without?: GPUFeatureName[];
+  /** `default` asks for no more than every adapter has; `raised` takes larger buffers and bindings where offered. */
+  limits?: 'default' | 'raised';
+  label?: string;
+}
+
+const OPTIONAL: GPUFeatureName[] = ['shader-f16', 'timestamp-query', 'subgroups' as GPUFeatureName];
+
+/** An open device. `dispose()` releases everything made from it. */
+export class Device {
+  readonly pipelines: PipelineCache;
+  readonly pacer: Pacer;
+  /** Bytes in live buffers made by {@link createBuffer}, and how many. */
+  readonly held = { bytes: 0, buffers: 0 };
+  private failure: DaguerreError | undefined;
+  private disposed = false;
+
+  private constructor(
+    readonly gpu: GPUDevice,
+    readonly info: GPUAdapterInfo,
+    readonly caps: Capabilities,
+  ) {
+    this.pipelines = new PipelineCache(this);
+    this.pacer = new Pacer(this);
+    gpu.lost.then((lost) => {
+      if (this.disposed) return;
+      this.failure = new DeviceLostError(
+        `device: lost (${lost.reason}): ${lost.message || 'no reason given'}; open a new device and load again`,
+      );
+    }, noop);
+    gpu.onuncapturederror = (event) => {
+      this.failure ??= typed(event.error, 'device');
+    };
+  }
+
+  /**
+   * Negotiates features and opens a device at WebGPU's default limits unless told otherwise.
+   * @throws AdapterError without WebGPU, without an adapter, or without a required feature.
+   */
+  static async open(options: DeviceOptions = {}): Promise<Device> {
+    const gpu = options.gpu ?? globalThis.navigator?.gpu;
+    if (!gpu) {
+      throw new AdapterError(
+        'device: expected WebGPU, got none; use a browser with WebGPU, or pass { gpu } from daguerre/node',
+      );
+    }
+    const adapter = await gpu.requestAdapter({ powerPreference: options.powerPreference });
+    if (!adapter) {
+      throw new AdapterError('device: WebGPU is here but offers no adapter; `npx daguerre doctor` says what is missing');
+    }
+    const lacking = (options.require ?? []).filter((f) => !adapter.features.has(f));
+    if (lacking.length) {
+      throw new AdapterError(
+        `device: expected an adapter with ${lacking.join(', ')}, got ${describe(adapter.info)} without; ` +
+          `choose another adapter or dtype: 'f32'`,
+      );
+    }
+    const without = new Set(options.without ?? []);
+    const wanted = new Set([...OPTIONAL, ...(options.require ?? [])].filter((f) => !without.has(f)));
+    const requiredFeatures = [...wanted].filter((f) => adapter.features.has(f));
+    const requiredLimits: Record<string, number> = {};
+    if (options.limits === 'raised') {
+      for (const name of ['maxStorageBufferBindingSize', 'maxBufferSize'] as const) {
+        requiredLimits[name] = adapter.limits[name];
+      }
+    }
+    const device = await adapter.requestDevice({ requiredFeatures, requiredLimits, label: options.label ?? 'daguerre' });
+    const limits = Object.fromEntries(
+      Object.keys(DEFAULT_LIMITS).map((name) => [name, device.limits[name as keyof Limits]]),
+    ) as unknown as Limits;
+    const { subgroupMinSize: min, subgroupMaxSize: max } = adapter.info;
+    return new Device(device, adapter.info, {
+      f16: device.features.has('shader-f16'),
+      subgroupSize: device.features.has('subgroups') && min === max ? (min ?? 0) : 0,
+      timestamps: device.features.has('timestamp-query'),
+      software: isSoftware(adapter.info),
+      limits,
+    });
+  }
+
+  /** @throws the error that ended the device or was last caught outside a scope. */
+  check(): void {
+    if (!this.failure) return;
+    const error = this.failure;
+    if (!(error instanceof DeviceLostError)) this.failure = undefined;
+    throw error;
+  }
+
+  /** A buffer of `size` bytes (rounded up to 16), counted in {@link held}. */
+  createBuffer(size: number, usage: GPUBufferUsageFlags, label: string): GPUBuffer {
+    const buffer = this.gpu.createBuffer({ size: Math.max(16, Math.ceil(size / 16) * 16), usage, label });
+    this.held.bytes += buffer.size;
+    this.held.buffers++;
+    return buffer;
+  }
+
+  /** Releases a buffer made by {@link createBuffer}. */
+  destroyBuffer(buffer: GPUBuffer): void {
+    this.held.bytes -= buffer.size;
+    this.held.buffers--;
+    buffer.destroy();
+  }
+
+  /**
+   * Runs `work` with all three error scopes open.
+   * @throws OutOfMemoryError, ValidationError or DeviceLostError, whichever the GPU reports first.
+   */
+  async scoped<T>(where: string, work: () => T | Promise<T>): Promise<T> {
+    this.check();
+    const { gpu } = this;
+    for (const filter of ['validation', 'internal', 'out-of-memory'] as const) gpu.pushErrorScope(filter);
+    let result: T | undefined;
+    let thrown: unknown;
+    const running = (async () => work())();
+    // Scopes nest per device: they must be popped in the turn they were pushed, before another call can push its own.
+    const scopes = [gpu.popErrorScope(), gpu.popErrorScope(), gpu.popErrorScope()];
+    try {
+      result = await running;
+    } catch (error) {
+      thrown = error;
+    }
+    const errors = await Promise.all(scopes.map((s) => s.catch(() => null)));
+    this.check();
+    const first = errors.find((e) => e !== null);
+    if (first) throw typed(first, where);
+    if (thrown) throw thrown;
+    return result as T;
+  }
+
+  /** Copies `size` bytes from a buffer to the host. */
+  async read(source: GPUBuffer, size = source.size, offset = 0): Promise<ArrayBuffer> {
+    this.check();
+    const bytes = Math.ceil(size / 4) * 4;
+    const staging = this.createBuffer(bytes, GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ, 'read-back');
+    try {
+      const encoder = this.gpu.createCommandEncoder({ label: 'read-back' });
+      encoder.copyBufferToBuffer(source, offset, staging, 0, bytes);
+      this.gpu.queue.submit([encoder.finish()]);
+      await staging.mapAsync(GPUMapMode.READ, 0, bytes).catch((error: unknown) => {
+        this.check();
+        throw new DeviceLostError('read-back: the buffer could not be mapped; the device is gone', { cause: error });
+      });
+      return staging.getMappedRange(0, bytes).slice(0, size);
+    } finally {
+      this.destroyBuffer(staging);
+    }
+  }
+
+  /** Waits until everything submitted is done. */
+  async idle(): Promise<void> {
+    await this.gpu.queue.onSubmittedWorkDone();
+    this.check();
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    this.gpu.destroy();
+  }
+}
+
+function noop(): void {}
+
+/** `vendor architecture description` of an adapter, without the empty ones. */
+export function describe(info: GPUAdapterInfo): string {
+  return [info.vendor, info.architecture, info.device, info.description].filter(Boolean).join(' ') || 'unnamed adapter';
+}
+
+function isSoftware(info: GPUAdapterInfo): boolean {
+  if (info.isFallbackAdapter) return true;
+  return /swiftshader|llvmpipe|lavapipe|warp|basic render/i.test(describe(info));
+}
+
+function typed(error: GPUError, where: string): DaguerreError {
+  if (error instanceof GPUOutOfMemoryError) {
+    return new OutOfMemoryError(`${where}: ${error.message}; use a smaller size or batch, or dtype: 'f16'`);
+  }
+  return new ValidationError(`${where}: ${error.message}`);
+}

@@ -1,0 +1,195 @@
+/**
+ * Recording. A model's forward runs once per shape on symbolic tensors; every call of an op appends a node. The engine
+ * knows no op by name: an op brings its own shape rule (it checks before it records) and its own lowering.
+ */
+import { ShapeError } from './errors.ts';
+import type { Lowering } from './lower.ts';
+
+/** How a tensor's elements are stored. */
+export type DType = 'f32' | 'f16' | 'u32';
+
+/**
+ * `rows`: the last dimension is padded with zeros to a multiple of four, so that every row starts on a vec4 boundary.
+ * `dense`: elements in plain row-major order, as the public edge has them.
+ */
+export type Layout = 'rows' | 'dense';
+
+/** A symbolic tensor: what will be in a buffer, not the buffer. */
+export interface Tensor {
+  readonly id: number;
+  readonly graph: Graph;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly layout: Layout;
+  readonly label: string;
+  /** The node that writes it; undefined for inputs and constants. */
+  producer?: Node;
+  /** Set for a free view: the tensor whose bytes it shows under another shape. */
+  readonly viewOf?: Tensor;
+  /** Set for a weight. */
+  readonly constant?: Constant;
+}
+
+/** Turns a checkpoint tensor into the bytes a kernel wants; `id` tells two packings of one key apart. */
+export interface Packing {
+  readonly id: string;
+  /** Shape and layout of what `pack` returns, in elements, from the checkpoint's shape. */
+  shape(from: readonly number[]): readonly number[];
+  /** Repacks row-major `data` of `shape`; the result is row-major in `this.shape(shape)`, which must be dense. */
+  pack(data: Float32Array, shape: readonly number[]): Float32Array;
+  /** Only these rows of the first dimension are needed (tables too large for one binding). */
+  readonly rows?: readonly [number, number];
+}
+
+export interface Constant {
+  readonly key: string;
+  /** Shape in the checkpoint. */
+  readonly shape: readonly number[];
+  readonly packing: Packing;
+}
+
+/** An operation: its name for labels and profiles, and how it becomes dispatches. */
+export interface Op<A = unknown> {
+  readonly name: string;
+  lower(node: Node<A>, to: Lowering): void;
+}
+
+/** One recorded call. */
+export interface Node<A = unknown> {
+  readonly op: Op<A>;
+  readonly inputs: Readonly<Record<string, Tensor | undefined>>;
+  readonly attrs: A;
+  readonly output: Tensor;
+  /** `down_blocks.0/resnets.1/conv1`: where in the model the call stands. */
+  readonly label: string;
+}
+
+/** A weight as the model names it, before an op decides how it is packed. */
+export interface Weight {
+  readonly key: string;
+  readonly shape: readonly number[];
+}
+
+/** Elements of a shape. */
+export function numel(shape: readonly number[]): number {
+  return shape.reduce((a, b) => a * b, 1);
+}
+
+/** `[1,64,64,320]` */
+export function formatShape(shape: readonly number[]): string {
+  return `[${shape.join(',')}]`;
+}
+
+/** Elements that a tensor takes in memory, padding included. */
+export function storedElements(t: Pick<Tensor, 'shape' | 'layout'>): number {
+  if (t.layout === 'dense') return Math.ceil(numel(t.shape) / 4) * 4;
+  const width = t.shape.at(-1) ?? 1;
+  return numel(t.shape.slice(0, -1)) * 4 * Math.ceil(width / 4);
+}
+
+/** Bytes that a tensor takes in memory. */
+export function byteSize(t: Pick<Tensor, 'shape' | 'layout' | 'dtype'>): number {
+  return storedElements(t) * (t.dtype === 'f16' ? 2 : 4);
+}
+
+/** A recorded computation: inputs, weights, nodes in order, outputs. */
+export class Graph {
+  readonly nodes: Node[] = [];
+  readonly inputs = new Map<string, Tensor>();
+  readonly outputs = new Map<string, Tensor>();
+  readonly constants = new Map<string, Tensor>();
+  private nextId = 0;
+  private path: string[] = [];
+
+  /** @param dtype Storage of activations and of matmul, conv and embedding weights; arithmetic is f32 either way. */
+  constructor(readonly dtype: 'f32' | 'f16' = 'f32') {}
+
+  /** Runs `record` with `name` added to the labels of what it records. */
+  scope<T>(name: string, record: () => T): T {
+    this.path.push(name);
+    try {
+      return record();
+    } finally {
+      this.path.pop();
+    }
+  }
+
+  /** Declares an input; dense f32 unless told otherwise. */
+  input(name: string, shape: readonly number[], options: { dtype?: DType; layout?: Layout } = {}): Tensor {
+    if (this.inputs.has(name)) throw new ShapeError(`graph: input ${name} is declared twice`);
+    checkShape(name, shape);
+    const tensor = this.tensor(shape, options.dtype ?? 'f32', options.layout ?? 'dense', name);
+    this.inputs.set(name, tensor);
+    return tensor;
+  }
+
+  /** The tensor of a weight under one packing; the same key and packing give the same tensor. */
+  constant(weight: Weight, packing: Packing, dtype: DType): Tensor {
+    const id = `${weight.key}|${packing.id}|${dtype}`;
+    let tensor = this.constants.get(id);
+    if (!tensor) {
+      const constant = { key: weight.key, shape: weight.shape, packing };
+      tensor = { ...this.tensor(packing.shape(weight.shape), dtype, 'dense', weight.key), constant };
+      this.constants.set(id, tensor);
+    } else if (formatShape(tensor.constant!.shape) !== formatShape(weight.shape)) {
+      const first = formatShape(tensor.constant!.shape);
+      throw new ShapeError(`graph: weight ${weight.key} is used as ${first} and as ${formatShape(weight.shape)}`);
+    }
+    return tensor;
+  }
+
+  /** Names a result. Its memory is kept apart from the planned arenas. */
+  output(name: string, tensor: Tensor): void {
+    if (this.outputs.has(name)) throw new ShapeError(`graph: output ${name} is declared twice`);
+    this.outputs.set(name, tensor);
+  }
+
+  /** Appends a node and returns its result. Called by ops, after they have checked their shapes. */
+  record<A>(
+    op: Op<A>,
+    inputs: Record<string, Tensor | undefined>,
+    attrs: A,
+    shape: readonly number[],
+    options: { dtype?: DType; layout?: Layout } = {},
+  ): Tensor {
+    for (const [name, t] of Object.entries(inputs)) {
+      if (t && t.graph !== this) throw new ShapeError(`${op.name}: ${name} belongs to another graph`);
+    }
+    checkShape(op.name, shape);
+    const label = [...this.path, op.name].join('/');
+    const output = this.tensor(shape, options.dtype ?? this.dtype, options.layout ?? 'rows', label);
+    const node: Node<A> = { op, inputs, attrs, output, label };
+    output.producer = node as Node;
+    this.nodes.push(node as Node);
+    return output;
+  }
+
+  /** The same bytes under another shape; rows must stay rows of the same padded width. */
+  view(t: Tensor, shape: readonly number[]): Tensor {
+    const same = numel(shape) === numel(t.shape);
+    const flat = (s: readonly number[]) => (s.at(-1) ?? 1) % 4 === 0;
+    const free = t.layout === 'dense' || shape.at(-1) === t.shape.at(-1) || (flat(shape) && flat(t.shape));
+    if (!same || !free) {
+      throw new ShapeError(
+        `view: ${formatShape(t.shape)} cannot be seen as ${formatShape(shape)}; ` +
+          (same ? 'rows are padded to four elements, use reshape' : 'the number of elements differs'),
+      );
+    }
+    return { ...this.tensor(shape, t.dtype, t.layout, t.label), viewOf: rootOf(t) };
+  }
+
+  private tensor(shape: readonly number[], dtype: DType, layout: Layout, label: string): Tensor {
+    return { id: this.nextId++, graph: this, shape, dtype, layout, label };
+  }
+}
+
+/** The tensor that owns the bytes. */
+export function rootOf(t: Tensor): Tensor {
+  return t.viewOf ?? t;
+}
+
+function checkShape(where: string, shape: readonly number[]): void {
+  if (!shape.every((d) => Number.isInteger(d) && d > 0)) {
+    throw new ShapeError(`${where}: expected positive integer dimensions, got ${formatShape(shape)}`);
+  }
+}

@@ -1,0 +1,25 @@
+/** The engine: devices, recorded graphs, memory plans, compiled programs. It knows nothing of diffusion. */
+export * from './errors.ts';
+export { Device, DEFAULT_CAPABILITIES, DEFAULT_LIMITS, describe } from './device.ts';
+export type { Capabilities, DeviceOptions, Limits } from './device.ts';
+export { Graph, byteSize, formatShape, numel, rootOf, storedElements } from './graph.ts';
+export type { Constant, DType, Layout, Node, Op, Packing, Tensor, Weight } from './graph.ts';
+export { defineKernel, defaultTunables, linearGrid, packParams, tunableCombinations } from './kernel.ts';
+export type { Kernel, KernelSpec, Params } from './kernel.ts';
+export { hoistDirectives, specialise } from './shader.ts';
+export type { ShaderSource, StorageModule, Tunables } from './shader.ts';
+export { lowerNodes, makeDispatch } from './lower.ts';
+export type { Dispatch, DispatchRequest, Lowering } from './lower.ts';
+export { planMemory } from './plan.ts';
+export type { MemoryPlan } from './plan.ts';
+export { prepare } from './prepare.ts';
+export type { Prepared, PrepareOptions, Report } from './prepare.ts';
+export { rewriteGraph } from './rewrite.ts';
+export type { GraphView, Replacement, Rewrite } from './rewrite.ts';
+export { Program } from './program.ts';
+export type { CompileOptions } from './program.ts';
+export { Weights } from './weights.ts';
+export type { LoadProgress, WeightSource } from './weights.ts';
+export { chromeTrace, profile, profileTable } from './profile.ts';
+export type { Profile, ProfileRow } from './profile.ts';
+export { fromHalf, halfBits, halfValue, toHalf } from './half.ts';

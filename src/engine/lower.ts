@@ -1,0 +1,113 @@
+/** Lowering: nodes become dispatches over symbolic tensors. No GPU object exists yet. */
+import type { Capabilities } from './device.ts';
+import { InvalidArgumentError, LimitError, ShapeError } from './errors.ts';
+import { byteSize, formatShape, rootOf, type DType, type Graph, type Layout, type Node, type Tensor } from './graph.ts';
+import { defaultTunables, MAX_GROUPS, storageModule, type Kernel, type Params } from './kernel.ts';
+import type { StorageModule, Tunables, TunableValue } from './shader.ts';
+
+/** One call of a kernel. */
+export interface Dispatch {
+  readonly kernel: Kernel;
+  readonly storage: StorageModule;
+  readonly tunables: Tunables;
+  readonly params: Params;
+  /** Tensor per binding name; a binding without one is bound to a dummy. */
+  readonly bindings: Readonly<Record<string, Tensor | undefined>>;
+  readonly grid: readonly [number, number, number];
+  readonly label: string;
+  /** Multiply–adds × 2, for bounding submits and for rates. */
+  readonly flops: number;
+}
+
+export interface DispatchRequest {
+  kernel: Kernel;
+  tunables?: Record<string, TunableValue>;
+  params?: Params;
+  bindings: Record<string, Tensor | undefined>;
+  flops?: number;
+  /** Storage of `Elem4`; default: the graph's dtype. */
+  dtype?: 'f32' | 'f16';
+}
+
+/** What an op's `lower` may do. */
+export interface Lowering {
+  readonly graph: Graph;
+  readonly caps: Capabilities;
+  dispatch(request: DispatchRequest): void;
+  /** A tensor that lives only between dispatches of this graph. */
+  scratch(shape: readonly number[], dtype: DType, layout?: Layout): Tensor;
+}
+
+/**
+ * All dispatches of the nodes, in order.
+ * @throws LimitError when a binding or a grid exceeds what the device has.
+ */
+export function lowerNodes(graph: Graph, nodes: readonly Node[], caps: Capabilities): Dispatch[] {
+  const dispatches: Dispatch[] = [];
+  let nextScratch = -1;
+  let label = '';
+  const lowering: Lowering = {
+    graph,
+    caps,
+    scratch: (shape, dtype, layout = 'rows') => ({ id: nextScratch--, graph, shape, dtype, layout, label }),
+    dispatch(request) {
+      dispatches.push(makeDispatch(request, label, graph.dtype, caps));
+    },
+  };
+  for (const node of nodes) {
+    label = node.label;
+    node.op.lower(node, lowering);
+  }
+  return dispatches;
+}
+
+/** Completes and checks one request. */
+export function makeDispatch(
+  request: DispatchRequest,
+  label: string,
+  dtype: 'f32' | 'f16',
+  caps: Capabilities,
+): Dispatch {
+  const { kernel, params = {}, bindings } = request;
+  const tunables = { ...defaultTunables(kernel), ...request.tunables };
+  const numbers = tunables as Record<string, number>;
+  const elem = request.dtype ?? dtype;
+  if (kernel.valid && !kernel.valid(numbers, caps)) {
+    throw new InvalidArgumentError(`${label}: ${kernel.name} cannot run with ${JSON.stringify(tunables)} here`);
+  }
+  for (const b of kernel.shader.bindings) {
+    if (b.access === 'uniform') continue;
+    const t = bindings[b.name];
+    if (!t) continue;
+    if (b.element === 'Elem4' && t.dtype !== elem) {
+      throw new ShapeError(`${label}: ${kernel.name} binds ${b.name} as ${elem}, got ${t.dtype} ${formatShape(t.shape)}`);
+    }
+    const bytes = byteSize(rootOf(t));
+    if (bytes > caps.limits.maxStorageBufferBindingSize) {
+      throw new LimitError(
+        `${label}: ${b.name} ${formatShape(t.shape)} takes ${mib(bytes)}, a binding holds ` +
+          `${mib(caps.limits.maxStorageBufferBindingSize)}; use a smaller size or batch, dtype: 'f16', or limits: 'raised'`,
+      );
+    }
+  }
+  const stray = Object.keys(bindings).find((name) => !kernel.shader.bindings.some((b) => b.name === name));
+  if (stray) throw new InvalidArgumentError(`${label}: ${kernel.name}.wgsl has no binding ${stray}`);
+  const grid = kernel.grid(params as Record<string, number>, numbers);
+  if (grid.some((g) => !(g >= 1 && g <= MAX_GROUPS))) {
+    throw new LimitError(`${label}: ${kernel.name} asks for a grid of ${grid.join(' × ')} workgroups, 65535 is the limit`);
+  }
+  return {
+    kernel,
+    storage: storageModule(elem, caps),
+    tunables,
+    params,
+    bindings,
+    grid,
+    label,
+    flops: request.flops ?? 0,
+  };
+}
+
+function mib(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+}

@@ -1,0 +1,286 @@
+/** A compiled graph: one flat list of (pipeline, bind group, grid), replayed without allocating. */
+import type { Device } from './device.ts';
+import { InvalidArgumentError, NonFiniteError, throwIfAborted } from './errors.ts';
+import { byteSize, formatShape, numel, rootOf, type Graph, type Tensor } from './graph.ts';
+import { fromHalf } from './half.ts';
+import { packParams } from './kernel.ts';
+import type { Dispatch } from './lower.ts';
+import { prepare, type Prepared, type PrepareOptions, type Report } from './prepare.ts';
+import { specialise } from './shader.ts';
+import type { Weights } from './weights.ts';
+
+/** One entry of the replay list. */
+interface Step {
+  pipeline: GPUComputePipeline;
+  bindGroup: GPUBindGroup;
+  grid: readonly [number, number, number];
+  cost: number;
+  dispatch: Dispatch;
+}
+
+export interface CompileOptions extends PrepareOptions {
+  signal?: AbortSignal;
+  onProgress?: (p: { status: 'compile'; loaded: number; total: number; progress: number }) => void;
+}
+
+export class Program {
+  private constructor(
+    readonly device: Device,
+    readonly graph: Graph,
+    private readonly prepared: Prepared,
+    private readonly steps: Step[],
+    private readonly buffers: ReadonlyMap<number, GPUBuffer>,
+    private readonly owned: GPUBuffer[],
+  ) {}
+
+  /**
+   * Compiles a recorded graph whose weights are loaded.
+   * @throws LimitError when it does not fit the device, OutOfMemoryError, ValidationError, AbortedError; what had been
+   * allocated is released.
+   */
+  static async compile(
+    device: Device,
+    graph: Graph,
+    weights: Weights | undefined,
+    options: CompileOptions = {},
+  ): Promise<Program> {
+    device.check();
+    const prepared = prepare(graph, device.caps, options);
+    const owned: GPUBuffer[] = [];
+    try {
+      const pipelines = await compilePipelines(device, prepared.dispatches, options);
+      throwIfAborted(options.signal, 'compile');
+      return await device.scoped('compile', () => {
+        const buffers = allocate(device, graph, prepared, weights, owned);
+        const steps = bind(device, prepared, pipelines, buffers, owned);
+        return new Program(device, graph, prepared, steps, buffers, owned);
+      });
+    } catch (error) {
+      for (const buffer of owned) device.destroyBuffer(buffer);
+      throw error;
+    }
+  }
+
+  /** Memory, dispatches and rewrites of this program. */
+  get report(): Report {
+    return this.prepared.report;
+  }
+
+  /** The buffer of an input, dense f32; write to it, or copy into it on the GPU. */
+  inputBuffer(name: string): GPUBuffer {
+    return this.buffers.get(rootOf(this.find(this.graph.inputs, name, 'input')).id)!;
+  }
+
+  /** The buffer of an output, in the layout the graph gave it. */
+  outputBuffer(name: string): GPUBuffer {
+    return this.buffers.get(rootOf(this.find(this.graph.outputs, name, 'output')).id)!;
+  }
+
+  /** Uploads an input. @throws InvalidArgumentError when the number of elements differs. */
+  write(name: string, data: Float32Array | Uint32Array): void {
+    const t = this.find(this.graph.inputs, name, 'input');
+    if (data.length !== numel(t.shape)) {
+      throw new InvalidArgumentError(
+        `input ${name}: expected ${formatShape(t.shape)} = ${numel(t.shape)} elements, got ${data.length}`,
+      );
+    }
+    this.device.gpu.queue.writeBuffer(this.inputBuffer(name), 0, data.buffer, data.byteOffset, data.byteLength);
+  }
+
+  /** Reads an output back as row-major f32, padding taken off. */
+  async read(name: string): Promise<Float32Array> {
+    const t = this.find(this.graph.outputs, name, 'output');
+    return unpad(await this.device.read(this.outputBuffer(name), byteSize(t)), t);
+  }
+
+  /**
+   * Replays the list in bounded submits. Resolves when all of it is submitted and all but the last piece is done.
+   * @throws AbortedError between submits, DeviceLostError; NonFiniteError with `checkFinite`, which waits after every op.
+   */
+  async run(options: { signal?: AbortSignal; checkFinite?: boolean } = {}): Promise<void> {
+    this.device.check();
+    if (options.checkFinite) return this.runChecked(options.signal);
+    const { pacer, gpu } = this.device;
+    for (let i = 0; i < this.steps.length;) {
+      throwIfAborted(options.signal, 'run');
+      const encoder = gpu.createCommandEncoder({ label: this.steps[i].dispatch.label });
+      const pass = encoder.beginComputePass({ label: this.steps[i].dispatch.label });
+      const budget = pacer.budget;
+      let cost = 0;
+      do {
+        const step = this.steps[i++];
+        pass.setPipeline(step.pipeline);
+        pass.setBindGroup(0, step.bindGroup);
+        pass.dispatchWorkgroups(step.grid[0], step.grid[1], step.grid[2]);
+        cost += step.cost;
+      } while (i < this.steps.length && cost + this.steps[i].cost <= budget);
+      pass.end();
+      await pacer.submit(encoder.finish(), cost);
+    }
+  }
+
+  /** Encodes dispatches [from, to) into an encoder, each in a pass of its own with `passFor`'s descriptor. */
+  encodeSeparately(encoder: GPUCommandEncoder, from: number, to: number, passFor: (i: number) => GPUComputePassDescriptor) {
+    for (let i = from; i < to; i++) {
+      const { pipeline, bindGroup, grid } = this.steps[i];
+      const pass = encoder.beginComputePass(passFor(i));
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindGroup);
+      pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+      pass.end();
+    }
+  }
+
+  get dispatches(): readonly Dispatch[] {
+    return this.prepared.dispatches;
+  }
+
+  private async runChecked(signal?: AbortSignal): Promise<void> {
+    for (let i = 0; i < this.steps.length; i++) {
+      throwIfAborted(signal, 'run');
+      const { dispatch } = this.steps[i];
+      const encoder = this.device.gpu.createCommandEncoder({ label: dispatch.label });
+      this.encodeSeparately(encoder, i, i + 1, () => ({ label: dispatch.label }));
+      this.device.gpu.queue.submit([encoder.finish()]);
+      for (const binding of dispatch.kernel.shader.bindings) {
+        const t = dispatch.bindings[binding.name];
+        if (!t || binding.access !== 'write' || t.dtype === 'u32') continue;
+        const { buffer, offset } = this.place(t);
+        const values = unpad(await this.device.read(buffer, byteSize(t), offset), t);
+        const bad = values.findIndex((v) => !Number.isFinite(v));
+        if (bad >= 0) {
+          throw new NonFiniteError(
+            `${dispatch.label}: ${dispatch.kernel.name} wrote ${values[bad]} at element ${bad} of ` +
+              `${formatShape(t.shape)} ${t.dtype}; every op before it was finite`,
+            dispatch.label,
+          );
+        }
+      }
+    }
+  }
+
+  private place(t: Tensor): { buffer: GPUBuffer; offset: number } {
+    const root = rootOf(t);
+    const at = this.prepared.plan.places.get(root.id);
+    return { buffer: this.buffers.get(root.id)!, offset: at?.offset ?? 0 };
+  }
+
+  private find(map: ReadonlyMap<string, Tensor>, name: string, kind: string): Tensor {
+    const t = map.get(name);
+    if (!t) throw new InvalidArgumentError(`program: no ${kind} ${name}; it has ${[...map.keys()].join(', ')}`);
+    return t;
+  }
+
+  /** Releases every buffer of this program; the weights stay. */
+  dispose(): void {
+    for (const buffer of this.owned.splice(0)) this.device.destroyBuffer(buffer);
+  }
+}
+
+async function compilePipelines(
+  device: Device,
+  dispatches: readonly Dispatch[],
+  options: CompileOptions,
+): Promise<GPUComputePipeline[]> {
+  const codes = dispatches.map((d) => specialise(d.kernel.shader, d.storage, d.tunables));
+  const distinct = new Map(codes.map((code, i) => [code, dispatches[i]]));
+  let loaded = 0;
+  const total = distinct.size;
+  await Promise.all(
+    [...distinct].map(async ([code, d]) => {
+      await device.pipelines.get(code, d.kernel.shader.bindings, d.kernel.name);
+      throwIfAborted(options.signal, 'compile');
+      options.onProgress?.({ status: 'compile', loaded: ++loaded, total, progress: loaded / total });
+    }),
+  );
+  return Promise.all(codes.map((code, i) => device.pipelines.get(code, dispatches[i].kernel.shader.bindings, '')));
+}
+
+/** Buffers by tensor id: inputs and outputs of their own, weights as loaded, everything else in the arenas. */
+function allocate(
+  device: Device,
+  graph: Graph,
+  { plan }: Prepared,
+  weights: Weights | undefined,
+  owned: GPUBuffer[],
+): Map<number, GPUBuffer> {
+  const buffers = new Map<number, GPUBuffer>();
+  const own = (size: number, label: string) => {
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    const buffer = device.createBuffer(size, usage, label);
+    owned.push(buffer);
+    return buffer;
+  };
+  for (const [name, t] of graph.inputs) buffers.set(t.id, own(byteSize(t), `input ${name}`));
+  for (const [name, t] of graph.outputs) {
+    const root = rootOf(t);
+    if (!buffers.has(root.id)) buffers.set(root.id, own(byteSize(root), `output ${name}`));
+  }
+  for (const t of graph.constants.values()) if (weights) buffers.set(t.id, weights.buffer(t));
+  const arenas = plan.arenas.map((size, i) => own(size, `arena ${i}`));
+  for (const [id, { arena }] of plan.places) buffers.set(id, arenas[arena]);
+  return buffers;
+}
+
+/** The uniform arena, written once, and one static bind group per dispatch. */
+function bind(
+  device: Device,
+  { dispatches, plan: { places } }: Prepared,
+  pipelines: readonly GPUComputePipeline[],
+  buffers: ReadonlyMap<number, GPUBuffer>,
+  owned: GPUBuffer[],
+): Step[] {
+  const { gpu, caps } = device;
+  const align = caps.limits.minUniformBufferOffsetAlignment;
+  const blocks: ArrayBuffer[] = [];
+  const slots = new Map<string, number>();
+  const slotOf = dispatches.map((d) => {
+    if (d.kernel.shader.paramsSize === 0) return -1;
+    const block = packParams(d.kernel.shader, d.params);
+    const id = new Uint32Array(block).join();
+    if (!slots.has(id)) slots.set(id, blocks.push(block) - 1);
+    return slots.get(id)!;
+  });
+  const strides = blocks.map((b) => Math.ceil(b.byteLength / align) * align);
+  const starts = strides.map((_, i) => strides.slice(0, i).reduce((a, b) => a + b, 0));
+  const bytes = new Uint8Array(strides.reduce((a, b) => a + b, 0));
+  blocks.forEach((block, i) => bytes.set(new Uint8Array(block), starts[i]));
+  const uniforms = device.createBuffer(bytes.length, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST, 'params');
+  const dummy = device.createBuffer(16, GPUBufferUsage.STORAGE, 'dummy');
+  owned.push(uniforms, dummy);
+  gpu.queue.writeBuffer(uniforms, 0, bytes);
+  return dispatches.map((dispatch, i) => {
+    const { shader } = dispatch.kernel;
+    const entries = shader.bindings.map((b): GPUBindGroupEntry => {
+      if (b.access === 'uniform') {
+        const slot = slotOf[i];
+        return { binding: b.binding, resource: { buffer: uniforms, offset: starts[slot], size: blocks[slot].byteLength } };
+      }
+      const t = dispatch.bindings[b.name];
+      if (!t) return { binding: b.binding, resource: { buffer: dummy } };
+      const root = rootOf(t);
+      const buffer = buffers.get(root.id)!;
+      return { binding: b.binding, resource: { buffer, offset: places.get(root.id)?.offset ?? 0, size: byteSize(root) } };
+    });
+    const bindGroup = gpu.createBindGroup({
+      label: dispatch.label,
+      layout: device.pipelines.layout(shader.bindings),
+      entries,
+    });
+    const touched = Object.values(dispatch.bindings).reduce((sum, t) => sum + (t ? byteSize(rootOf(t)) : 0), 0);
+    return { pipeline: pipelines[i], bindGroup, grid: dispatch.grid, cost: Math.max(dispatch.flops, touched), dispatch };
+  });
+}
+
+/** Host values of a tensor's bytes, row padding taken off. */
+function unpad(bytes: ArrayBuffer, t: Tensor): Float32Array {
+  const stored = t.dtype === 'f16' ? fromHalf(new Uint16Array(bytes)) : new Float32Array(bytes);
+  const width = t.shape.at(-1) ?? 1;
+  if (t.layout === 'dense') return stored.slice(0, numel(t.shape));
+  const stride = 4 * Math.ceil(width / 4);
+  const out = new Float32Array(numel(t.shape));
+  for (let row = 0; row * width < out.length; row++) {
+    out.set(stored.subarray(row * stride, row * stride + width), row * width);
+  }
+  return out;
+}

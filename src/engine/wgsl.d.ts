@@ -1,0 +1,4 @@
+declare module '*.wgsl' {
+  const shader: import('./shader.ts').ShaderSource;
+  export default shader;
+}

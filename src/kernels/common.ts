@@ -1,0 +1,51 @@
+/** What several ops share: activations by name, ceil-division, shape helpers. */
+import { formatShape, InvalidArgumentError, ShapeError, type Tensor } from '../engine/index.ts';
+
+/** Activations by the numbers that `modules/activation.wgsl` gives them. */
+export const ACTIVATIONS = {
+  none: 0,
+  silu: 1,
+  gelu: 2,
+  gelu_tanh: 3,
+  quick_gelu: 4,
+  relu: 5,
+  tanh: 6,
+  sigmoid: 7,
+} as const;
+
+export type Activation = keyof typeof ACTIVATIONS;
+
+export const ceilDiv = (a: number, b: number) => Math.ceil(a / b);
+
+/** vec4 per row of a tensor in `rows` layout. */
+export const width4 = (t: Tensor) => ceilDiv(t.shape.at(-1)!, 4);
+
+/** Rows of a tensor: the product of all dimensions but the last. */
+export const rowsOf = (t: Tensor) => t.shape.slice(0, -1).reduce((a, b) => a * b, 1);
+
+export const sameShape = (a: readonly number[], b: readonly number[]) =>
+  a.length === b.length && a.every((d, i) => d === b[i]);
+
+/** @throws ShapeError unless `t` has `rank` dimensions in `rows` layout. */
+export function expectRank(where: string, name: string, t: Tensor, rank: number, form: string): void {
+  if (t.shape.length !== rank || t.layout !== 'rows') {
+    const extra = t.layout === 'dense' ? ' (dense; use fromNchw first)' : '';
+    throw new ShapeError(`${where}: expected ${name} ${form}, got ${formatShape(t.shape)}${extra}`);
+  }
+}
+
+/** @throws ShapeError unless both have the same shape. */
+export function expectSame(where: string, name: string, t: Tensor, shape: readonly number[]): void {
+  if (!sameShape(t.shape, shape)) {
+    throw new ShapeError(`${where}: expected ${name} ${formatShape(shape)}, got ${formatShape(t.shape)}`);
+  }
+}
+
+/** The number of an activation. @throws InvalidArgumentError for an unknown name. */
+export function activationCode(act: Activation | undefined): number {
+  const code = ACTIVATIONS[act ?? 'none'];
+  if (code === undefined) {
+    throw new InvalidArgumentError(`activation: expected one of ${Object.keys(ACTIVATIONS).join(', ')}, got ${act}`);
+  }
+  return code;
+}

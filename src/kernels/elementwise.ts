@@ -1,0 +1,82 @@
+/** The elementwise family: activation, scale, add, multiply, scale-and-shift by a per-sample vector. */
+import { defineKernel, formatShape, linearGrid, ShapeError, type Op, type Tensor } from '../engine/index.ts';
+import { ACTIVATIONS, activationCode, ceilDiv, sameShape, width4, type Activation } from './common.ts';
+import shader from './elementwise.wgsl';
+
+export const elementwiseKernel = defineKernel({
+  shader,
+  tunables: {
+    WG: [64, 128, 256],
+    OP: [0, 1, 2, 3],
+    BROADCAST: [false, true],
+    ACT: Object.values(ACTIVATIONS),
+  },
+  grid: ({ B, P, C4 }, t) => linearGrid(ceilDiv(B * P * C4, t.WG)),
+});
+
+const OPS = { unary: 0, add: 1, mul: 2, affine: 3 } as const;
+
+export interface ElementwiseAttrs {
+  kind: keyof typeof OPS;
+  act: Activation;
+  alpha: number;
+  beta: number;
+}
+
+export const elementwiseOp: Op<ElementwiseAttrs> = {
+  name: 'elementwise',
+  lower({ inputs: { a, b, c }, attrs, output }, to) {
+    const C = output.shape.at(-1)!;
+    const B = output.shape[0];
+    to.dispatch({
+      kernel: elementwiseKernel,
+      tunables: {
+        OP: OPS[attrs.kind],
+        BROADCAST: b !== undefined && !sameShape(a!.shape, b.shape),
+        ACT: activationCode(attrs.act),
+      },
+      params: {
+        B,
+        P: output.shape.slice(1, -1).reduce((x, y) => x * y, 1),
+        C4: width4(output),
+        C,
+        alpha: attrs.alpha,
+        beta: attrs.beta,
+      },
+      bindings: { a, b, c, out: output },
+    });
+  },
+};
+
+interface BinaryOptions {
+  act?: Activation;
+  alpha?: number;
+  beta?: number;
+}
+
+function record(kind: keyof typeof OPS, a: Tensor, b: Tensor | undefined, c: Tensor | undefined, o: BinaryOptions) {
+  for (const t of [b, c]) {
+    const row = [a.shape[0], a.shape.at(-1)!];
+    if (a.layout !== 'rows' || (t && !sameShape(t.shape, a.shape) && !sameShape(t.shape, row))) {
+      const rows = `${formatShape(a.shape)} or ${formatShape(row)}`;
+      throw new ShapeError(`${kind}: expected an operand ${rows}, got ${formatShape(t!.shape)}`);
+    }
+  }
+  const attrs = { kind, act: o.act ?? 'none', alpha: o.alpha ?? 1, beta: o.beta ?? 1 } as const;
+  return a.graph.record(elementwiseOp, { a, b, c }, attrs, a.shape);
+}
+
+/** act(alpha·a); a of any shape in rows layout. */
+export const unary = (a: Tensor, options: { act?: Activation; alpha?: number } = {}) =>
+  record('unary', a, undefined, undefined, options);
+
+/** act(alpha·a + beta·b); b of a's shape, or [B,C] added to every position. @throws ShapeError for another b. */
+export const add = (a: Tensor, b: Tensor, options: BinaryOptions = {}) => record('add', a, b, undefined, options);
+
+/** act(alpha·a·b); b of a's shape, or [B,C]. @throws ShapeError for another b. */
+export const mul = (a: Tensor, b: Tensor, options: { act?: Activation; alpha?: number } = {}) =>
+  record('mul', a, b, undefined, options);
+
+/** a·(1 + scale) + shift, both [B,C] or of a's shape: FiLM, adaptive norm. @throws ShapeError for other shapes. */
+export const scaleShift = (a: Tensor, scale: Tensor, shift: Tensor, options: { act?: Activation } = {}) =>
+  record('affine', a, scale, shift, options);

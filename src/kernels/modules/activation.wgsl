@@ -1,0 +1,39 @@
+// Activations on four channels, chosen by number so that one const selects one at compile time.
+// exp of a large argument overflows and tanh of one is NaN on some drivers: both are clamped where they saturate anyway.
+const ACT_NONE = 0u;
+const ACT_SILU = 1u;
+const ACT_GELU = 2u;
+const ACT_GELU_TANH = 3u;
+const ACT_QUICK_GELU = 4u;
+const ACT_RELU = 5u;
+const ACT_TANH = 6u;
+const ACT_SIGMOID = 7u;
+
+fn sigmoid4(x: vec4<f32>) -> vec4<f32> {
+  return 1.0 / (1.0 + exp(-clamp(x, vec4<f32>(-80.0), vec4<f32>(80.0))));
+}
+
+fn tanh4(x: vec4<f32>) -> vec4<f32> {
+  return tanh(clamp(x, vec4<f32>(-15.0), vec4<f32>(15.0)));
+}
+
+// Abramowitz & Stegun 7.1.26 has an absolute error of 1.5e-7, the roundoff of f32 near 1.
+fn erf4(x: vec4<f32>) -> vec4<f32> {
+  let a = abs(x);
+  let t = 1.0 / (1.0 + 0.3275911 * a);
+  let p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+  return sign(x) * (1.0 - p * exp(-min(a * a, vec4<f32>(80.0))));
+}
+
+fn activate(x: vec4<f32>, act: u32) -> vec4<f32> {
+  switch act {
+    case ACT_SILU: { return x * sigmoid4(x); }
+    case ACT_GELU: { return 0.5 * x * (1.0 + erf4(x * 0.7071067811865476)); }
+    case ACT_GELU_TANH: { return 0.5 * x * (1.0 + tanh4(0.7978845608028654 * (x + 0.044715 * x * x * x))); }
+    case ACT_QUICK_GELU: { return x * sigmoid4(1.702 * x); }
+    case ACT_RELU: { return max(x, vec4<f32>(0.0)); }
+    case ACT_TANH: { return tanh4(x); }
+    case ACT_SIGMOID: { return sigmoid4(x); }
+    default: { return x; }
+  }
+}
