@@ -2,6 +2,7 @@
 
 usage: python3 checkParity.py DIR    (DIR as test/fixtures: manifest.json and one folder per case)
 """
+
 import json
 import sys
 from pathlib import Path
@@ -34,8 +35,11 @@ def outputs(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
 def main() -> int:
     root = Path(sys.argv[1])
     manifest = json.loads((root / 'manifest.json').read_text())['cases']
-    entries = (manifest if isinstance(manifest, dict)
-               else {case.get("name", case.get("case")): case for case in manifest})
+    entries = (
+        manifest
+        if isinstance(manifest, dict)
+        else {case.get("name", case.get("case")): case for case in manifest}
+    )
     failed = 0
     for case in CASES:
         worst = max(float((a - b).abs().max()) for a, b in outputs(root / case).values())

@@ -3,8 +3,10 @@
 usage: python3 classifier.py train --out DIR [--minutes 5]      writes DIR/classifier.pt
        python3 classifier.py judge --out DIR --weights ../weights/emoji [--each 32 --guidance 3 --steps 20]
                                                                 writes DIR/figures.json
-It never sees the autoencoder or the U-Net; noise and small shifts in training keep it from keying on exact pixels.
+It never sees the autoencoder or the U-Net; noise and small shifts in training keep it from keying on exact
+pixels.
 """
+
 import argparse
 import json
 import time
@@ -23,14 +25,22 @@ from vae import augment, reconstruct
 
 
 class Classifier(nn.Module):
-    """Four strided stages of convolution, batch norm and ReLU, then the mean: [B, 3, 64, 64] in [-1, 1] -> [B, 9]."""
+    """Four strided stages of convolution, batch norm and ReLU, then the mean: [B, 3, 64, 64] in [-1, 1] ->
+    [B, 9].
+    """
 
     def __init__(self, widths: tuple[int, ...] = (24, 48, 96, 128)):
         super().__init__()
         layers: list[nn.Module] = []
         for cin, cout in zip((3, *widths), widths):
-            layers += [nn.Conv2d(cin, cout, 3, stride=2, padding=1), nn.BatchNorm2d(cout), nn.ReLU(),
-                       nn.Conv2d(cout, cout, 3, padding=1), nn.BatchNorm2d(cout), nn.ReLU()]
+            layers += [
+                nn.Conv2d(cin, cout, 3, stride=2, padding=1),
+                nn.BatchNorm2d(cout),
+                nn.ReLU(),
+                nn.Conv2d(cout, cout, 3, padding=1),
+                nn.BatchNorm2d(cout),
+                nn.ReLU(),
+            ]
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(widths[-1], len(data.GROUPS)))
 
@@ -77,8 +87,10 @@ def train(options: argparse.Namespace) -> None:
     accuracy = (predict(model, held.pictures) == held.labels).float().mean().item()
     seen = (predict(model, training.pictures) == training.labels).float().mean().item()
     print('steps', schedule.step, 'held-out accuracy', accuracy, 'training', seen)
-    torch.save({'model': model.state_dict(), 'steps': schedule.step, 'heldOut': accuracy, 'training': seen},
-               options.out / 'classifier.pt')
+    torch.save(
+        {'model': model.state_dict(), 'steps': schedule.step, 'heldOut': accuracy, 'training': seen},
+        options.out / 'classifier.pt',
+    )
 
 
 def judge(options: argparse.Namespace) -> None:
@@ -87,22 +99,40 @@ def judge(options: argparse.Namespace) -> None:
     model = Classifier()
     model.load_state_dict(state['model'])
     model.eval()
-    vae, unet = read_model(options.weights / 'vae', AutoencoderKL), read_model(options.weights / 'unet', UNet2D)
+    vae, unet = read_model(options.weights / 'vae', AutoencoderKL), read_model(
+        options.weights / 'unet', UNet2D
+    )
     held = data.load(options.out / 'data', True)
     quality = psnr(reconstruct(vae, held.pictures, 'cpu'), held.pictures)
     labels = torch.arange(len(data.GROUPS)).repeat_interleave(options.each)
     noise = torch.randn(len(labels), 4, 16, 16, generator=torch.Generator().manual_seed(options.seed))
     start = time.time()
-    pictures = torch.cat([sample(unet, vae, part, x, options.steps, options.guidance)
-                          for part, x in zip(labels.split(72), noise.split(72))])
+    pictures = torch.cat(
+        [
+            sample(unet, vae, part, x, options.steps, options.guidance)
+            for part, x in zip(labels.split(72), noise.split(72))
+        ]
+    )
     right = (predict(model, pictures * 2 - 1) == labels).float()
     per_group = {name: right[labels == i].mean().item() for i, name in enumerate(data.GROUPS)}
     figures = {
-        'vaeHeldOutPsnr': {'mean': quality.mean().item(), 'worst': quality.min().item(),
-                           'median': quality.median().item(), 'pictures': len(quality)},
-        'classifierHeldOutAccuracy': state['heldOut'], 'classifierSteps': state['steps'],
-        'samplesInTheirGroup': {'all': right.mean().item(), 'samples': len(labels), 'steps': options.steps,
-                                'guidance': options.guidance, 'seed': options.seed, **per_group}}
+        'vaeHeldOutPsnr': {
+            'mean': quality.mean().item(),
+            'worst': quality.min().item(),
+            'median': quality.median().item(),
+            'pictures': len(quality),
+        },
+        'classifierHeldOutAccuracy': state['heldOut'],
+        'classifierSteps': state['steps'],
+        'samplesInTheirGroup': {
+            'all': right.mean().item(),
+            'samples': len(labels),
+            'steps': options.steps,
+            'guidance': options.guidance,
+            'seed': options.seed,
+            **per_group,
+        },
+    }
     (options.out / 'figures.json').write_text(json.dumps(figures, indent=2))
     print(json.dumps(figures, indent=2), f'{time.time() - start:.0f} s')
 

@@ -1,4 +1,7 @@
-"""What both trainings share: a schedule over a budget of steps or minutes, EMA, checkpoints, the device's tricks."""
+"""What both trainings share: a schedule over a budget of steps or minutes, EMA, checkpoints, the device's
+tricks.
+"""
+
 import copy
 import math
 import os
@@ -11,7 +14,8 @@ from torch import nn
 
 
 class Schedule:
-    """Warm-up, then cosine to zero over a budget of steps or, where none is given, of minutes of running time.
+    """Warm-up, then cosine to zero over a budget of steps or, where none is given, of minutes of running
+    time.
 
     The time already used is part of the checkpoint: a resumed run ends where the first one would have ended.
     """
@@ -35,7 +39,9 @@ class Schedule:
 
 
 class Ema:
-    """Exponential moving average of a model's weights, faster at the start so that early samples mean something."""
+    """Exponential moving average of a model's weights, faster at the start so that early samples mean
+    something.
+    """
 
     def __init__(self, model: nn.Module, decay: float):
         self.model, self.decay = copy.deepcopy(model).eval().requires_grad_(False), decay
@@ -61,18 +67,34 @@ def prepare(device: str) -> None:
     torch.backends.cudnn.allow_tf32 = True
 
 
-def save_checkpoint(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, schedule: Schedule,
-                    **rest: object) -> None:
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    ema: Ema,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    **rest: object
+) -> None:
     """Writes everything a resumed run needs, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix('.part')
-    torch.save({'model': model.state_dict(), 'ema': ema.model.state_dict(), 'optimizer': optimizer.state_dict(),
-                'step': schedule.step, 'used': schedule.used, **rest}, part)
+    torch.save(
+        {
+            'model': model.state_dict(),
+            'ema': ema.model.state_dict(),
+            'optimizer': optimizer.state_dict(),
+            'step': schedule.step,
+            'used': schedule.used,
+            **rest,
+        },
+        part,
+    )
     part.replace(path)
 
 
-def load_checkpoint(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer,
-                    schedule: Schedule) -> dict:
+def load_checkpoint(
+    path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, schedule: Schedule
+) -> dict:
     """Restores a run in place and returns the whole checkpoint; {} where there is none."""
     if not path.exists():
         return {}
@@ -85,6 +107,8 @@ def load_checkpoint(path: Path, model: nn.Module, ema: Ema, optimizer: torch.opt
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Peak signal-to-noise ratio of each picture in dB; a and b [N, 3, H, W] in [-1, 1], both clamped to it."""
+    """Peak signal-to-noise ratio of each picture in dB; a and b [N, 3, H, W] in [-1, 1], both clamped to
+    it.
+    """
     error = ((a.clamp(-1, 1) - b.clamp(-1, 1)) / 2).pow(2).flatten(1).mean(1)
     return -10 * error.clamp_min(1e-10).log10()

@@ -1,8 +1,10 @@
-"""Builds the picture set: every fully-qualified emoji of Noto Color Emoji, 64x64 RGB on white, with name and group.
+"""Builds the picture set: every fully-qualified emoji of Noto Color Emoji, 64x64 RGB on white, with name and
+group.
 
 usage: python3 data.py --out DIR      writes DIR/data/emoji.npz and DIR/data/emoji.json
 Needs fonts-noto-color-emoji, unicode-data, python3-pil (with raqm, which joins ZWJ and flag sequences).
 """
+
 import argparse
 import hashlib
 import json
@@ -15,13 +17,22 @@ from PIL import Image, ImageDraw, ImageFont
 
 FONT = '/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf'
 LIST = '/usr/share/unicode/emoji/emoji-test.txt'
-STRIKE = 109            # the only bitmap size of the font; its glyphs are 136 x 128
+STRIKE = 109  # the only bitmap size of the font; its glyphs are 136 x 128
 CELL = (136, 128)
 SIZE = 64
 HELD_OUT = 0.05
 # "Component" (bare skin tones and hair) holds no fully-qualified emoji, so nine groups remain.
-GROUPS = ('Smileys & Emotion', 'People & Body', 'Animals & Nature', 'Food & Drink', 'Travel & Places',
-          'Activities', 'Objects', 'Symbols', 'Flags')
+GROUPS = (
+    'Smileys & Emotion',
+    'People & Body',
+    'Animals & Nature',
+    'Food & Drink',
+    'Travel & Places',
+    'Activities',
+    'Objects',
+    'Symbols',
+    'Flags',
+)
 # Mirroring these would teach mirrored writing and flags that do not exist.
 NEVER_MIRRORED = (GROUPS.index('Symbols'), GROUPS.index('Flags'))
 
@@ -52,11 +63,13 @@ def read_list(path: str) -> list[Emoji]:
 def held_out(name: str) -> bool:
     """A fixed choice of about 5 % of the names, independent of order and font version."""
     digest = hashlib.sha256(f'daguerre:{name}'.encode()).digest()
-    return int.from_bytes(digest[:8], 'big') < HELD_OUT * 2 ** 64
+    return int.from_bytes(digest[:8], 'big') < HELD_OUT * 2**64
 
 
 def draw(font: ImageFont.FreeTypeFont, text: str) -> np.ndarray | None:
-    """One emoji as [64, 64, 3] u8, the long side 62 pixels, centred; None where the font has no single glyph."""
+    """One emoji as [64, 64, 3] u8, the long side 62 pixels, centred; None where the font has no single
+    glyph.
+    """
     if font.getlength(text) > CELL[0]:
         return None
     glyph = Image.new('RGBA', CELL, (255, 255, 255, 0))
@@ -82,19 +95,33 @@ def build(out: Path, font_path: str = FONT, list_path: str = LIST) -> None:
         pictures.append(picture)
         kept.append(emoji)
     out.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out / 'emoji.npz', pictures=np.stack(pictures),
-                        labels=np.array([GROUPS.index(e.group) for e in kept]),
-                        held_out=np.array([held_out(e.name) for e in kept]))
-    (out / 'emoji.json').write_text(json.dumps(
-        {'groups': GROUPS, 'missing': missing,
-         'emoji': [[e.text, e.name, e.group, e.subgroup] for e in kept]}, ensure_ascii=False, indent=0))
+    np.savez_compressed(
+        out / 'emoji.npz',
+        pictures=np.stack(pictures),
+        labels=np.array([GROUPS.index(e.group) for e in kept]),
+        held_out=np.array([held_out(e.name) for e in kept]),
+    )
+    (out / 'emoji.json').write_text(
+        json.dumps(
+            {
+                'groups': GROUPS,
+                'missing': missing,
+                'emoji': [[e.text, e.name, e.group, e.subgroup] for e in kept],
+            },
+            ensure_ascii=False,
+            indent=0,
+        )
+    )
     counts = {g: sum(e.group == g for e in kept) for g in GROUPS}
-    print(len(kept), 'pictures,', sum(held_out(e.name) for e in kept), 'held out;', counts, 'missing', missing)
+    print(
+        len(kept), 'pictures,', sum(held_out(e.name) for e in kept), 'held out;', counts, 'missing', missing
+    )
 
 
 @dataclass
 class PictureSet:
     """pictures [N, 3, 64, 64] in [-1, 1], labels [N] (index into GROUPS)."""
+
     pictures: torch.Tensor
     labels: torch.Tensor
 

@@ -1,8 +1,10 @@
-"""Writes the trained pipeline in published layout: model_index.json, unet/, vae/, scheduler/, all weights f16.
+"""Writes the trained pipeline in published layout: model_index.json, unet/, vae/, scheduler/, all weights
+f16.
 
 usage: python3 export.py --out DIR --weights ../weights/emoji [--untrained]
 The model card is written by card.py, the recorded samples by reference.py.
 """
+
 import argparse
 import json
 from pathlib import Path
@@ -49,11 +51,18 @@ def export(out: Path, weights: Path, untrained: bool = False) -> None:
     unet = UNet2D(CONFIG)
     if not untrained:
         unet.load_state_dict(torch.load(out / 'unet.pt', map_location='cpu')['ema'])
-    write_json(weights / 'model_index.json', {
-        '_class_name': 'ClassLatentDiffusionPipeline', '_diffusers_version': VERSION,
-        'id2label': {str(i): name for i, name in enumerate(GROUPS)}, 'null_label': NULL,
-        'scheduler': ['diffusers', 'DDIMScheduler'], 'unet': ['diffusers', 'UNet2DModel'],
-        'vae': ['diffusers', 'AutoencoderKL']})
+    write_json(
+        weights / 'model_index.json',
+        {
+            '_class_name': 'ClassLatentDiffusionPipeline',
+            '_diffusers_version': VERSION,
+            'id2label': {str(i): name for i, name in enumerate(GROUPS)},
+            'null_label': NULL,
+            'scheduler': ['diffusers', 'DDIMScheduler'],
+            'unet': ['diffusers', 'UNet2DModel'],
+            'vae': ['diffusers', 'AutoencoderKL'],
+        },
+    )
     write_json(weights / 'scheduler' / 'scheduler_config.json', SCHEDULER_CONFIG)
     sizes = write_model(weights / 'vae', vae, vae.config), write_model(weights / 'unet', unet, CONFIG)
     print('vae and unet:', sizes, 'bytes')

@@ -2,6 +2,7 @@
 
 Anything else (f32, a GPU, no compiler) takes PyTorch's own operators: same result, more time.
 """
+
 import ctypes
 import subprocess
 import tempfile
@@ -19,8 +20,19 @@ SOURCE = Path(__file__).with_name('groupNormSilu.cpp')
 def library() -> ctypes.CDLL | None:
     """The compiled kernel, or None where there is no compiler."""
     target = Path(tempfile.mkdtemp()) / 'groupNormSilu.so'
-    command = ['g++', '-O3', '-march=native', '-mprefer-vector-width=512', '-ffast-math', '-fopenmp', '-shared',
-               '-fPIC', str(SOURCE), '-o', str(target)]
+    command = [
+        'g++',
+        '-O3',
+        '-march=native',
+        '-mprefer-vector-width=512',
+        '-ffast-math',
+        '-fopenmp',
+        '-shared',
+        '-fPIC',
+        str(SOURCE),
+        '-o',
+        str(target),
+    ]
     try:
         subprocess.run(command, check=True, capture_output=True)
         return ctypes.CDLL(str(target))
@@ -43,8 +55,20 @@ class GroupNormSilu(torch.autograd.Function):
         x = nhwc(x)
         n, c, h, w = x.shape
         y, mean, rstd = torch.empty_like(x), torch.empty(n, groups), torch.empty(n, groups)
-        library().forward(pointer(x), pointer(weight), pointer(bias), pointer(y), pointer(mean), pointer(rstd),
-                          n, h * w, c, groups, ctypes.c_float(eps), int(silu))
+        library().forward(
+            pointer(x),
+            pointer(weight),
+            pointer(bias),
+            pointer(y),
+            pointer(mean),
+            pointer(rstd),
+            n,
+            h * w,
+            c,
+            groups,
+            ctypes.c_float(eps),
+            int(silu),
+        )
         ctx.save_for_backward(x, weight, bias, mean, rstd)
         ctx.groups, ctx.silu = groups, silu
         return y
@@ -55,8 +79,22 @@ class GroupNormSilu(torch.autograd.Function):
         dy = nhwc(dy.to(torch.bfloat16))
         n, c, h, w = x.shape
         dx, dw, db = torch.empty_like(x), torch.empty(n, c), torch.empty(n, c)
-        library().backward(pointer(x), pointer(dy), pointer(weight), pointer(bias), pointer(mean), pointer(rstd),
-                           pointer(dx), pointer(dw), pointer(db), n, h * w, c, ctx.groups, int(ctx.silu))
+        library().backward(
+            pointer(x),
+            pointer(dy),
+            pointer(weight),
+            pointer(bias),
+            pointer(mean),
+            pointer(rstd),
+            pointer(dx),
+            pointer(dw),
+            pointer(db),
+            n,
+            h * w,
+            c,
+            ctx.groups,
+            int(ctx.silu),
+        )
         return dx, dw.sum(0), db.sum(0), None, None, None
 
 

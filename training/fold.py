@@ -1,8 +1,10 @@
 """Loads the trained autoencoder with each latent channel centred and brought to one common spread.
 
-The change is exact: quant_conv absorbs the affine map of each channel and post_quant_conv its inverse. What is left
+The change is exact: quant_conv absorbs the affine map of each channel and post_quant_conv its inverse. What
+is left
 is one number, the config's scaling_factor, as published checkpoints have it.
 """
+
 import json
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from models import AutoencoderKL
 
 @torch.no_grad()
 def fold(vae: AutoencoderKL, mean: torch.Tensor, std: torch.Tensor, spread: float) -> None:
-    """Rewrites the 1x1 convolutions so that the new latent is (old - mean) * spread / std, per channel [C]."""
+    """Rewrites the 1x1 convolutions so that the new latent is (old - mean) * spread / std, per channel
+    [C].
+    """
     scale = spread / std
     quant, post = vae.quant_conv, vae.post_quant_conv
     n = len(scale)

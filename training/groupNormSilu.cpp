@@ -2,10 +2,10 @@
 //
 //   z = (x - mean_g) * rstd_g * weight_c + bias_c ;  y = silu ? z / (1 + e^-z) : z
 //
-// x, y, dy, dx [N, P, C] bf16; weight, bias [C] f32; mean, rstd [N, G] f32; dw, db [N, C] f32 (summed by the caller).
-// One thread takes one sample. Sums are kept per channel, so the inner loop is contiguous whatever the group size;
-// all accumulation is f32. PyTorch's own operators convert to NCHW and back for this, which costs more than the
-// convolutions around it.
+// x, y, dy, dx [N, P, C] bf16; weight, bias [C] f32; mean, rstd [N, G] f32; dw, db [N, C] f32 (summed by
+// the caller). One thread takes one sample. Sums are kept per channel, so the inner loop is contiguous
+// whatever the group size; all accumulation is f32. PyTorch's own operators convert to NCHW and back for
+// this, which costs more than the convolutions around it.
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -61,8 +61,8 @@ extern "C" void forward(const uint16_t* x, const float* weight, const float* bia
 }
 
 extern "C" void backward(const uint16_t* x, const uint16_t* dy, const float* weight, const float* bias,
-                         const float* mean, const float* rstd, uint16_t* dx, float* dw, float* db, int N, int P,
-                         int C, int G, int silu) {
+                         const float* mean, const float* rstd, uint16_t* dx, float* dw, float* db, int N,
+                         int P, int C, int G, int silu) {
   const int D = C / G;
 #pragma omp parallel for
   for (int n = 0; n < N; n++) {

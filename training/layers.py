@@ -1,4 +1,7 @@
-"""Building blocks shared by U-Net and autoencoder; module names are those of published diffusers checkpoints."""
+"""Building blocks shared by U-Net and autoencoder; module names are those of published diffusers
+checkpoints.
+"""
+
 import math
 
 import torch
@@ -18,8 +21,9 @@ class GroupNorm(nn.GroupNorm):
 def timestep_embedding(t: Tensor, width: int, flip_sin_to_cos: bool, freq_shift: float) -> Tensor:
     """Sinusoids of t [B] -> [B, width]; frequencies 10000^(-i / (width/2 - freq_shift)). Ho et al. 2020."""
     half = width // 2
-    freqs = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=t.device)
-                      / (half - freq_shift))
+    freqs = torch.exp(
+        -math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=t.device) / (half - freq_shift)
+    )
     angles = t.float()[:, None] * freqs[None]
     parts = [angles.sin(), angles.cos()]
     return torch.cat(parts[::-1] if flip_sin_to_cos else parts, dim=-1)
@@ -72,11 +76,13 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, height, width = x.shape
-        tokens = self.group_norm(x).flatten(2).transpose(1, 2)                            # [B, T, C]
-        q, k, v = (f(tokens).reshape(b, -1, self.heads, c // self.heads).transpose(1, 2)
-                   for f in (self.to_q, self.to_k, self.to_v))                            # [B, heads, T, d]
+        tokens = self.group_norm(x).flatten(2).transpose(1, 2)  # [B, T, C]
+        q, k, v = (
+            f(tokens).reshape(b, -1, self.heads, c // self.heads).transpose(1, 2)
+            for f in (self.to_q, self.to_k, self.to_v)
+        )  # [B, heads, T, d]
         scores = (q @ k.transpose(2, 3)).float() * (c // self.heads) ** -0.5
-        out = (scores.softmax(-1).to(v.dtype) @ v).transpose(1, 2).reshape(b, -1, c)      # [B, T, C]
+        out = (scores.softmax(-1).to(v.dtype) @ v).transpose(1, 2).reshape(b, -1, c)  # [B, T, C]
         return x + self.to_out[0](out).transpose(1, 2).reshape(b, c, height, width)
 
 
@@ -106,7 +112,9 @@ class Upsample(nn.Module):
 class MidBlock(nn.Module):
     """Residual block, attention, residual block."""
 
-    def __init__(self, channels: int, head_dim: int, groups: int, eps: float, temb: int | None, attention: bool):
+    def __init__(
+        self, channels: int, head_dim: int, groups: int, eps: float, temb: int | None, attention: bool
+    ):
         super().__init__()
         self.resnets = nn.ModuleList(ResnetBlock(channels, channels, groups, eps, temb) for _ in range(2))
         self.attentions = nn.ModuleList([Attention(channels, head_dim, groups, eps)] if attention else [])

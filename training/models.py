@@ -1,10 +1,19 @@
 """UNet2DModel and AutoencoderKL in plain PyTorch, with the parameter names, config fields and arithmetic of
 diffusers 0.31, so that what is trained here is read by anything that reads published checkpoints."""
+
 import torch
 from torch import Tensor, nn
 
-from layers import (Attention, Downsample, GroupNorm, MidBlock, ResnetBlock, TimestepEmbedding, Upsample,
-                    timestep_embedding)
+from layers import (
+    Attention,
+    Downsample,
+    GroupNorm,
+    MidBlock,
+    ResnetBlock,
+    TimestepEmbedding,
+    Upsample,
+    timestep_embedding,
+)
 
 VERSION = '0.31.0'
 
@@ -12,8 +21,16 @@ VERSION = '0.31.0'
 class Block(nn.Module):
     """One level: residual blocks, attention after each where asked for, then a change of resolution."""
 
-    def __init__(self, widths: list[tuple[int, int]], groups: int, eps: float, temb: int | None = None,
-                 head_dim: int | None = None, down: int | None = None, up: bool = False):
+    def __init__(
+        self,
+        widths: list[tuple[int, int]],
+        groups: int,
+        eps: float,
+        temb: int | None = None,
+        head_dim: int | None = None,
+        down: int | None = None,
+        up: bool = False,
+    ):
         super().__init__()
         cout = widths[-1][1]
         self.resnets = nn.ModuleList(ResnetBlock(i, o, groups, eps, temb) for i, o in widths)
@@ -36,7 +53,9 @@ class Block(nn.Module):
 
 
 class UNet2D(nn.Module):
-    """Noise predictor. x [B, Cin, H, W], timestep [] or [B], labels [B] -> [B, Cout, H, W]. Ho et al. 2020."""
+    """Noise predictor. x [B, Cin, H, W], timestep [] or [B], labels [B] -> [B, Cout, H, W]. Ho et al.
+    2020.
+    """
 
     def __init__(self, config: dict):
         super().__init__()
@@ -53,19 +72,36 @@ class UNet2D(nn.Module):
         for i, (kind, width) in enumerate(zip(config['down_block_types'], widths)):
             layers = [(previous if j == 0 else width, width) for j in range(per_level)]
             skips += [width] * (per_level + (i < last))
-            self.down_blocks.append(Block(
-                layers, groups, eps, temb, (head_dim or width) if kind.startswith('Attn') else None,
-                config['downsample_padding'] if i < last else None))
+            self.down_blocks.append(
+                Block(
+                    layers,
+                    groups,
+                    eps,
+                    temb,
+                    (head_dim or width) if kind.startswith('Attn') else None,
+                    config['downsample_padding'] if i < last else None,
+                )
+            )
             previous = width
-        self.mid_block = MidBlock(widths[-1], head_dim or widths[-1], groups, eps, temb, config['add_attention'])
+        self.mid_block = MidBlock(
+            widths[-1], head_dim or widths[-1], groups, eps, temb, config['add_attention']
+        )
         self.up_blocks = nn.ModuleList()
         for i, (kind, width) in enumerate(zip(config['up_block_types'], widths[::-1])):
             layers = []
             for _ in range(per_level + 1):
                 layers.append((previous + skips.pop(), width))
                 previous = width
-            self.up_blocks.append(Block(
-                layers, groups, eps, temb, (head_dim or width) if kind.startswith('Attn') else None, up=i < last))
+            self.up_blocks.append(
+                Block(
+                    layers,
+                    groups,
+                    eps,
+                    temb,
+                    (head_dim or width) if kind.startswith('Attn') else None,
+                    up=i < last,
+                )
+            )
         self.conv_norm_out = GroupNorm(groups, widths[0], eps)
         self.conv_out = nn.Conv2d(widths[0], config['out_channels'], 3, padding=1)
 
@@ -73,9 +109,13 @@ class UNet2D(nn.Module):
         config = self.config
         if config['center_input_sample']:
             x = 2 * x - 1
-        table = timestep_embedding(timestep.expand(x.shape[0]), config['block_out_channels'][0],
-                                   config['flip_sin_to_cos'], config['freq_shift'])
-        temb = self.time_embedding(table)                                    # [B, 4 width0]
+        table = timestep_embedding(
+            timestep.expand(x.shape[0]),
+            config['block_out_channels'][0],
+            config['flip_sin_to_cos'],
+            config['freq_shift'],
+        )
+        temb = self.time_embedding(table)  # [B, 4 width0]
         if labels is not None:
             temb = temb + self.class_embedding(labels)
         x = self.conv_in(x)
@@ -150,7 +190,9 @@ class Decoder(nn.Module):
 
 
 class AutoencoderKL(nn.Module):
-    """KL-regularised autoencoder of latent diffusion. Rombach et al. 2022; no scaling factor is applied inside."""
+    """KL-regularised autoencoder of latent diffusion. Rombach et al. 2022; no scaling factor is applied
+    inside.
+    """
 
     def __init__(self, config: dict):
         super().__init__()
@@ -174,28 +216,63 @@ class AutoencoderKL(nn.Module):
 def unet_config(widths: list[int], attention: list[bool], **fields: object) -> dict:
     """The whole published config of a UNet2DModel whose level i has self-attention where attention[i]."""
     return {
-        '_class_name': 'UNet2DModel', '_diffusers_version': VERSION, 'act_fn': 'silu', 'add_attention': True,
-        'attention_head_dim': 32, 'attn_norm_num_groups': None, 'block_out_channels': widths,
-        'center_input_sample': False, 'class_embed_type': None,
+        '_class_name': 'UNet2DModel',
+        '_diffusers_version': VERSION,
+        'act_fn': 'silu',
+        'add_attention': True,
+        'attention_head_dim': 32,
+        'attn_norm_num_groups': None,
+        'block_out_channels': widths,
+        'center_input_sample': False,
+        'class_embed_type': None,
         'down_block_types': ['AttnDownBlock2D' if a else 'DownBlock2D' for a in attention],
-        'downsample_padding': 1, 'downsample_type': 'conv', 'dropout': 0.0, 'flip_sin_to_cos': True,
-        'freq_shift': 0, 'in_channels': 4, 'layers_per_block': 2, 'mid_block_scale_factor': 1, 'norm_eps': 1e-5,
-        'norm_num_groups': 32, 'num_class_embeds': None, 'num_train_timesteps': None, 'out_channels': 4,
-        'resnet_time_scale_shift': 'default', 'sample_size': 16, 'time_embedding_type': 'positional',
+        'downsample_padding': 1,
+        'downsample_type': 'conv',
+        'dropout': 0.0,
+        'flip_sin_to_cos': True,
+        'freq_shift': 0,
+        'in_channels': 4,
+        'layers_per_block': 2,
+        'mid_block_scale_factor': 1,
+        'norm_eps': 1e-5,
+        'norm_num_groups': 32,
+        'num_class_embeds': None,
+        'num_train_timesteps': None,
+        'out_channels': 4,
+        'resnet_time_scale_shift': 'default',
+        'sample_size': 16,
+        'time_embedding_type': 'positional',
         'up_block_types': ['AttnUpBlock2D' if a else 'UpBlock2D' for a in attention[::-1]],
-        'upsample_type': 'conv', **fields}
+        'upsample_type': 'conv',
+        **fields,
+    }
 
 
 def vae_config(widths: list[int], **fields: object) -> dict:
     """The whole published config of an AutoencoderKL that halves the picture len(widths) - 1 times."""
     return {
-        '_class_name': 'AutoencoderKL', '_diffusers_version': VERSION, 'act_fn': 'silu',
-        'block_out_channels': widths, 'down_block_types': ['DownEncoderBlock2D'] * len(widths),
-        'force_upcast': True, 'in_channels': 3, 'latent_channels': 4, 'latents_mean': None, 'latents_std': None,
-        'layers_per_block': 1, 'mid_block_add_attention': True, 'norm_num_groups': 32, 'out_channels': 3,
-        'sample_size': 64, 'scaling_factor': 1.0, 'shift_factor': None,
-        'up_block_types': ['UpDecoderBlock2D'] * len(widths), 'use_post_quant_conv': True, 'use_quant_conv': True,
-        **fields}
+        '_class_name': 'AutoencoderKL',
+        '_diffusers_version': VERSION,
+        'act_fn': 'silu',
+        'block_out_channels': widths,
+        'down_block_types': ['DownEncoderBlock2D'] * len(widths),
+        'force_upcast': True,
+        'in_channels': 3,
+        'latent_channels': 4,
+        'latents_mean': None,
+        'latents_std': None,
+        'layers_per_block': 1,
+        'mid_block_add_attention': True,
+        'norm_num_groups': 32,
+        'out_channels': 3,
+        'sample_size': 64,
+        'scaling_factor': 1.0,
+        'shift_factor': None,
+        'up_block_types': ['UpDecoderBlock2D'] * len(widths),
+        'use_post_quant_conv': True,
+        'use_quant_conv': True,
+        **fields,
+    }
 
 
 def parameters_of(model: nn.Module) -> int:

@@ -4,6 +4,7 @@ usage: python3 reference.py --out DIR --weights ../weights/emoji
 writes WEIGHTS-reference/io.safetensors and WEIGHTS-reference/config.json (which states the arithmetic).
 Weights are the exported f16 values, everything is computed in f32 on the CPU.
 """
+
 import argparse
 from pathlib import Path
 
@@ -20,16 +21,16 @@ from unet import NULL
 
 STEPS, GUIDANCE, SEED = 20, 3.0, 0
 ARITHMETIC = {
-    'noise': 'torch.randn(9, 4, 16, 16, generator=torch.Generator().manual_seed(seed)), CPU, f32; initial sigma 1',
+    'noise': 'torch.randn(9, 4, 16, 16, generator=torch.Generator().manual_seed(seed)), CPU, f32',
     'labels': 'in.labels; the null label is the last embedding; both halves of the guidance in one batch',
     'guidance': 'v = v(null) + guidance * (v(label) - v(null))',
     'timesteps': 'trailing: round(1000 - i * 1000 / steps) - 1 for i = 0 .. steps - 1',
-    'step': 'a = alphaBar[t], p = alphaBar[t - 1000 / steps], or 1 below index 0; x0 = sqrt(a) x - sqrt(1 - a) v; '
-            'eps = sqrt(a) v + sqrt(1 - a) x; x = sqrt(p) x0 + sqrt(1 - p) eps',
-    'latents': 'out.latents is x after the last step, still scaled; out.afterStep is [steps, 4, 16, 16] of row 0',
+    'step': 'a = alphaBar[t], p = alphaBar[t - 1000 / steps], or 1 below index 0; '
+    'x0 = sqrt(a) x - sqrt(1 - a) v; eps = sqrt(a) v + sqrt(1 - a) x; x = sqrt(p) x0 + sqrt(1 - p) eps',
+    'latents': 'out.latents: x after the last step, still scaled; out.afterStep [steps, 4, 16, 16]: row 0',
     'image': 'clamp(decode(latents / scaling_factor) / 2 + 0.5, 0, 1)',
     'reconstruction': 'vae.image in [-1, 1]; vae.mean, vae.logvar = encode(image), without scaling_factor; '
-                      'vae.decoded = decode(mean), not clamped',
+    'vae.decoded = decode(mean), not clamped',
 }
 
 
@@ -46,14 +47,33 @@ def record(out: Path, weights: Path) -> None:
     # One picture of each of four groups, the first held out in the list's order.
     chosen = torch.stack([held.pictures[held.labels == g][0] for g in (0, 2, 4, 8)])
     mean, logvar = vae.encode(chosen)
-    tensors = {'in.noise': noise, 'in.labels': labels.int(), 'out.latents': latents, 'out.image': decode(vae, latents),
-               'out.afterStep': torch.stack(path), 'vae.image': chosen, 'vae.mean': mean, 'vae.logvar': logvar,
-               'vae.decoded': vae.decode(mean)}
+    tensors = {
+        'in.noise': noise,
+        'in.labels': labels.int(),
+        'out.latents': latents,
+        'out.image': decode(vae, latents),
+        'out.afterStep': torch.stack(path),
+        'vae.image': chosen,
+        'vae.mean': mean,
+        'vae.logvar': logvar,
+        'vae.decoded': vae.decode(mean),
+    }
     folder = weights.with_name(weights.name + '-reference')
-    write_json(folder / 'config.json', {
-        'seed': SEED, 'numInferenceSteps': STEPS, 'guidanceScale': GUIDANCE, 'eta': 0, 'nullLabel': NULL,
-        'timesteps': timesteps(STEPS), 'weights': 'f16 as stored', 'computation': 'f32',
-        'torch': torch.__version__, 'arithmetic': ARITHMETIC})
+    write_json(
+        folder / 'config.json',
+        {
+            'seed': SEED,
+            'numInferenceSteps': STEPS,
+            'guidanceScale': GUIDANCE,
+            'eta': 0,
+            'nullLabel': NULL,
+            'timesteps': timesteps(STEPS),
+            'weights': 'f16 as stored',
+            'computation': 'f32',
+            'torch': torch.__version__,
+            'arithmetic': ARITHMETIC,
+        },
+    )
     safetensors_io.save(tensors, folder / 'io.safetensors')
     print((folder / 'io.safetensors').stat().st_size, 'bytes')
 

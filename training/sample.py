@@ -1,7 +1,9 @@
 """Samples the exported pipeline and shows it: a sheet of one row per group.
 
-usage: python3 sample.py --weights ../weights/emoji --png sheet.png [--guidance 3 --steps 20 --seed 0 --each 10]
+usage: python3 sample.py --weights ../weights/emoji --png sheet.png [--guidance 3 --steps 20 --seed 0 --each
+    10]
 """
+
 import argparse
 from pathlib import Path
 
@@ -23,8 +25,9 @@ def decode(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
     return torch.cat([vae.decode(part).div(2).add(0.5).clamp(0, 1).cpu() for part in parts])
 
 
-def sample(unet: UNet2D, vae: AutoencoderKL, labels: torch.Tensor, noise: torch.Tensor, steps: int,
-           guidance: float) -> torch.Tensor:
+def sample(
+    unet: UNet2D, vae: AutoencoderKL, labels: torch.Tensor, noise: torch.Tensor, steps: int, guidance: float
+) -> torch.Tensor:
     """Pictures [B, 3, 64, 64] in [0, 1] for labels [B] from noise [B, 4, 16, 16]."""
     return decode(vae, ddim(guided(unet, labels, NULL, guidance), noise, steps))
 
@@ -33,8 +36,10 @@ def sheet(pictures: torch.Tensor, columns: int, path: Path) -> None:
     """Saves [N, 3, h, w] in [0, 1] as a grid."""
     n, _, h, w = pictures.shape
     rows = n // columns
-    grid = pictures[:rows * columns].mul(255).round().byte().reshape(rows, columns, 3, h, w)
-    Image.fromarray(grid.permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, 3).numpy()).save(path, optimize=True)
+    grid = pictures[: rows * columns].mul(255).round().byte().reshape(rows, columns, 3, h, w)
+    Image.fromarray(grid.permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, 3).numpy()).save(
+        path, optimize=True
+    )
 
 
 if __name__ == '__main__':
@@ -49,6 +54,12 @@ if __name__ == '__main__':
     prepare('cpu')
     wanted = torch.arange(len(GROUPS)).repeat_interleave(options.each)
     noise = torch.randn(len(wanted), 4, 16, 16, generator=torch.Generator().manual_seed(options.seed))
-    pictures = sample(read_model(options.weights / 'unet', UNet2D), read_model(options.weights / 'vae', AutoencoderKL),
-                      wanted, noise, options.steps, options.guidance)
+    pictures = sample(
+        read_model(options.weights / 'unet', UNet2D),
+        read_model(options.weights / 'vae', AutoencoderKL),
+        wanted,
+        noise,
+        options.steps,
+        options.guidance,
+    )
     sheet(pictures, options.each, options.png)

@@ -1,9 +1,11 @@
-"""Trains the class-conditional U-Net on the autoencoder's latents (16x16x4), v-prediction on the cosine schedule.
+"""Trains the class-conditional U-Net on the autoencoder's latents (16x16x4), v-prediction on the cosine
+schedule.
 
 usage: python3 unet.py --out DIR [--minutes 80 | --steps N] [--device cpu|cuda]
 Needs OUT/vae.pt. Running it again goes on from OUT/unet.pt; --fresh starts over.
 Salimans & Ho 2022 (v), Hang et al. 2023 (min-SNR weights), Ho & Salimans 2022 (label dropout for guidance).
 """
+
 import argparse
 import json
 import time
@@ -12,16 +14,22 @@ from pathlib import Path
 import torch
 
 import data
-from common import (Ema, Schedule, autocast, load_checkpoint, prepare, save_checkpoint)
+from common import Ema, Schedule, autocast, load_checkpoint, prepare, save_checkpoint
 from diffusion import TRAIN_STEPS, alphas_cumprod
 from fold import load_vae
 from models import UNet2D, parameters_of, unet_config
 
 NULL = len(data.GROUPS)
-CONFIG = unet_config([64, 96, 96], [False, True, True], layers_per_block=1, norm_num_groups=16,
-                     attention_head_dim=32, num_class_embeds=NULL + 1)
+CONFIG = unet_config(
+    [64, 96, 96],
+    [False, True, True],
+    layers_per_block=1,
+    norm_num_groups=16,
+    attention_head_dim=32,
+    num_class_embeds=NULL + 1,
+)
 LABEL_DROP = 0.12
-BALANCE = 0.5           # a group is drawn in proportion to (its size) ** BALANCE
+BALANCE = 0.5  # a group is drawn in proportion to (its size) ** BALANCE
 MAX_SNR = 5.0
 
 
@@ -55,17 +63,28 @@ def train(options: argparse.Namespace) -> None:
     state = {} if options.fresh else load_checkpoint(path, model, ema, optimizer, schedule)
     curve, losses, saved = state.get('curve', []), [], time.time()
     torch.manual_seed(schedule.step)
-    print(parameters_of(model), 'weights,', len(labels), 'latents, std', plain.std().item(),
-          'from step', schedule.step, flush=True)
+    print(
+        parameters_of(model),
+        'weights,',
+        len(labels),
+        'latents, std',
+        plain.std().item(),
+        'from step',
+        schedule.step,
+        flush=True,
+    )
     bars = alphas_cumprod()
     snr = bars / (1 - bars)
-    snr_weight = snr.clamp(max=MAX_SNR) / (snr + 1)     # the min-SNR weight of x0, expressed for v
+    snr_weight = snr.clamp(max=MAX_SNR) / (snr + 1)  # the min-SNR weight of x0, expressed for v
 
     def checkpoint() -> None:
-        curve.append({'step': schedule.step, 'minutes': schedule.used / 60,
-                      'loss': sum(losses) / max(1, len(losses))})
+        curve.append(
+            {'step': schedule.step, 'minutes': schedule.used / 60, 'loss': sum(losses) / max(1, len(losses))}
+        )
         losses.clear()
-        save_checkpoint(path, model, ema, optimizer, schedule, curve=curve, config=CONFIG, batch=options.batch)
+        save_checkpoint(
+            path, model, ema, optimizer, schedule, curve=curve, config=CONFIG, batch=options.batch
+        )
         (options.out / 'unet.json').write_text(json.dumps(curve, indent=0))
         print(json.dumps(curve[-1]), f'lr {schedule.rate():.2e}', flush=True)
 
@@ -94,8 +113,11 @@ def train(options: argparse.Namespace) -> None:
         ema.update(model, schedule.step)
         losses.append(error.mean().item())
         if schedule.step % 100 == 0:
-            print(f'{schedule.step} {schedule.used / 60:.1f} min v-error {sum(losses[-100:]) / len(losses[-100:]):.4f}',
-                  flush=True)
+            print(
+                f'{schedule.step} {schedule.used / 60:.1f} min '
+                f'v-error {sum(losses[-100:]) / len(losses[-100:]):.4f}',
+                flush=True,
+            )
         if time.time() - saved > options.save_every:
             checkpoint()
             saved = time.time()

@@ -1,8 +1,10 @@
-"""Trains the KL autoencoder 64x64x3 -> 16x16x4. Rombach et al. 2022, without its perceptual and adversarial terms.
+"""Trains the KL autoencoder 64x64x3 -> 16x16x4. Rombach et al. 2022, without its perceptual and adversarial
+terms.
 
 usage: python3 vae.py --out DIR [--minutes 42 | --steps N] [--device cpu|cuda]
 Running it again goes on from DIR/vae.pt; --fresh starts over.
 """
+
 import argparse
 import json
 import time
@@ -12,11 +14,11 @@ import torch
 import torch.nn.functional as F
 
 import data
-from common import (Ema, Schedule, autocast, load_checkpoint, prepare, psnr, save_checkpoint)
+from common import Ema, Schedule, autocast, load_checkpoint, prepare, psnr, save_checkpoint
 from models import AutoencoderKL, parameters_of, vae_config
 
 CONFIG = vae_config([32, 64, 96], norm_num_groups=16)
-KL_WEIGHT = 2e-4
+KL_WEIGHT = 1e-3
 
 
 def augment(x: torch.Tensor, mirror: torch.Tensor) -> torch.Tensor:
@@ -24,13 +26,15 @@ def augment(x: torch.Tensor, mirror: torch.Tensor) -> torch.Tensor:
     flip = mirror & (torch.rand(len(x), device=x.device) < 0.5)
     x = torch.where(flip[:, None, None, None], x.flip(3), x)
     dx, dy = torch.randint(0, 5, (2,)).tolist()
-    return F.pad(x, (2, 2, 2, 2), value=1.0)[:, :, dy:dy + x.shape[2], dx:dx + x.shape[3]]
+    return F.pad(x, (2, 2, 2, 2), value=1.0)[:, :, dy : dy + x.shape[2], dx : dx + x.shape[3]]
 
 
 @torch.no_grad()
 def reconstruct(vae: AutoencoderKL, pictures: torch.Tensor, device: str, batch: int = 64) -> torch.Tensor:
     """decode(mean of encode(pictures)) in f32 [N, 3, 64, 64], on the CPU."""
-    return torch.cat([vae.decode(vae.encode(part.to(device))[0]).float().cpu() for part in pictures.split(batch)])
+    return torch.cat(
+        [vae.decode(vae.encode(part.to(device))[0]).float().cpu() for part in pictures.split(batch)]
+    )
 
 
 def train(options: argparse.Namespace) -> None:
@@ -47,14 +51,29 @@ def train(options: argparse.Namespace) -> None:
     state = {} if options.fresh else load_checkpoint(path, model, ema, optimizer, schedule)
     curve, losses, saved = state.get('curve', []), [], time.time()
     torch.manual_seed(schedule.step)
-    print(parameters_of(model), 'weights,', len(training.labels), 'pictures, from step', schedule.step, flush=True)
+    print(
+        parameters_of(model),
+        'weights,',
+        len(training.labels),
+        'pictures, from step',
+        schedule.step,
+        flush=True,
+    )
 
     def checkpoint() -> None:
         db = psnr(reconstruct(ema.model, held.pictures, device), held.pictures).mean().item()
-        curve.append({'step': schedule.step, 'minutes': schedule.used / 60, 'psnr': db,
-                      'loss': sum(losses) / max(1, len(losses))})
+        curve.append(
+            {
+                'step': schedule.step,
+                'minutes': schedule.used / 60,
+                'psnr': db,
+                'loss': sum(losses) / max(1, len(losses)),
+            }
+        )
         losses.clear()
-        save_checkpoint(path, model, ema, optimizer, schedule, curve=curve, config=CONFIG, batch=options.batch)
+        save_checkpoint(
+            path, model, ema, optimizer, schedule, curve=curve, config=CONFIG, batch=options.batch
+        )
         (options.out / 'vae.json').write_text(json.dumps(curve, indent=0))
         print(json.dumps(curve[-1]), f'lr {schedule.rate():.2e}', flush=True)
 
@@ -63,7 +82,11 @@ def train(options: argparse.Namespace) -> None:
         for group in optimizer.param_groups:
             group['lr'] = schedule.rate()
         index = torch.randint(len(training.labels), (options.batch,))
-        x = augment(training.pictures[index], mirror[index]).to(device).contiguous(memory_format=torch.channels_last)
+        x = (
+            augment(training.pictures[index], mirror[index])
+            .to(device)
+            .contiguous(memory_format=torch.channels_last)
+        )
         with autocast(device):
             mean, logvar = model.encode(x)
             y = model.decode(mean + (0.5 * logvar).exp() * torch.randn_like(mean)).float()
@@ -77,8 +100,12 @@ def train(options: argparse.Namespace) -> None:
         ema.update(model, schedule.step)
         losses.append(loss.item())
         if schedule.step % 50 == 0:
-            print(f'{schedule.step} {schedule.used / 60:.1f} min loss {sum(losses[-50:]) / len(losses[-50:]):.4f} '
-                  f'kl {kl.item():.2f} std {mean.std().item():.2f}', flush=True)
+            print(
+                f'{schedule.step} {schedule.used / 60:.1f} min '
+                f'loss {sum(losses[-50:]) / len(losses[-50:]):.4f} '
+                f'kl {kl.item():.2f} std {mean.std().item():.2f}',
+                flush=True,
+            )
         if time.time() - saved > options.save_every:
             checkpoint()
             saved = time.time()

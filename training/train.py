@@ -1,0 +1,40 @@
+"""Does everything in order: pictures, autoencoder, U-Net, classifier, export, recorded samples, model card.
+
+usage: python3 train.py --out DIR [--device cpu|cuda] [--vae-minutes 41] [--unet-minutes 80]
+    [--classifier-minutes 5]
+Every step goes on from where it was; a finished one is over at once.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def step(script: str, *arguments: object) -> None:
+    print('==', script, *arguments, flush=True)
+    subprocess.run([sys.executable, str(HERE / script), *map(str, arguments)], check=True)
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--weights', type=Path, default=HERE.parent / 'weights' / 'emoji')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--vae-minutes', type=float, default=41)
+    parser.add_argument('--unet-minutes', type=float, default=80)
+    parser.add_argument('--classifier-minutes', type=float, default=5)
+    options = parser.parse_args()
+    out, weights = ('--out', options.out), ('--weights', options.weights)
+    if not (options.out / 'data' / 'emoji.npz').exists():
+        step('data.py', *out)
+    step('vae.py', *out, '--minutes', options.vae_minutes, '--device', options.device)
+    step('unet.py', *out, '--minutes', options.unet_minutes, '--device', options.device)
+    if not (options.out / 'classifier.pt').exists():
+        step('classifier.py', 'train', *out, '--minutes', options.classifier_minutes)
+    step('export.py', *out, *weights)
+    step('reference.py', *out, *weights)
+    step('classifier.py', 'judge', *out, *weights)
+    step('card.py', *out, *weights)
