@@ -1,3 +1,4 @@
+import { findBrowser } from '../../src/node/browser.ts';
 import { ensureComponent, logToStderr } from '../../src/node/setup/components.ts';
 import { adapters } from './gpu.ts';
 
@@ -10,4 +11,6 @@ export default async function setup(): Promise<void> {
     if (name !== 'lavapipe' && name !== 'swiftshader') continue;
     await ensureComponent(name).catch((error: Error) => logToStderr(error.message));
   }
+  // A full run uses the browser for certain; fetching it may take longer than a test is given.
+  if (process.env.DAGUERRE_TEST_BROWSER) await findBrowser().catch((error: Error) => logToStderr(error.message));
 }

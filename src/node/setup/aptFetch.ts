@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AdapterError, DaguerreError } from '../../engine/errors.ts';
-import { mustRun, runCommand } from './command.ts';
+import { commandError, mustRun, runCommand } from './command.ts';
 import type { ArchivePlan } from './system.ts';
 
 export type Log = (line: string) => void;
@@ -29,6 +29,9 @@ interface Archive {
 /** Node itself runs on the system's C and C++ libraries; a second copy of them in one process would crash it. */
 const FROM_SYSTEM = /^(libc6|libgcc-s1|libstdc\+\+6|gcc-\d+-base|libc-bin)_/;
 
+/** How long an apt-get left over from a killed process is waited for. */
+const LOCK_SECONDS = 600;
+
 /** Lists older than this are refreshed: mirrors drop superseded packages. */
 const LISTS_FRESH_MS = 6 * 3600_000;
 
@@ -43,23 +46,34 @@ async function aptConfiguration(folder: string): Promise<string> {
     'Dir::State::status': join(folder, 'state', 'status'),
     'Dir::Cache': join(folder, 'cache'),
     'Dir::Log': join(folder, 'log'),
+    // Not worth their disk space for a handful of calls.
+    'Dir::Cache::pkgcache': '',
+    'Dir::Cache::srcpkgcache': '',
+    'Acquire::GzipIndexes': 'true',
     'Dir::Etc::sourcelist': join(folder, 'sources.list'),
     'Dir::Etc::sourceparts': '/dev/null',
     'Dir::Etc::preferences': '/dev/null',
     'Dir::Etc::preferencesparts': '/dev/null',
     'Dir::Etc::Parts': '/dev/null',
     'Dir::Etc::Main': '/dev/null',
-    // The download user of root's apt may not enter this folder; and two of us never run at once (our lock).
+    // The download user of root's apt may not enter this folder.
     'APT::Sandbox::User': 'root',
-    'Debug::NoLocking': 'true',
     'Acquire::Languages': 'none',
     'Acquire::Retries': '3',
   };
   return [...network, ...Object.entries(own).map(([name, value]) => `${name} "${value}";`)].join('\n') + '\n';
 }
 
-async function listArchives(apt: (args: string[]) => Promise<string>, request: AptRequest): Promise<Archive[]> {
-  const printed = await apt([...aptAction(request), '--print-uris', '-qq']);
+type Apt = (args: string[], folder?: string) => Promise<string>;
+
+/** All archives of a request. apt leaves out those that it has, so it is shown a folder that is always empty. */
+async function listArchives(apt: Apt, request: AptRequest): Promise<Archive[]> {
+  const empty = join(request.folder, 'empty');
+  await mkdir(join(empty, 'partial'), { recursive: true });
+  const printed = await apt(
+    ['-o', `Dir::Cache::archives=${empty}`, ...aptAction(request), '--print-uris', '-qq'],
+    empty,
+  );
   const archives: Archive[] = [];
   for (const line of printed.split('\n')) {
     const match = /^'[^']*' (\S+\.deb) (\d+)/.exec(line);
@@ -133,7 +147,18 @@ export async function aptFetch(request: AptRequest): Promise<string[]> {
   await writeFile(config, await aptConfiguration(folder));
 
   const env = { ...process.env, APT_CONFIG: config, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' };
-  const apt = async (args: string[]) => (await mustRun('apt-get', args, { cwd: archivesFolder, env })).stdout;
+  const apt: Apt = async (args, cwd = archivesFolder) => {
+    for (let waited = 0; ; waited++) {
+      const result = await runCommand('apt-get', args, { cwd, env });
+      if (result.code === 0) return result.stdout;
+      // An apt-get whose parent was killed goes on by itself, and what it downloads is what we want.
+      if (waited >= LOCK_SECONDS || !/Could not get lock|Unable to lock/.test(result.stderr)) {
+        throw commandError('apt-get', args, result);
+      }
+      if (waited === 0) log('  waiting for an earlier apt-get on the same folder');
+      await new Promise((later) => setTimeout(later, 1000));
+    }
+  };
 
   const stamp = join(folder, 'updated.txt');
   const age = await stat(stamp).then(
@@ -169,7 +194,9 @@ export async function aptFetch(request: AptRequest): Promise<string[]> {
         if (!existsSync(file)) throw new DaguerreError(`aptFetch: ${file} was not downloaded`);
         await mustRun('dpkg-deb', ['-x', file, into]);
       }
-      await Promise.all(files.map((file) => rm(file, { force: true })));
+      const unused = (await readdir(archivesFolder)).filter((name) => FROM_SYSTEM.test(name));
+      for (const file of [...files, ...unused.map((name) => join(archivesFolder, name))])
+        await rm(file, { force: true });
       return archives.map((a) => a.file);
     } catch (error) {
       if (fresh || error instanceof AdapterError) throw error;

@@ -33,15 +33,21 @@ export function runCommand(program: string, args: string[], options: CommandOpti
   });
 }
 
+/** The error for a program that failed, with the last lines that it printed. */
+export function commandError(program: string, args: string[], result: CommandResult): DaguerreError {
+  const said = `${result.stdout}\n${result.stderr}`.trim().split('\n').slice(-6).join('\n  ');
+  const line = [program, ...args].join(' ');
+  return new DaguerreError(
+    `${line.length > 100 ? `${line.slice(0, 97)}…` : line}: ended with code ${result.code}:\n  ${said}`,
+  );
+}
+
 /**
  * Like {@link runCommand}.
  * @throws DaguerreError when the program fails, with the last lines that it printed.
  */
 export async function mustRun(program: string, args: string[], options: CommandOptions = {}): Promise<CommandResult> {
   const result = await runCommand(program, args, options);
-  if (result.code !== 0) {
-    const said = `${result.stdout}\n${result.stderr}`.trim().split('\n').slice(-6).join('\n  ');
-    throw new DaguerreError(`${program} ${args.at(-1) ?? ''}: ended with code ${result.code}:\n  ${said}`);
-  }
+  if (result.code !== 0) throw commandError(program, args, result);
   return result;
 }

@@ -169,7 +169,14 @@ async function install(component: Component, cache: string, log: Log): Promise<s
     log('  (DAGUERRE_NO_FETCH=1 forbids this, DAGUERRE_CACHE chooses another folder)');
     const { dependencies } = recipe;
     const request = { folder: join(cache, 'apt'), plan, packages: recipe.packages, dependencies, into: work };
-    packages = await aptFetch({ ...request, what: recipe.title, log });
+    packages = await aptFetch({ ...request, what: recipe.title, log }).catch((cause: Error) => {
+      if (cause instanceof AdapterError) throw cause;
+      throw new AdapterError(
+        `${recipe.title}: not installed here, and fetching it failed: ${cause.message}\n` +
+          `try again when the mirror can be reached (what was downloaded is kept), or run:\n  ${remedy(component, system)}`,
+        { cause },
+      );
+    });
     kept = await recipe.finish(work, system);
   }
   const about = { component, version: RECIPE_VERSION, fetched: new Date().toISOString(), packages };
