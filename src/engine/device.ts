@@ -1,5 +1,5 @@
 /** A WebGPU device with what was negotiated for it, its pipelines, and an account of what it holds. */
-import { AdapterError, DaguerreError, DeviceLostError, OutOfMemoryError, ValidationError } from './errors.ts';
+import { AdapterError, DeviceLostError, OutOfMemoryError, ValidationError, type DaguerreError } from './errors.ts';
 import { Pacer } from './pacer.ts';
 import { PipelineCache } from './pipelines.ts';
 
@@ -102,7 +102,9 @@ export class Device {
     }
     const adapter = await gpu.requestAdapter({ powerPreference: options.powerPreference });
     if (!adapter) {
-      throw new AdapterError('device: WebGPU is here but offers no adapter; `npx daguerre doctor` says what is missing');
+      throw new AdapterError(
+        'device: WebGPU is here but offers no adapter; `npx daguerre doctor` says what is missing',
+      );
     }
     const lacking = (options.require ?? []).filter((f) => !adapter.features.has(f));
     if (lacking.length) {
@@ -120,7 +122,11 @@ export class Device {
         requiredLimits[name] = adapter.limits[name];
       }
     }
-    const device = await adapter.requestDevice({ requiredFeatures, requiredLimits, label: options.label ?? 'daguerre' });
+    const device = await adapter.requestDevice({
+      requiredFeatures,
+      requiredLimits,
+      label: options.label ?? 'daguerre',
+    });
     const limits = Object.fromEntries(
       Object.keys(DEFAULT_LIMITS).map((name) => [name, device.limits[name as keyof Limits]]),
     ) as unknown as Limits;

@@ -80,7 +80,9 @@ export function makeDispatch(
     const t = bindings[b.name];
     if (!t) continue;
     if (b.element === 'Elem4' && t.dtype !== elem) {
-      throw new ShapeError(`${label}: ${kernel.name} binds ${b.name} as ${elem}, got ${t.dtype} ${formatShape(t.shape)}`);
+      throw new ShapeError(
+        `${label}: ${kernel.name} binds ${b.name} as ${elem}, got ${t.dtype} ${formatShape(t.shape)}`,
+      );
     }
     const bytes = byteSize(rootOf(t));
     if (bytes > caps.limits.maxStorageBufferBindingSize) {
@@ -94,7 +96,9 @@ export function makeDispatch(
   if (stray) throw new InvalidArgumentError(`${label}: ${kernel.name}.wgsl has no binding ${stray}`);
   const grid = kernel.grid(params as Record<string, number>, numbers);
   if (grid.some((g) => !(g >= 1 && g <= MAX_GROUPS))) {
-    throw new LimitError(`${label}: ${kernel.name} asks for a grid of ${grid.join(' × ')} workgroups, 65535 is the limit`);
+    throw new LimitError(
+      `${label}: ${kernel.name} asks for a grid of ${grid.join(' × ')} workgroups, 65535 is the limit`,
+    );
   }
   return {
     kernel,

@@ -48,11 +48,7 @@ export class PipelineCache {
     return layout;
   }
 
-  private async compile(
-    code: string,
-    bindings: readonly ShaderBinding[],
-    label: string,
-  ): Promise<GPUComputePipeline> {
+  private async compile(code: string, bindings: readonly ShaderBinding[], label: string): Promise<GPUComputePipeline> {
     const { gpu } = this.device;
     gpu.pushErrorScope('validation');
     const module = gpu.createShaderModule({ code, label });

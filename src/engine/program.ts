@@ -120,7 +120,12 @@ export class Program {
   }
 
   /** Encodes dispatches [from, to) into an encoder, each in a pass of its own with `passFor`'s descriptor. */
-  encodeSeparately(encoder: GPUCommandEncoder, from: number, to: number, passFor: (i: number) => GPUComputePassDescriptor) {
+  encodeSeparately(
+    encoder: GPUCommandEncoder,
+    from: number,
+    to: number,
+    passFor: (i: number) => GPUComputePassDescriptor,
+  ) {
     for (let i = from; i < to; i++) {
       const { pipeline, bindGroup, grid } = this.steps[i];
       const pass = encoder.beginComputePass(passFor(i));
@@ -254,13 +259,19 @@ function bind(
     const entries = shader.bindings.map((b): GPUBindGroupEntry => {
       if (b.access === 'uniform') {
         const slot = slotOf[i];
-        return { binding: b.binding, resource: { buffer: uniforms, offset: starts[slot], size: blocks[slot].byteLength } };
+        return {
+          binding: b.binding,
+          resource: { buffer: uniforms, offset: starts[slot], size: blocks[slot].byteLength },
+        };
       }
       const t = dispatch.bindings[b.name];
       if (!t) return { binding: b.binding, resource: { buffer: dummy } };
       const root = rootOf(t);
       const buffer = buffers.get(root.id)!;
-      return { binding: b.binding, resource: { buffer, offset: places.get(root.id)?.offset ?? 0, size: byteSize(root) } };
+      return {
+        binding: b.binding,
+        resource: { buffer, offset: places.get(root.id)?.offset ?? 0, size: byteSize(root) },
+      };
     });
     const bindGroup = gpu.createBindGroup({
       label: dispatch.label,
@@ -268,7 +279,13 @@ function bind(
       entries,
     });
     const touched = Object.values(dispatch.bindings).reduce((sum, t) => sum + (t ? byteSize(rootOf(t)) : 0), 0);
-    return { pipeline: pipelines[i], bindGroup, grid: dispatch.grid, cost: Math.max(dispatch.flops, touched), dispatch };
+    return {
+      pipeline: pipelines[i],
+      bindGroup,
+      grid: dispatch.grid,
+      cost: Math.max(dispatch.flops, touched),
+      dispatch,
+    };
   });
 }
 

@@ -73,7 +73,8 @@ export class Weights {
   private async read(t: Tensor, signal?: AbortSignal): Promise<ArrayBufferView<ArrayBuffer>> {
     const { key, shape, packing } = t.constant!;
     const info = this.source.info(key);
-    if (!info) throw new WeightError(`${this.source.name}: expected weight ${key} ${formatShape(shape)}, got none`, [key]);
+    if (!info)
+      throw new WeightError(`${this.source.name}: expected weight ${key} ${formatShape(shape)}, got none`, [key]);
     if (numel(info.shape) !== numel(shape)) {
       throw new WeightError(
         `${this.source.name}: ${key} has shape ${formatShape(info.shape)}, the model expects ${formatShape(shape)}`,
@@ -84,7 +85,9 @@ export class Weights {
     const data = await this.source.read(key, { rows, signal });
     for (let i = 0; i < data.length; i++) {
       if (!Number.isFinite(data[i])) {
-        throw new WeightError(`${this.source.name}: ${key} holds ${data[i]} at element ${i}; the file is damaged`, [key]);
+        throw new WeightError(`${this.source.name}: ${key} holds ${data[i]} at element ${i}; the file is damaged`, [
+          key,
+        ]);
       }
     }
     const part = rows ? [rows[1] - rows[0], ...shape.slice(1)] : shape;

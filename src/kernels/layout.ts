@@ -1,5 +1,13 @@
 /** The public edge: dense NCHW f32 outside, padded NHWC storage inside. */
-import { defineKernel, formatShape, linearGrid, ShapeError, type Kernel, type Op, type Tensor } from '../engine/index.ts';
+import {
+  defineKernel,
+  formatShape,
+  linearGrid,
+  ShapeError,
+  type Kernel,
+  type Op,
+  type Tensor,
+} from '../engine/index.ts';
 import { ceilDiv, expectRank } from './common.ts';
 import fromShader from './fromNchw.wgsl';
 import toShader from './toNchw.wgsl';

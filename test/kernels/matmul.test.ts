@@ -34,11 +34,16 @@ describe.each(adapters())('linear on %s', (adapter) => {
       const residual = roundTo(dtype, normals(4, M * N));
       const g = new Graph(dtype);
       const rows = { layout: 'rows', dtype } as const;
-      const y = linear(g.input('x', [M, K], rows), { key: 'w', shape: [N, K] }, c.bias ? { key: 'b', shape: [N] } : undefined, {
-        act: c.act,
-        residual: c.residual ? g.input('r', [M, N], rows) : undefined,
-        scale: 0.5,
-      });
+      const y = linear(
+        g.input('x', [M, K], rows),
+        { key: 'w', shape: [N, K] },
+        c.bias ? { key: 'b', shape: [N] } : undefined,
+        {
+          act: c.act,
+          residual: c.residual ? g.input('r', [M, N], rows) : undefined,
+          scale: 0.5,
+        },
+      );
       g.output('y', y);
       const tunables = { matmul: { ROWS: c.ROWS, WG_N: c.group[0], WG_M: c.group[1] } };
       const { outputs } = await runGraph(device, g, { inputs: { x, r: residual }, weights: { w, b: bias }, tunables });
@@ -70,7 +75,9 @@ describe('linear shapes', () => {
     const g = new Graph();
     const x = g.input('x', [2, 5], { layout: 'rows' });
     expect(() => linear(x, { key: 'fc.weight', shape: [3, 4] })).toThrow(ShapeError);
-    expect(() => linear(x, { key: 'fc.weight', shape: [3, 4] })).toThrow(/x has K=5 but weight expects K=4.*fc\.weight/);
+    expect(() => linear(x, { key: 'fc.weight', shape: [3, 4] })).toThrow(
+      /x has K=5 but weight expects K=4.*fc\.weight/,
+    );
     expect(() => linear(x, { key: 'fc.weight', shape: [3, 5] }, { key: 'fc.bias', shape: [4] })).toThrow(/bias \[3\]/);
     const residual = g.input('r', [2, 4], { layout: 'rows' });
     expect(() => linear(x, { key: 'fc.weight', shape: [3, 5] }, undefined, { residual })).toThrow(/residual \[2,3\]/);

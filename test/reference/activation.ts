@@ -1,6 +1,5 @@
 /** Activations in f64. */
-export type ActivationName =
-  'none' | 'silu' | 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'tanh' | 'sigmoid';
+export type ActivationName = 'none' | 'silu' | 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'tanh' | 'sigmoid';
 
 const sigmoid = (x: number) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
 

@@ -7,7 +7,6 @@ import {
   Device,
   formatShape,
   fromHalf,
-  Graph,
   lowerNodes,
   numel,
   packParams,
@@ -18,6 +17,7 @@ import {
   toHalf,
   type DeviceOptions,
   type Dispatch,
+  type Graph,
   type Rewrite,
   type Tensor,
   type Tunables,
@@ -144,7 +144,10 @@ export async function runGraph(device: Device, graph: Graph, options: RunOptions
           const size = byteSize(rootOf(t)) + GUARD;
           return { binding: b.binding, resource: { buffer: bufferOf(t), offset: GUARD, size } };
         });
-        const bindGroup = device.gpu.createBindGroup({ layout: device.pipelines.layout(d.kernel.shader.bindings), entries });
+        const bindGroup = device.gpu.createBindGroup({
+          layout: device.pipelines.layout(d.kernel.shader.bindings),
+          entries,
+        });
         const pass = encoder.beginComputePass();
         pass.setPipeline(pipelines[i]);
         pass.setBindGroup(0, bindGroup);
@@ -169,7 +172,9 @@ export async function runGraph(device: Device, graph: Graph, options: RunOptions
       for (let i = 0; i < words.length; i++) {
         const guard = i < GUARD / 4 || i >= (GUARD + size) / 4;
         if (guard && words[i] !== GUARD_WORD) {
-          throw new Error(`${t.label} ${formatShape(t.shape)}: guard word ${i - GUARD / 4} overwritten (${size / 4} words)`);
+          throw new Error(
+            `${t.label} ${formatShape(t.shape)}: guard word ${i - GUARD / 4} overwritten (${size / 4} words)`,
+          );
         }
       }
       bytesOf.set(id, all.slice(GUARD, GUARD + size));
