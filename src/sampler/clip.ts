@@ -3,10 +3,17 @@ import type { Denoiser, Prediction } from './denoiser.ts';
 import { InvalidArgumentError } from '../engine/errors.ts';
 import { LinearForm, type Vec } from './vec.ts';
 
+/**
+ * At pure noise, alpha = 0, the x₀ of an ε network is infinite, and what clipping makes of it is its sign. An alpha this
+ * small says the same in finite numbers, in f32 too.
+ */
+const ALMOST_NO_SIGNAL = 2 ** -60;
+
 /** Replaces x₀ by f(x₀); ε stays as the network said it. */
 function correctX0(denoiser: Denoiser, f: (x0: LinearForm) => Vec): Denoiser {
   return async (x, level, signal) => {
-    const p = await denoiser(x, level, signal);
+    const alpha = Math.max(level.alpha, ALMOST_NO_SIGNAL);
+    const p = await denoiser(x, { ...level, alpha }, signal);
     const correct = (from: Prediction): Prediction => {
       let x0: LinearForm | undefined;
       return {
