@@ -13,7 +13,14 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const say = (line) => process.stderr.write(`daguerre: ${line}\n`);
 
 /** What the build reads; a folder's own time changes when a file in it comes or goes. */
-const SOURCES = ['src', 'package.json', 'tsconfig.json', 'vite.config.ts', 'scripts/wgslPlugin.ts'];
+const SOURCES = [
+  'src',
+  'package.json',
+  'tsconfig.json',
+  'tsconfig.build.json',
+  'vite.config.ts',
+  'scripts/wgslPlugin.ts',
+];
 const BUILT = ['dist/index.js', 'dist/node.js', 'dist/cli.js'];
 
 export function checkNode(version = process.versions.node) {
