@@ -4,8 +4,8 @@ import { InvalidArgumentError } from '../engine/errors.ts';
 import { LinearForm, type Vec } from './vec.ts';
 
 /**
- * At pure noise, alpha = 0, the x₀ of an ε network is infinite, and what clipping makes of it is its sign. An alpha this
- * small says the same in finite numbers, in f32 too.
+ * At pure noise, alpha = 0, the x₀ of an ε network is infinite, and what clipping makes of it is its sign. An alpha
+ * this small says the same in finite numbers, in f32 too.
  */
 const ALMOST_NO_SIGNAL = 2 ** -60;
 

@@ -1,4 +1,4 @@
-/** Denoising diffusion probabilistic models, ancestral sampling. Ho, Jain & Abbeel 2020, https://arxiv.org/abs/2006.11239 */
+/** Ancestral sampling of DDPM. Ho, Jain & Abbeel 2020, https://arxiv.org/abs/2006.11239 */
 import { ConfigError, InvalidArgumentError } from '../engine/errors.ts';
 import type { Prediction } from './denoiser.ts';
 import type { NoiseLevel } from './schedule.ts';

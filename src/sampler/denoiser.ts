@@ -1,6 +1,6 @@
 /**
- * What a network says, read as a prediction. A network was trained to output ε, v or x₀; a {@link Denoiser} hides which:
- * it answers with x₀ and ε as lazy forms over x and the network's output, so solvers know no parameterisation.
+ * What a network says, read as a prediction. A network was trained to output ε, v or x₀; a {@link Denoiser} hides
+ * which: it answers with x₀ and ε as lazy forms over x and the network's output. Solvers know no parameterisation.
  */
 import { ConfigError, InvalidArgumentError, ShapeError } from '../engine/errors.ts';
 import type { NoiseLevel } from './schedule.ts';

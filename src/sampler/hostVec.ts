@@ -142,6 +142,8 @@ export class HostSpace implements VecSpace {
     return this.own(v).data.slice();
   }
 
+  beginRun(): void {}
+
   endStep(): void {}
 
   release(): void {}

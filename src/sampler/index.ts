@@ -1,6 +1,6 @@
 /**
- * `daguerre/sampler`: noise schedules, parameterisations, guidance and solvers. Needs no GPU: the same code runs on host
- * arrays ({@link HostSpace}) and on any {@link VecSpace}.
+ * `daguerre/sampler`: noise schedules, parameterisations, guidance and solvers. Needs no GPU: the same code runs on
+ * host arrays ({@link HostSpace}) and on any {@link VecSpace}.
  *
  * ```ts
  * const sampler = samplerFrom(JSON.parse(schedulerConfigJson));

@@ -100,6 +100,7 @@ export async function runSolver(options: RunOptions): Promise<Vec> {
     );
   resume?.generators.forEach((state, i) => (generators[i].state = state));
   const { space } = options.x;
+  space.beginRun();
   const upload = (values: number[]): Vec => space.upload(Float64Array.from(values), options.x);
   let x = resume ? upload(resume.x) : options.x;
   let history: readonly Vec[] = resume?.history.map(upload) ?? [];
@@ -119,12 +120,12 @@ export async function runSolver(options: RunOptions): Promise<Vec> {
         preview: () => done.x0.materialise(),
         state: () => snapshot(i + 1, x, history, generators),
       });
-      space.endStep([options.x, x, ...history]);
+      space.endStep([x, ...history]);
       turn = await breathe(turn);
     }
     return x;
   } catch (error) {
-    space.endStep([options.x]);
+    space.endStep([]);
     throw error;
   }
 }

@@ -71,7 +71,7 @@ export class Sampler {
     return ddpm(this.config);
   }
 
-  /** The training timesteps visited, falling. @throws InvalidArgumentError if out of range; ConfigError see there */
+  /** The training timesteps visited, falling. @throws InvalidArgumentError if out of range */
   timesteps({ numInferenceSteps, timesteps }: StepChoice): number[] {
     const { numTrainTimesteps } = this.config;
     if (timesteps && numInferenceSteps !== undefined && numInferenceSteps !== timesteps.length)

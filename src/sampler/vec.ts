@@ -53,11 +53,13 @@ export interface VecSpace {
   /** The values, [B, C, H, W]. */
   read(v: Vec): Promise<HostValues>;
   /**
-   * Ends a sampling step: every vector made since the last call, by this space or by a network called in the step,
-   * may be reused from here on, except those in `keep`. Within a step all of them stay valid.
+   * Begins a sampling run: what exists already stays the caller's; vectors made from here on, by this space or by a
+   * network, belong to the run. One run at a time per space.
    */
+  beginRun(): void;
+  /** Ends a step: the run's vectors may be reused, except those in `keep`. Within a step all of them stay valid. */
   endStep(keep: readonly Vec[]): void;
-  /** Gives one vector back before its step ends, or a kept one for good. */
+  /** Gives a vector back: the result of a run, or one of the caller's. */
   release(v: Vec): void;
 }
 

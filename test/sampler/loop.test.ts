@@ -3,6 +3,7 @@ import { AbortedError, InvalidArgumentError } from '../../src/engine/errors.ts';
 import {
   guided,
   HostSpace,
+  LinearForm,
   pairOf,
   runSolver,
   samplerFrom,
@@ -10,8 +11,10 @@ import {
   type HostVec,
   type Network,
   type PairNetwork,
+  type RunOptions,
   type SampleOptions,
   type SamplerState,
+  type Solver,
   type StepEvent,
   type Vec,
 } from '../../src/sampler/index.ts';
@@ -164,6 +167,42 @@ describe('stop and go', () => {
     const seen: number[] = [];
     await ddimSampler.sample(options({ start: 7, onStep: ({ timestep }) => void seen.push(timestep) }));
     expect(seen).toEqual([111, 0]);
+  });
+});
+
+describe('a solver with a memory', () => {
+  /** x + h·(3/2·f − 1/2·f of the step before): the two-step Adams–Bashforth method on the denoiser's ε. */
+  const twoStep: Solver = async ({ x, from, denoise, history: [before], signal }) => {
+    const { x0, eps } = await denoise(x, from, signal);
+    const f = eps.materialise();
+    const slope = before ? LinearForm.of(f, 1.5).plus(before, -0.5) : LinearForm.of(f);
+    return { x: LinearForm.of(x).minus(slope, 0.1).materialise(), x0, history: [f] };
+  };
+  const run = (space: HostSpace, extra: Partial<RunOptions> = {}): Promise<Vec> =>
+    runSolver({
+      x: start(space),
+      denoiser: ddimSampler.denoiser(toy(0.2)),
+      solver: twoStep,
+      transitions: ddimSampler.transitions({ numInferenceSteps: 6 }),
+      ...extra,
+    });
+
+  test('what it keeps outlives the step; what the caller made before is left alone', async () => {
+    const space = new PoisonSpace();
+    const x = space.track(start(space));
+    const before = [...x.data];
+    expectClose(data(await run(space, { x })), data(await run(new HostSpace())), 0);
+    expect([...x.data]).toEqual(before);
+  });
+
+  test('resumes in the same bits', async () => {
+    const states: SamplerState[] = [];
+    const whole = await run(new HostSpace(), { onStep: async (e) => void states.push(await e.state()) });
+    expect(states[0].history).toHaveLength(1);
+    for (const resume of states) {
+      const space = new PoisonSpace();
+      expectClose(data(await run(space, { resume: JSON.parse(JSON.stringify(resume)) })), data(whole), 0);
+    }
   });
 });
 

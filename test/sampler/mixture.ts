@@ -39,8 +39,8 @@ export function mixtureDenoiser(components: readonly Component[]): Denoiser {
 }
 
 /**
- * The probability-flow ODE solved far below the errors measured: y = x/alpha over λ, dy/dλ = −(sigma/alpha)·ε, classical
- * Runge–Kutta in `steps` equal steps.
+ * The probability-flow ODE solved far below the errors measured: y = x/alpha over λ, dy/dλ = −(sigma/alpha)·ε,
+ * classical Runge–Kutta in `steps` equal steps.
  */
 export function exactFlow(
   components: readonly Component[],

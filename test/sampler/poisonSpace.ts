@@ -1,5 +1,5 @@
 /** A host space that enforces the contract of the GPU one: it counts dispatches and ruins what a step leaves behind. */
-import { HostSpace, HostVec, type HostValues, type LinearForm, type Vec } from '../../src/sampler/index.ts';
+import { HostSpace, type HostValues, type HostVec, type LinearForm, type Vec } from '../../src/sampler/index.ts';
 
 export class PoisonSpace extends HostSpace {
   /** Dispatches by operation since the last look. */
@@ -38,6 +38,10 @@ export class PoisonSpace extends HostSpace {
   override async read(v: Vec): Promise<HostValues> {
     this.dispatches.read = (this.dispatches.read ?? 0) + 1;
     return super.read(v);
+  }
+
+  override beginRun(): void {
+    this.made = [];
   }
 
   override endStep(keep: readonly Vec[] = []): void {

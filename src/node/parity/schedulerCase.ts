@@ -32,7 +32,7 @@ interface SchedulerCase {
 /** The promise of this project: at most three times the reference's own response to noise in its last bits. */
 const HINT_FACTOR = 3;
 
-/** The fixtures' stand-in for a network: 0.9·tanh(0.7x + 0.1·sin(t/100)), and 0.8·sin(x + t/250) behind it if wanted. */
+/** The fixtures' stand-in for a network: 0.9·tanh(0.7x + 0.1·sin(t/100)); as variance, 0.8·sin(x + t/250). */
 function toyNetwork(learnsVariance: boolean): Network {
   const mean = (x: number, t: number): number => 0.9 * Math.tanh(0.7 * x + 0.1 * Math.sin(t / 100));
   const variance = (x: number, t: number): number => 0.8 * Math.sin(x + t / 250);
