@@ -1,5 +1,5 @@
 import { AdapterError } from '../engine/errors.ts';
-import { ensureSoftwareAdapter, findSystemDrivers, type SoftwareAdapter, useSystemLoader } from './softwareAdapter.ts';
+import { ensureSoftwareAdapter, findSystemDrivers, type SoftwareAdapter, useSystemDrivers } from './softwareAdapter.ts';
 
 /** `auto`: hardware, else lavapipe, else SwiftShader. Any other name is matched against Dawn's adapter names. */
 export type AdapterChoice = 'auto' | 'hardware' | 'null' | SoftwareAdapter | (string & {});
@@ -85,7 +85,7 @@ async function openSoftware(name: SoftwareAdapter, dawn: Dawn): Promise<OpenedGp
 
 async function openHardware(dawn: Dawn): Promise<OpenedGpu | undefined> {
   if (process.platform === 'linux' && findSystemDrivers().length === 0) return undefined;
-  useSystemLoader();
+  await useSystemDrivers();
   const gpu = keepForever(dawn.create([]));
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
   return adapter && !isSoftware(adapter) ? { gpu, name: 'hardware' } : undefined;
@@ -116,7 +116,7 @@ async function open(choice: AdapterChoice): Promise<OpenedGpu> {
     throw new AdapterError('openGpu: no hardware adapter found; install its Vulkan driver, or ask for adapter "auto"');
   }
   if (process.platform !== 'linux' || findSystemDrivers().length > 0) {
-    useSystemLoader();
+    await useSystemDrivers();
     const gpu = keepForever(dawn.create([`adapter=${choice}`]));
     if (await gpu.requestAdapter()) return { gpu, name: choice };
   }

@@ -129,7 +129,7 @@ function dawnVersion(): string | undefined {
 async function cacheReport(): Promise<Report['cache']> {
   const folder = cacheFolder();
   const components = [];
-  for (const name of ['lavapipe', 'swiftshader', 'chromium'] as const) {
+  for (const name of ['lavapipe', 'swiftshader', 'chromium', 'loader'] as const) {
     const at = fetchedFolder(name);
     if (!at) continue;
     const { fetched } = JSON.parse(readFileSync(join(at, 'fetched.json'), 'utf8')) as { fetched: string };

@@ -33,13 +33,26 @@ export function findSystemDrivers(): string[] {
   });
 }
 
-/** Maps a fetched Vulkan loader where the system has none: drivers for real hardware often come without one. */
-export function useSystemLoader(): boolean {
-  if (process.platform !== 'linux' || hasSystemLoader()) return true;
-  return (['lavapipe', 'swiftshader'] as const).some((name) => {
-    const folder = fetchedFolder(name);
-    return folder !== undefined && preload(LOADER, libraryFolders(name, folder));
-  });
+/** Libraries that a hardware driver may need and a bare container may lack. */
+const FOR_DRIVERS = [LOADER, 'libX11.so.6', 'libXext.so.6'];
+
+function hasGpuDevice(): boolean {
+  return ['/dev/dri', '/dev/nvidia0', '/dev/dxg', '/dev/kfd'].some((path) => existsSync(path));
+}
+
+/**
+ * Makes sure that drivers of the system can be found: where it has a GPU and its driver but no Vulkan loader (usual in
+ * containers), one is fetched and mapped.
+ */
+export async function useSystemDrivers(log?: Log): Promise<void> {
+  if (process.platform !== 'linux' || hasSystemLoader()) return;
+  let folder = fetchedFolder('loader');
+  if (!folder && hasGpuDevice() && findSystemDrivers().length > 0) {
+    // Without it there are still the software adapters, which tell what is wrong if they fail too.
+    folder = await ensureComponent('loader', log).catch(() => undefined);
+  }
+  if (!folder) return;
+  for (const name of FOR_DRIVERS) preload(name, libraryFolders('loader', folder));
 }
 
 /**

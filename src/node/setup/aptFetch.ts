@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { rootCertificates } from 'node:tls';
 import { AdapterError, DaguerreError } from '../../engine/errors.ts';
 import { commandError, mustRun, runCommand } from './command.ts';
 import type { ArchivePlan } from './system.ts';
@@ -61,6 +62,11 @@ async function aptConfiguration(folder: string): Promise<string> {
     'Acquire::Languages': 'none',
     'Acquire::Retries': '3',
   };
+  // A bare system may read its packages over https and have no certificates to check with; Node brings its own.
+  if (!existsSync('/etc/ssl/certs/ca-certificates.crt')) {
+    own['Acquire::https::CAInfo'] = join(folder, 'certificates.pem');
+    await writeFile(own['Acquire::https::CAInfo'], rootCertificates.join('\n'));
+  }
   return [...network, ...Object.entries(own).map(([name, value]) => `${name} "${value}";`)].join('\n') + '\n';
 }
 

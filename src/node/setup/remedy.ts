@@ -1,4 +1,4 @@
-import type { Component } from './components.ts';
+import type { Component } from './recipes.ts';
 import type { System } from './system.ts';
 
 const BACKPORTS =
@@ -18,6 +18,10 @@ const PUPPETEER = 'npx puppeteer browsers install chrome';
 
 /** The one command that puts a component in place without us fetching it. */
 export function remedy(component: Component, system: System): string {
+  if (component === 'loader') {
+    if (system.id === 'debian' || system.id === 'ubuntu') return 'sudo apt-get install -y libvulkan1 libxext6';
+    return "install the Vulkan loader (libvulkan.so.1) with the system's package manager";
+  }
   if (component === 'lavapipe') {
     if (system.platform !== 'linux')
       return 'update the graphics driver: WebGPU runs on it without a software adapter here';
