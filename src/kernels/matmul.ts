@@ -37,7 +37,7 @@ export const linearOp: Op<LinearAttrs> = {
         HAS_BIAS: bias !== undefined,
         HAS_RESIDUAL: residual !== undefined,
       },
-      params: { M, K4: width4(x!), N4: width4(output), scale: attrs.scale },
+      params: { M, K4: width4(x!), N4: width4(output), N: output.shape.at(-1)!, scale: attrs.scale },
       bindings: { a: x, w: weight, bias, residual, out: output },
       flops: 2 * M * x!.shape.at(-1)! * output.shape.at(-1)!,
     });

@@ -16,6 +16,7 @@ struct Params {
   M: u32,       // rows
   K4: u32,      // vec4 per row of a
   N4: u32,      // vec4 per row of out
+  N: u32,       // columns of out
   scale: f32,   // applied last
 }
 
@@ -57,6 +58,8 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>) {
     var v = acc[r];
     if (HAS_BIAS) { v += bias[n4]; }
     v = activate(v, ACT);
+    // The only activation that makes padding lanes non-zero.
+    if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, 4u * n4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.N)); }
     if (HAS_RESIDUAL) { v += load4(residual[m * p.N4 + n4]); }
     out[m * p.N4 + n4] = store4(v * p.scale);
   }
