@@ -123,6 +123,33 @@ describe('reading', () => {
     checkpoint.keys().forEach((key, i) => expect(got[i]).toEqual(decode('F16', tensors[key].bytes)));
   });
 
+  test('reads of several chunks at the same time have memory of their own', async () => {
+    const n = 5 * 2 ** 20;
+    const make = (code: number): Tensor => ({ dtype: 'U8', shape: [n], bytes: new Uint8Array(n).fill(code) });
+    const header = JSON.stringify({
+      a: { dtype: 'U8', shape: [n], data_offsets: [0, n] },
+      b: { dtype: 'U8', shape: [n], data_offsets: [n, 2 * n] },
+    });
+    const data = new Uint8Array(2 * n);
+    data.set(make(1).bytes);
+    data.set(make(2).bytes, n);
+    const bytes = rawFile(header, data);
+    const slow: ByteSource = {
+      name: 'slow',
+      size: async () => bytes.length,
+      read: async (start, end) => bytes.subarray(start, end),
+      readInto: async (start, into) => {
+        into.set(bytes.subarray(start, start + into.length));
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      },
+    };
+    const checkpoint = await Checkpoint.open(slow);
+    await checkpoint.read('a');
+    const [a, b] = await Promise.all([checkpoint.read('a'), checkpoint.read('b')]);
+    expect(a.every((x) => x === 1)).toBe(true);
+    expect(b.every((x) => x === 2)).toBe(true);
+  });
+
   test('memory: the result and little more, whatever the size of the file', async () => {
     // A source that makes its bytes up, so that only what the checkpoint asks for exists.
     const n = 24 * 2 ** 20;
@@ -188,6 +215,18 @@ describe('errors', () => {
     await expectError(checkpoint.read('bad', { checkFinite: true, rows: [1, 2] }), WeightError, message);
     await expectError(checkpoint.readF16('bad', { checkFinite: true }), WeightError, message);
     await checkpoint.read('bad', { checkFinite: true, rows: [0, 1] });
+  });
+
+  test('a NaN far inside is named by its place', async () => {
+    const n = 3 * 2 ** 20;
+    const values = new Uint16Array(2 * n);
+    values[n + 2_500_000] = 0x7e00;
+    const header = JSON.stringify({ w: { dtype: 'F16', shape: [2, n], data_offsets: [0, 4 * n] } });
+    const checkpoint = await Checkpoint.open(source(rawFile(header, new Uint8Array(values.buffer))));
+    for (const rows of [undefined, [1, 2]] as ([number, number] | undefined)[]) {
+      await expectError(checkpoint.read('w', { checkFinite: true, rows }), WeightError, /at \[1,2500000\]/);
+      await expectError(checkpoint.readF16('w', { checkFinite: true, rows }), WeightError, /at \[1,2500000\]/);
+    }
   });
 
   test('a file that got shorter after its header was read', async () => {

@@ -21,7 +21,11 @@ const start = async (files: Record<string, Uint8Array>, options?: ServerOptions)
   (server = await serve(files, options));
 
 /** Bytes that tell where they are from. */
-const pattern = (n: number): Uint8Array => Uint8Array.from({ length: n }, (_, i) => (i * 7 + (i >> 8)) & 255);
+function pattern(n: number): Uint8Array {
+  const bytes = new Uint8Array(n);
+  for (let i = 0; i < n; i++) bytes[i] = (i * 7 + (i >> 8)) & 255;
+  return bytes;
+}
 const same = (got: Uint8Array, want: Uint8Array): void => expect(Buffer.compare(got, want)).toBe(0);
 
 describe.each([
@@ -130,9 +134,12 @@ describe('a server without ranges, large file', () => {
   test('reads at the same time wait for each other', async () => {
     await start({ x: data }, { ranges: false });
     const source = new UrlSource(`${server!.url}/x`);
+    await source.size();
     const starts = [0, 2 ** 20, 5, 7 * 2 ** 20];
     const parts = await Promise.all(starts.map((at) => source.read(at, at + 1000)));
     starts.forEach((at, i) => same(parts[i], data.subarray(at, at + 1000)));
+    // One that asks for the size, one stream, and one more for the step back.
+    expect(server!.log.length).toBe(3);
     await source.close();
   });
 
@@ -169,6 +176,7 @@ describe('a server that misbehaves', () => {
   });
 
   test.each([
+    ['the wrong start', { 'content-range': 'bytes 5-9/1000' }, data.subarray(5, 10), /got bytes 5\.\.10/],
     ['the wrong range', { 'content-range': 'bytes 1-10/1000' }, data.subarray(1, 11), /got bytes 1\.\.11/],
     ['too few bytes', { 'content-range': 'bytes 0-9/1000' }, data.subarray(0, 5), /bytes 0\.\.10, got only 5 of 10/],
     ['a smaller file', { 'content-range': 'bytes 0-4/5' }, data.subarray(0, 5), /the file ends at 5/],

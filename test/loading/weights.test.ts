@@ -14,6 +14,10 @@ const all = { 'conv.weight': [2, 3], 'conv.bias': [2] };
 test('all there: what was ignored is reported', () => {
   const report = checkKeys({ where, wanted: wanted(all), checkpoint, ignorable: [/^ema\./g] });
   expect(report.ignored).toEqual(['ema.decay', 'ema.step']);
+  // A pattern with the g flag remembers where it stopped; that must not show.
+  const view = checkpoint.view((key) => `m.${key}`);
+  const renamed = wanted({ 'm.conv.weight': [2, 3], 'm.conv.bias': [2] });
+  expect(checkKeys({ where, wanted: renamed, checkpoint: view, ignorable: [/^m\.ema\./g] }).ignored).toHaveLength(2);
   // An ignorable key that the model does want is read, not ignored.
   const more = checkKeys({ where, wanted: wanted({ ...all, 'ema.step': [] }), checkpoint, ignorable: [/^ema\./] });
   expect(more.ignored).toEqual(['ema.decay']);
