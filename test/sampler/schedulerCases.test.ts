@@ -25,6 +25,15 @@ describe('runs recorded from the reference library', () => {
     expect(tolerance).toBe(HINT_FACTOR * run.tol_abs_hint);
   });
 
+  test('a run that starts late (t_start) is compared from there', async () => {
+    const whole = load('ddpm_linear_fixed_small.json');
+    const late = { ...whole, t_start: 4, initial_sample: whole.steps[3].sample, steps: whole.steps.slice(4) };
+    const { error, tolerance } = await runSchedulerCase(late);
+    expect(error).toBeLessThanOrEqual(tolerance);
+    const wrong = await runSchedulerCase({ ...late, t_start: 3 });
+    expect(wrong.error).toBeGreaterThan(tolerance);
+  });
+
   test.each([
     ['another state', (run: Run) => (run.steps[2].sample[5] += 10 * run.tol_abs_hint)],
     ['another x₀', (run: Run) => (run.steps[2].pred_original_sample[5] += 10 * run.tol_abs_hint)],

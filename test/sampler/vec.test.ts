@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError, ShapeError } from '../../src/engine/errors.ts';
 import { HostSpace, type HostVec } from '../../src/sampler/hostVec.ts';
-import { LinearForm } from '../../src/sampler/vec.ts';
+import { LinearForm, type Vec } from '../../src/sampler/vec.ts';
 import { expectClose, F64 } from '../support/close.ts';
+import { vecSpaceCases } from './vecSpaceCases.ts';
 
 const space = new HostSpace('f64');
 const data = (v: unknown): ArrayLike<number> => (v as HostVec).data;
@@ -92,5 +93,20 @@ describe('named operations', () => {
   test('values of another shape are refused', () => {
     expect(() => space.upload(new Float32Array(3), space.vec([1, 2]))).toThrow(ShapeError);
     expect(() => space.vec([1, 2, 3], 2)).toThrow(InvalidArgumentError);
+  });
+});
+
+describe('f32 storage agrees with f64', () => {
+  const f32 = new HostSpace();
+  test.each(vecSpaceCases)('$name', async ({ run }) => run((values, [batch]) => f32.vec(values, batch)));
+
+  test('an operation that is wrong is seen', async () => {
+    class Wrong extends HostSpace {
+      override clamp(form: LinearForm, lo: number, hi: number): Vec {
+        return super.clamp(form, lo, hi + 1e-4);
+      }
+    }
+    const clamp = vecSpaceCases.find(({ name }) => name.startsWith('clamp, [2'))!;
+    await expect(clamp.run((values, [batch]) => new Wrong().vec(values, batch))).rejects.toThrow(/worst/);
   });
 });

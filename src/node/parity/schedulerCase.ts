@@ -61,7 +61,7 @@ function solverOptions(kwargs: Record<string, unknown>): { eta?: number; useClip
  * Replays a case: timesteps exactly, then ᾱ, the forward process and every step's state and x₀.
  *
  * @param json the parsed case
- * @returns the worst absolute difference (infinite where timesteps or the count of draws differ) and what is allowed
+ * @returns the worst absolute difference (infinite where timesteps or the count of steps or draws differ) and what is allowed
  * @throws UnsupportedError, ConfigError as samplerFrom does
  */
 export async function runSchedulerCase(json: unknown): Promise<{ error: number; tolerance: number }> {
@@ -69,6 +69,7 @@ export async function runSchedulerCase(json: unknown): Promise<{ error: number; 
   const sampler = samplerFrom(run.config);
   const space = new HostSpace();
   const vec = (values: number[]): HostVec => space.vec(values, run.shape[0]);
+  const tolerance = HINT_FACTOR * run.tol_abs_hint;
   const errors: number[] = [];
   const compare = (got: ArrayLike<number>, want: ArrayLike<number>): void =>
     void errors.push(worstDifference(got, want));
@@ -86,6 +87,8 @@ export async function runSchedulerCase(json: unknown): Promise<{ error: number; 
   if (run.img2img_original && run.img2img_noise)
     compare(addNoise(run.img2img_original, run.img2img_noise, run.timesteps[start]), run.initial_sample);
 
+  const recorded = sampler.timesteps(choice).length - start;
+  if (recorded !== run.steps.length) return { error: Infinity, tolerance };
   let draws: number[][] = [...(run.steps[0].noise ?? [])];
   const noise: NoiseSource = () => {
     const values = draws.shift();
@@ -107,5 +110,5 @@ export async function runSchedulerCase(json: unknown): Promise<{ error: number; 
       draws = [...(run.steps[step - start]?.noise ?? [])];
     },
   });
-  return { error: Math.max(...errors), tolerance: HINT_FACTOR * run.tol_abs_hint };
+  return { error: Math.max(...errors), tolerance };
 }
