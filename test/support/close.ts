@@ -25,6 +25,24 @@ export function dotTolerance(storage: Storage, k: number, scale: number): number
   return scale * (8 * Math.sqrt(k) * ROUNDOFF.f32 + 2 * ROUNDOFF[storage]) + 1e-30;
 }
 
+/**
+ * Absolute tolerance of a normalised value `want`: mean and deviation are good to a few roundings of the largest input,
+ * which dividing by the deviation multiplies by `gain` = |gamma|·max|x|/std; storing rounds once more.
+ */
+export function normTolerance(storage: Storage, gain: number, want: number): number {
+  return 16 * ROUNDOFF.f32 * (gain + 1) + 2 * ROUNDOFF[storage] * Math.abs(want) + (storage === 'f16' ? 2 ** -24 : 0);
+}
+
+/**
+ * Absolute tolerance of attention over `keys` keys. A score of d products whose magnitudes sum to `score` is off by about
+ * √d·2⁻²⁴ of that, which moves its weight by as much, relatively, and every weight twice (numerator and sum); values of
+ * magnitude `value` are then averaged and stored.
+ */
+export function attentionTolerance(storage: Storage, d: number, keys: number, score: number, value: number): number {
+  const weight = 2 * ROUNDOFF.f32 * (Math.sqrt(d) * score + 8);
+  return value * (2 * weight + 8 * Math.sqrt(keys) * ROUNDOFF.f32 + 2 * ROUNDOFF[storage]);
+}
+
 export interface Comparison {
   ok: boolean;
   worst: number;

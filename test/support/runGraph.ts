@@ -141,7 +141,8 @@ export async function runGraph(device: Device, graph: Graph, options: RunOptions
           }
           const t = d.bindings[b.name];
           if (!t) return { binding: b.binding, resource: { buffer: dummy } };
-          const size = byteSize(rootOf(t)) + GUARD;
+          const limit = device.caps.limits.maxStorageBufferBindingSize;
+          const size = Math.min(byteSize(rootOf(t)) + GUARD, Math.max(limit, byteSize(rootOf(t))));
           return { binding: b.binding, resource: { buffer: bufferOf(t), offset: GUARD, size } };
         });
         const bindGroup = device.gpu.createBindGroup({

@@ -1,0 +1,60 @@
+// mean[b, k, c] and M2[b, k, c] = Σ (in − mean)² of each channel over chunk k of a batch item's pixels.
+//
+// input [B, P, C], chunks of p.rows consecutive pixels (the last may be shorter), stats [B, K, 2, C4].
+// An invocation takes one vec4 of channels of one chunk and reads it once, four pixels at a time: two-pass within the four,
+// joined to what came before as Chan, Golub and LeVeque 1983 do. All of it is relative to the chunk's first pixel, so that
+// a mean far above the deviation costs no precision. f32.
+//@use storage
+const WG = 64u;
+
+struct Params {
+  B: u32,      // batch
+  P: u32,      // pixels per batch item
+  C4: u32,     // vec4 per pixel
+  K: u32,      // chunks per batch item
+  rows: u32,   // pixels per chunk
+}
+
+@group(0) @binding(0) var<storage, read> input: array<Elem4>;               // [B, P, C4]
+@group(0) @binding(1) var<storage, read_write> stats: array<vec4<f32>>;     // [B, K, 2, C4]: mean, then M2
+@group(0) @binding(2) var<uniform> p: Params;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let i = (group.x + group.y * groups.x) * WG + lane;
+  if (i >= p.B * p.K * p.C4) { return; }
+  let c4 = i % p.C4;
+  let chunk = i / p.C4;
+  let first = (chunk % p.K) * p.rows;
+  let end = min(first + p.rows, p.P);
+  let start = (chunk / p.K) * p.P;
+  let origin = load4(input[(start + first) * p.C4 + c4]);
+  var n = 0.0;
+  var mean = vec4<f32>(0.0);
+  var m2 = vec4<f32>(0.0);
+  for (var row = first; row < end; row += 4u) {
+    var d: array<vec4<f32>, 4>;
+    var sum = vec4<f32>(0.0);
+    for (var j = 0u; j < 4u; j++) {
+      let v = load4(input[(start + min(row + j, end - 1u)) * p.C4 + c4]) - origin;
+      d[j] = v;
+      sum += select(vec4<f32>(0.0), v, row + j < end);
+    }
+    let count = f32(min(end - row, 4u));
+    let local = sum / count;
+    var spread = vec4<f32>(0.0);
+    for (var j = 0u; j < 4u; j++) {
+      let e = select(vec4<f32>(0.0), d[j] - local, row + j < end);
+      spread = fma(e, e, spread);
+    }
+    let delta = local - mean;
+    let share = count / (n + count);
+    mean = fma(delta, vec4<f32>(share), mean);
+    m2 += spread + delta * delta * (n * share);
+    n += count;
+  }
+  let at = chunk * 2u * p.C4 + c4;
+  stats[at] = origin + mean;
+  stats[at + p.C4] = m2;
+}

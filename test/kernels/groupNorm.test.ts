@@ -1,0 +1,126 @@
+import { describe, expect, it } from 'vitest';
+import { Graph, InvalidArgumentError, ShapeError } from '../../src/engine/index.ts';
+import { groupNorm, rowsPerChunk } from '../../src/kernels/groupNorm.ts';
+import { groupNormReference } from '../reference/norm.ts';
+import { expectClose, normTolerance } from '../support/close.ts';
+import { adapters } from '../support/gpu.ts';
+import { normals, pairwise, roundTo, uniform } from '../support/random.ts';
+import { openDevice, runGraph, storages } from '../support/runGraph.ts';
+
+const VARIANTS = [
+  { WG: 64, LANES: 1, ROWS: 4, act: 'none', gamma: true, beta: true },
+  { WG: 128, LANES: 64, ROWS: 1, act: 'silu', gamma: true, beta: true },
+  { WG: 256, LANES: 8, ROWS: 2, act: 'sigmoid', gamma: false, beta: false },
+  { WG: 64, LANES: 32, ROWS: 8, act: 'gelu', gamma: true, beta: false },
+] as const;
+
+const cases = pairwise({
+  variant: VARIANTS,
+  B: [1, 3],
+  // 16 is the least of a chunk, so these are one chunk, one and a pixel, several and a rest.
+  map: [[1, 1], [3, 5], [1, 17], [16, 16], [23, 29]] as const,
+  // Groups of one channel, of a part of a vec4, across its border, of several.
+  split: [[1, 1], [4, 4], [6, 3], [6, 2], [10, 2], [32, 4], [35, 5]] as const,
+  data: [
+    { mean: 0, std: 1 },
+    { mean: 1000, std: 1 },
+    { mean: -300, std: 200 },
+  ],
+});
+
+describe.each(adapters())('groupNorm on %s', (adapter) => {
+  describe.each(storages(adapter))('%s', (_, dtype, options) => {
+    it.each(cases)('B=$B $map C/G=$split LANES=$variant.LANES $variant.act mean=$data.mean', async (k) => {
+      const device = await openDevice(adapter, options);
+      const { B, variant } = k;
+      const [H, W] = k.map;
+      const [C, groups] = k.split;
+      const x = roundTo(dtype, normals(1, B * H * W * C, k.data));
+      const [gamma, beta] = [normals(2, C, { mean: 1 }), normals(3, C)];
+      const g = new Graph(dtype);
+      const y = groupNorm(
+        g.input('x', [B, H, W, C], { layout: 'rows', dtype }),
+        variant.gamma ? { key: 'gamma', shape: [C] } : undefined,
+        variant.beta ? { key: 'beta', shape: [C] } : undefined,
+        { groups, eps: 1e-5, act: variant.act },
+      );
+      g.output('y', y);
+      const { WG, LANES, ROWS } = variant;
+      const tunables = { groupNormStats: { WG }, groupNormFinalise: { WG, LANES }, groupNormApply: { WG, ROWS } };
+      const { outputs } = await runGraph(device, g, { inputs: { x }, weights: { gamma, beta }, tunables });
+      const extras = {
+        gamma: variant.gamma ? gamma : undefined,
+        beta: variant.beta ? beta : undefined,
+        act: variant.act,
+        eps: 1e-5,
+      };
+      const { out, gain } = groupNormReference(x, { B, P: H * W, C, groups }, extras);
+      expectClose(outputs.y, out, out.map((v, i) => normTolerance(dtype, gain[i], v)), 'groupNorm');
+    });
+
+    it.each([
+      ['first', 0],
+      ['last', 899],
+    ])('keeps its precision when the %s pixel is 6·10⁴', async (_, pixel) => {
+      const device = await openDevice(adapter, options);
+      const [P, C, groups] = [900, 8, 2];
+      const x = normals(4, P * C);
+      x[pixel * C] = 6e4;
+      x[pixel * C + 5] = -6e4;
+      const stored = roundTo(dtype, x);
+      const g = new Graph(dtype);
+      const rows = { layout: 'rows', dtype } as const;
+      g.output('y', groupNorm(g.input('x', [1, P, C], rows), undefined, undefined, { groups, eps: 1e-6 }));
+      const { outputs } = await runGraph(device, g, { inputs: { x: stored } });
+      const { out, gain } = groupNormReference(stored, { B: 1, P, C, groups }, { eps: 1e-6 });
+      expectClose(outputs.y, out, out.map((v, i) => normTolerance(dtype, gain[i], v)), 'groupNorm');
+    });
+  });
+});
+
+describe('groupNorm at 512²×128', () => {
+  it('fills a binding of 128 MiB and needs a second dimension of the grid', async () => {
+    const device = await openDevice(adapters().includes('lavapipe') ? 'lavapipe' : adapters()[0]);
+    const [P, C, groups] = [512 * 512, 128, 32];
+    const x = new Float32Array(P * C);
+    const u = uniform(5);
+    for (let i = 0; i < x.length; i++) x[i] = u() * 4 - 1;
+    const g = new Graph();
+    g.output('y', groupNorm(g.input('x', [1, 512, 512, C], { layout: 'rows' }), undefined, undefined, { groups, eps: 1e-6 }));
+    const { outputs, dispatches } = await runGraph(device, g, { inputs: { x }, tunables: { groupNormApply: { ROWS: 1 } } });
+    expect(dispatches.at(-1)!.grid[1]).toBeGreaterThan(1);
+    // One group by the reference; its channels stand 128 apart.
+    const one = new Float32Array(P * 4);
+    const got = new Float32Array(P * 4);
+    for (let p = 0; p < P; p++) {
+      for (let i = 0; i < 4; i++) [one[p * 4 + i], got[p * 4 + i]] = [x[p * C + 124 + i], outputs.y[p * C + 124 + i]];
+    }
+    const { out, gain } = groupNormReference(one, { B: 1, P, C: 4, groups: 1 }, { eps: 1e-6 });
+    expectClose(got, out, out.map((v, i) => normTolerance('f32', gain[i], v)), 'groupNorm');
+  });
+});
+
+describe('groupNorm shapes', () => {
+  it('cuts maps into chunks that fill the machine and stay bounded', () => {
+    for (const columns of [1, 32, 320, 4096]) {
+      for (const P of [1, 15, 16, 17, 1024, 262144]) {
+        for (const software of [true, false]) {
+          const rows = rowsPerChunk(columns, P, software);
+          expect(rows).toBeGreaterThanOrEqual(Math.min(16, P));
+          expect(rows).toBeLessThanOrEqual(P);
+          expect(Math.ceil(P / rows)).toBeLessThanOrEqual(256);
+        }
+      }
+    }
+  });
+
+  it('names what does not fit', () => {
+    const g = new Graph();
+    const x = g.input('x', [1, 4, 4, 6], { layout: 'rows' });
+    const o = { groups: 2, eps: 1e-5 };
+    expect(() => groupNorm(x, undefined, undefined, { ...o, groups: 4 })).toThrow(/groups that divide C=6, got 4/);
+    expect(() => groupNorm(x, undefined, undefined, { ...o, eps: -1 })).toThrow(InvalidArgumentError);
+    expect(() => groupNorm(x, { key: 'norm.weight', shape: [5] }, undefined, o)).toThrow(/weight \[6\], got norm.weight \[5\]/);
+    expect(() => groupNorm(g.input('flat', [6], { layout: 'rows' }), undefined, undefined, o)).toThrow(ShapeError);
+  });
+});
