@@ -61,7 +61,8 @@ function solverOptions(kwargs: Record<string, unknown>): { eta?: number; useClip
  * Replays a case: timesteps exactly, then ᾱ, the forward process and every step's state and x₀.
  *
  * @param json the parsed case
- * @returns the worst absolute difference (infinite where timesteps or the count of steps or draws differ) and what is allowed
+ * @returns the worst absolute difference (infinite where timesteps or the count of steps or draws differ), and what is
+ *   allowed
  * @throws UnsupportedError, ConfigError as samplerFrom does
  */
 export async function runSchedulerCase(json: unknown): Promise<{ error: number; tolerance: number }> {
@@ -87,8 +88,8 @@ export async function runSchedulerCase(json: unknown): Promise<{ error: number; 
   if (run.img2img_original && run.img2img_noise)
     compare(addNoise(run.img2img_original, run.img2img_noise, run.timesteps[start]), run.initial_sample);
 
-  const recorded = sampler.timesteps(choice).length - start;
-  if (recorded !== run.steps.length) return { error: Infinity, tolerance };
+  const steps = sampler.timesteps(choice).length - start;
+  if (steps !== run.steps.length) return { error: Infinity, tolerance };
   let draws: number[][] = [...(run.steps[0].noise ?? [])];
   const noise: NoiseSource = () => {
     const values = draws.shift();
