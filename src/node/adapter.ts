@@ -67,16 +67,21 @@ export function isSoftware(adapter: GPUAdapter): boolean {
   );
 }
 
+/** Dawn answers with nothing, or with an exception, when no adapter has the name asked for. */
+function firstAdapter(gpu: GPU): Promise<GPUAdapter | null> {
+  return gpu.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null);
+}
+
 async function openSoftware(name: SoftwareAdapter, dawn: Dawn): Promise<OpenedGpu> {
   if (name === 'lavapipe' && findSystemDrivers().some((file) => /lvp_icd/.test(file))) {
     const gpu = keepForever(dawn.create([`adapter=${DAWN_NAMES[name]}`]));
-    if (await gpu.requestAdapter()) return { gpu, name }; // else it is older than Dawn accepts
+    if (await firstAdapter(gpu)) return { gpu, name }; // else it is older than Dawn accepts
   }
   const restore = await ensureSoftwareAdapter(name);
   try {
     const gpu = keepForever(dawn.create([`adapter=${DAWN_NAMES[name]}`]));
     // Dawn looks for drivers at the first request, so it has to happen while the environment names ours.
-    if (await gpu.requestAdapter()) return { gpu, name };
+    if (await firstAdapter(gpu)) return { gpu, name };
   } finally {
     restore();
   }
@@ -87,7 +92,7 @@ async function openHardware(dawn: Dawn): Promise<OpenedGpu | undefined> {
   if (process.platform === 'linux' && findSystemDrivers().length === 0) return undefined;
   await useSystemDrivers();
   const gpu = keepForever(dawn.create([]));
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  const adapter = await firstAdapter(gpu);
   return adapter && !isSoftware(adapter) ? { gpu, name: 'hardware' } : undefined;
 }
 
@@ -118,7 +123,7 @@ async function open(choice: AdapterChoice): Promise<OpenedGpu> {
   if (process.platform !== 'linux' || findSystemDrivers().length > 0) {
     await useSystemDrivers();
     const gpu = keepForever(dawn.create([`adapter=${choice}`]));
-    if (await gpu.requestAdapter()) return { gpu, name: choice };
+    if (await firstAdapter(gpu)) return { gpu, name: choice };
   }
   throw new AdapterError(
     `openGpu: expected adapter auto, hardware, lavapipe, swiftshader, null or part of a device name, got "${choice}", ` +
