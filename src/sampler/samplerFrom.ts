@@ -76,8 +76,8 @@ export class Sampler {
     const { numTrainTimesteps } = this.config;
     if (timesteps && numInferenceSteps !== undefined && numInferenceSteps !== timesteps.length)
       throw new InvalidArgumentError(
-        `sampler: expected numInferenceSteps or timesteps, got ${numInferenceSteps} and ${timesteps.length} timesteps; ` +
-          'pass one of them',
+        `sampler: expected numInferenceSteps or timesteps, got ${numInferenceSteps} and ` +
+          `${timesteps.length} timesteps; pass one of them`,
       );
     if (timesteps) return customTimesteps(timesteps, numTrainTimesteps);
     return spacedTimesteps(
