@@ -19,7 +19,9 @@ const SOURCES = [
   'tsconfig.json',
   'tsconfig.build.json',
   'vite.config.ts',
+  'scripts/build.mjs',
   'scripts/wgslPlugin.ts',
+  'demo',
 ];
 const BUILT = ['dist/index.js', 'dist/node.js', 'dist/cli.js'];
 
@@ -69,6 +71,8 @@ function npm(...args) {
   const options = { cwd: root, stdio: ['ignore', 2, 2], shell: program === 'npm' && process.platform === 'win32' };
   const { status, error } = spawnSync(program, [...first, ...args], options);
   if (status === 0) return;
+  // A build that stopped half-way has new files, which must not pass for a current build next time.
+  rmSync(join(root, BUILT[0]), { force: true });
   say(`npm ${args.join(' ')} failed${error ? `: ${error.message}` : ''}; the lines above say why`);
   process.exit(status || 1);
 }
