@@ -1,6 +1,6 @@
 /** Safetensors files made in memory, good and bad. */
 import { expect } from 'vitest';
-import { DaguerreError } from '../../src/engine/errors.ts';
+import type { DaguerreError } from '../../src/engine/errors.ts';
 import { DTYPE_BYTES, type Dtype } from '../../src/loading/dtype.ts';
 import { MemorySource } from '../../src/loading/source.ts';
 
