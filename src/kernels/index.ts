@@ -1,7 +1,26 @@
 /** Graph ops and the kernels behind them. */
-export { linear, linearOp, matmulKernel } from './matmul.ts';
-export { add, elementwiseKernel, mul, scaleShift, unary } from './elementwise.ts';
-export { fromNchw, fromNchwKernel, toNchw, toNchwKernel } from './layout.ts';
+export { attention, attentionBlockKernel, attentionOp, attentionRowKernel } from './attention.ts';
+export type { AttentionOptions } from './attention.ts';
+export { avgPool2, avgPool2Kernel } from './avgPool2.ts';
 export { ACTIVATIONS } from './common.ts';
 export type { Activation } from './common.ts';
+export { concat, concatKernel } from './concat.ts';
+export { conv2d, conv2dKernel, conv2dOp } from './conv2d.ts';
+export type { Conv2dOptions, Padding } from './conv2d.ts';
+export { copyRowsKernel, reshape } from './copyRows.ts';
+export { add, elementwiseKernel, elementwiseOp, mul, scaleShift, unary } from './elementwise.ts';
+export { embedding, embeddingKernel, expectIds } from './embedding.ts';
+export { firDownsample, firResampleKernel, firUpsample } from './firResample.ts';
+export type { FirOptions } from './firResample.ts';
+export {
+  groupNorm,
+  groupNormApplyKernel,
+  groupNormFinaliseKernel,
+  groupNormOp,
+  groupNormStatsKernel,
+} from './groupNorm.ts';
+export { fromNchw, fromNchwKernel, toNchw, toNchwKernel } from './layout.ts';
+export { linear, linearOp, matmulKernel } from './matmul.ts';
 export { packConv, packMatrix, packRows, packVector } from './packing.ts';
+export { slice, sliceKernel } from './slice.ts';
+export { upsampleNearest, upsampleNearestKernel } from './upsampleNearest.ts';
