@@ -1,0 +1,41 @@
+/** Cutting out channels: the halves of a gated unit, the parts of one projection. */
+import { defineKernel, formatShape, linearGrid, ShapeError, type Op, type Tensor } from '../engine/index.ts';
+import { ceilDiv, rowsOf, width4 } from './common.ts';
+import shader from './slice.wgsl';
+
+export const sliceKernel = defineKernel({
+  shader,
+  tunables: { WG: [64, 128, 256], SHIFT: [0, 1, 2, 3] },
+  grid: ({ rows, N4 }, t) => linearGrid(ceilDiv(rows * N4, t.WG)),
+});
+
+export const sliceOp: Op<{ from: number }> = {
+  name: 'slice',
+  lower({ inputs: { x }, attrs: { from }, output }, to) {
+    to.dispatch({
+      kernel: sliceKernel,
+      tunables: { SHIFT: from % 4 },
+      params: {
+        rows: rowsOf(output),
+        N: output.shape.at(-1)!,
+        N4: width4(output),
+        W4: width4(x!),
+        first: Math.floor(from / 4),
+      },
+      bindings: { x, out: output },
+    });
+  },
+};
+
+/** x […,C] → […,to − from], channels from ≤ c < to. @throws ShapeError unless 0 ≤ from < to ≤ C and x is in rows. */
+export function slice(x: Tensor, from: number, to: number): Tensor {
+  const C = x.shape.at(-1)!;
+  const fits = Number.isInteger(from) && Number.isInteger(to) && 0 <= from && from < to && to <= C;
+  if (!fits || x.layout !== 'rows') {
+    throw new ShapeError(
+      `slice: expected 0 ≤ from < to ≤ ${C} of rows, got ${from} … ${to} of ${x.layout} ${formatShape(x.shape)}`,
+    );
+  }
+  if (from === 0 && to === C) return x;
+  return x.graph.record(sliceOp, { x }, { from }, [...x.shape.slice(0, -1), to - from]);
+}
