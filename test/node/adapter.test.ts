@@ -1,6 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { AdapterError } from '../../src/engine/errors.ts';
 import { isSoftware, openGpu } from '../../src/node/adapter.ts';
+import { softwareEnvironment } from '../../src/node/softwareAdapter.ts';
 import { adapters, getGpu } from '../support/gpu.ts';
 
 const SQUARES = `
@@ -79,3 +81,16 @@ test('an unknown adapter is a typed error that says what is possible', async () 
   await expect(opening).rejects.toThrow(AdapterError);
   await expect(opening).rejects.toThrow(/lavapipe, swiftshader/);
 });
+
+test.runIf(process.platform === 'linux')(
+  'another program finds both drivers by the environment we give it',
+  async () => {
+    const program = `import { create } from 'webgpu';
+    globalThis.gpus = ['llvmpipe', 'SwiftShader'].map((name) => create(['adapter=' + name]));
+    for (const gpu of globalThis.gpus) console.log((await gpu.requestAdapter()).info.vendor);
+    process.exit(0);`;
+    const env = { ...process.env, ...(await softwareEnvironment(['lavapipe', 'swiftshader'])) };
+    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { env, encoding: 'utf8' });
+    expect(stdout.trim().split('\n')).toEqual(['mesa', 'google']);
+  },
+);
