@@ -22,4 +22,5 @@ export { Weights } from './weights.ts';
 export type { LoadProgress, WeightSource } from './weights.ts';
 export { chromeTrace, profile, profileTable } from './profile.ts';
 export type { Profile, ProfileRow } from './profile.ts';
-export { fromHalf, halfBits, halfValue, toHalf } from './half.ts';
+export { decodeF16, encodeF16, fromHalf, toHalf } from './half.ts';
+export type { HalfBits } from './half.ts';
