@@ -20,6 +20,9 @@ export const F64 = 1e-12;
 /** A fitted order of convergence: what the next term of the error series bends the slope by at the step sizes used. */
 export const ORDER_SLOPE = 0.15;
 
+/** One step of an 8-bit picture, in its own units; half of it is what rounding costs. */
+export const EIGHT_BIT = 1;
+
 /** Absolute tolerance of a dot product of length k whose terms have magnitude `scale`. */
 export function dotTolerance(storage: Storage, k: number, scale: number): number {
   return scale * (8 * Math.sqrt(k) * ROUNDOFF.f32 + 2 * ROUNDOFF[storage]) + 1e-30;

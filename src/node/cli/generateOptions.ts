@@ -1,0 +1,104 @@
+import { basename, dirname, extname, join } from 'node:path';
+import { packageRoot } from '../setup/cacheFolder.ts';
+import { UsageError } from './exit.ts';
+
+/** What `daguerre generate` was asked for; every value is in its range. */
+export interface GenerateOptions {
+  /** Path, URL or hub name. */
+  model: string;
+  /** Numbers, names or unmistakable parts of names; empty for one of every class. */
+  classes: string[];
+  steps: number;
+  sampler?: 'ddim' | 'ddpm';
+  guidance: number;
+  /** 0 … 1. */
+  eta?: number;
+  /** Of the first picture; the next ones count up. */
+  seed: number;
+  /** Pixels; the model's own size where not given. */
+  width?: number;
+  height?: number;
+  /** Pictures of each class. */
+  batch: number;
+  /** A folder, or the sheet's own file name ending in .png. */
+  out: string;
+  dtype: 'auto' | 'f32' | 'f16';
+  adapter?: string;
+  /** Also one file per picture. */
+  separate: boolean;
+  /** Enlargement of sheet and strip; by the pictures' size where not given. */
+  scale?: number;
+}
+
+export const defaultModel = (): string => join(packageRoot(), 'weights', 'emoji');
+
+/** Combinations that no single option can know of. */
+export function checkCombination(options: GenerateOptions): void {
+  if (options.sampler === 'ddpm' && options.eta !== undefined) {
+    throw new UsageError('--eta: expected with --sampler ddim only, got it with ddpm; leave one of them out');
+  }
+}
+
+/**
+ * The class numbers that words stand for: a number, a name, or a part of just one name; case does not matter.
+ * A word with commas is a list, unless a name reads so.
+ * @throws UsageError naming the word and what there is
+ */
+export function resolveClasses(words: readonly string[], labels: Readonly<Record<number, string>>): number[] {
+  const entries = Object.entries(labels).map(([id, name]) => ({ id: Number(id), name: name.toLowerCase() }));
+  if (words.length === 0) return entries.map(({ id }) => id);
+  const shown = entries.slice(0, 20).map(({ id }) => `${id} ${labels[id]}`);
+  const offer = `${shown.join(', ')}${entries.length > 20 ? `, … (${entries.length} in all)` : ''}`;
+
+  const find = (word: string): number[] => {
+    const wanted = word.trim().toLowerCase();
+    const exact = entries.filter(({ id, name }) => name === wanted || String(id) === wanted);
+    if (exact.length > 0) return exact.map(({ id }) => id);
+    if (/^-?\d+$/.test(wanted) || wanted === '') return [];
+    return entries.filter(({ name }) => name.includes(wanted)).map(({ id }) => id);
+  };
+  const one = (word: string): number => {
+    const found = find(word);
+    if (found.length === 1) return found[0];
+    const what =
+      found.length === 0 ? 'which is none of them' : `which fits ${found.map((id) => labels[id]).join(' and ')}`;
+    throw new UsageError(`--class: expected a number or name of ${offer}; got ${JSON.stringify(word.trim())}, ${what}`);
+  };
+  return words.flatMap((word) => {
+    const all = find(word);
+    return all.length === 1 ? all : word.split(',').map(one);
+  });
+}
+
+/** A name without anything that a file system, a shell or a reader could stumble over. */
+export function fileWords(name: string): string {
+  const words = name
+    .normalize('NFKD')
+    .toLowerCase()
+    .match(/[\p{Letter}\p{Number}]+/gu);
+  return words?.join('-') ?? 'picture';
+}
+
+export interface OutputPaths {
+  sheet: string;
+  strip: string;
+  /** Of picture `index`, counted from 0, of `count`. */
+  picture(index: number, count: number, label: string, seed: number): string;
+}
+
+/** Where the files of a run go. */
+export function outputPaths({ out, model }: Pick<GenerateOptions, 'out' | 'model'>): OutputPaths {
+  const toFile = extname(out).toLowerCase() === '.png';
+  const folder = toFile ? dirname(out) : out;
+  const stem = toFile
+    ? basename(out, extname(out))
+    : fileWords(basename(model.replace(/[?#].*$/s, '').replace(/[\\/]+$/, '')));
+  return {
+    sheet: toFile ? out : join(folder, `${stem}-sheet.png`),
+    strip: join(folder, `${stem}-developing.png`),
+    picture(index, count, label, seed) {
+      const number = String(index + 1).padStart(String(count).length, '0');
+      return join(folder, `${stem}-${number}-${fileWords(label)}-seed-${seed}.png`);
+    },
+  };
+}

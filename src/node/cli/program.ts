@@ -1,0 +1,180 @@
+/** The commands and their options. What a command does is loaded when it runs, so that `--help` is quick. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { packageRoot } from '../setup/cacheFolder.ts';
+import { checkCombination, defaultModel, type GenerateOptions } from './generateOptions.ts';
+import { choice, decimal, repeated, text, whole } from './options.ts';
+import type { Terminal } from './terminal.ts';
+
+/** What a command ends with is its exit status. */
+export interface Actions {
+  generate(options: GenerateOptions, terminal: Terminal): Promise<number>;
+  doctor(options: { json: boolean; fetch: boolean }, terminal: Terminal): Promise<number>;
+  parity(
+    folder: string,
+    options: { only?: string; adapter?: string; json?: string },
+    terminal: Terminal,
+  ): Promise<number>;
+  demo(options: { port: number; host: string; weights?: string }, terminal: Terminal): Promise<number>;
+  inspect(model: string, options: InspectOptions, terminal: Terminal): Promise<number>;
+}
+
+export interface InspectOptions {
+  batch: number;
+  width?: number;
+  height?: number;
+  adapter?: string;
+  dtype: 'auto' | 'f32' | 'f16';
+  keys: boolean;
+}
+
+export const ACTIONS: Actions = {
+  generate: async (...args) => (await import('./generate.ts')).generateCommand(...args),
+  doctor: async (...args) => (await import('./doctor.ts')).doctorCommand(...args),
+  parity: async (...args) => (await import('./parity.ts')).parityCommand(...args),
+  demo: async (...args) => (await import('./demo.ts')).demoCommand(...args),
+  inspect: async (...args) => (await import('./inspect.ts')).inspectCommand(...args),
+};
+
+const DTYPES = ['auto', 'f32', 'f16'] as const;
+const ADAPTER_HELP = 'auto, hardware, lavapipe, swiftshader or part of a device name (default: auto)';
+
+function version(): string {
+  return (JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }).version;
+}
+
+function addGenerate(program: Command, run: (options: GenerateOptions) => Promise<void>): void {
+  program
+    .command('generate')
+    .summary('make pictures: a sheet, and a strip of one of them developing')
+    .description(
+      'Makes pictures with a class-conditional model and writes two PNG files: a sheet of all pictures, and a strip ' +
+        'that shows the first one developing from noise.',
+    )
+    .option(
+      '-m, --model <source>',
+      'folder, URL or hub name (default: the emoji model of this package)',
+      text('--model', 'a folder, URL or hub name'),
+    )
+    .option(
+      '-c, --class <name>',
+      'class number, name or part of a name; a list with commas, or repeated (default: one of every class)',
+      repeated('--class', 'a class'),
+    )
+    .option('-n, --steps <n>', 'denoising steps, 1 to 1000', whole('--steps', 1, 1000), 20)
+    .option(
+      '--sampler <name>',
+      'ddim or ddpm (default: as the model says)',
+      choice('--sampler', ['ddim', 'ddpm'] as const),
+    )
+    .option('-g, --guidance <x>', 'classifier-free guidance scale, 0 to 50; 1 is none', decimal('--guidance', 0, 50), 3)
+    .option('--eta <x>', 'noise added by ddim at each step, 0 (none) to 1 (as much as ddpm)', decimal('--eta', 0, 1))
+    .option(
+      '-s, --seed <n>',
+      'seed of the first picture, 0 to 4294967295; the next ones count up',
+      whole('--seed', 0, 2 ** 32 - 1),
+      0,
+    )
+    .option(
+      '-W, --width <px>',
+      'width of a picture (default: the size the model was trained at)',
+      whole('--width', 8, 8192),
+    )
+    .option('-H, --height <px>', 'height of a picture', whole('--height', 8, 8192))
+    .option('-b, --batch <n>', 'pictures of each class, 1 to 64', whole('--batch', 1, 64), 1)
+    .option(
+      '-o, --out <path>',
+      'folder for the files, or the name of the sheet ending in .png',
+      text('--out', 'a folder or a file name'),
+      'out',
+    )
+    .option('--separate', 'also write every picture as a file of its own', false)
+    .option(
+      '--scale <n>',
+      'enlarge sheet and strip, 1 to 8 (default: 2 for pictures below 128 pixels, else 1)',
+      whole('--scale', 1, 8),
+    )
+    .option(
+      '--dtype <type>',
+      'storage of weights and activations: auto, f32 or f16; sums are f32 always',
+      choice('--dtype', DTYPES),
+      'auto',
+    )
+    .option('-a, --adapter <name>', ADAPTER_HELP, text('--adapter', 'a name'))
+    .addHelpText(
+      'after',
+      '\nExamples:\n  daguerre generate\n  daguerre generate --class food,flags --batch 4 --seed 7\n  daguerre generate --class 2 --steps 50 --guidance 5 --out cat.png\n',
+    )
+    .action(async ({ class: classes = [], model = defaultModel(), ...rest }) => {
+      const options = { ...rest, classes, model } as GenerateOptions;
+      checkCombination(options);
+      await run(options);
+    });
+}
+
+/** The command line; `done` is told the exit status of the command that ran. */
+export function buildProgram(terminal: Terminal, done: (status: number) => void, actions: Actions = ACTIONS): Command {
+  const program = new Command('daguerre')
+    .description('Diffusion models on WebGPU, in the terminal.')
+    .version(version(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'list commands and options')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (s) => terminal.out(s.trimEnd()),
+      writeErr: (s) => terminal.note(s.trimEnd()),
+      getOutHelpWidth: () => Math.min(110, terminal.columns),
+      getErrHelpWidth: () => Math.min(110, terminal.columns),
+    })
+    .addHelpText(
+      'after',
+      '\nExit status: 0 done, 1 failed, 2 wrong option, 130 stopped by Ctrl-C. DAGUERRE_DEBUG=1 shows stacks.',
+    );
+
+  addGenerate(program, async (options) => done(await actions.generate(options, terminal)));
+
+  program
+    .command('doctor')
+    .summary('what WebGPU can do here, what is missing, what to do about it')
+    .description('Lists adapter, driver, features and limits; then what is missing, each with the command that helps.')
+    .option('--fetch', 'first fetch the software adapters and the browser into the cache folder', false)
+    .option('--json', 'print JSON', false)
+    .action(async (options) => done(await actions.doctor(options, terminal)));
+
+  program
+    .command('parity <folder>')
+    .summary('compare with recorded outputs of the reference implementations')
+    .description('Runs every case of a folder of recorded cases; the exit status is 1 where one failed.')
+    .option('--only <glob>', 'only the cases whose name fits, such as "ddim_*"', text('--only', 'a pattern'))
+    .option('-a, --adapter <name>', ADAPTER_HELP, text('--adapter', 'a name'))
+    .option('--json <file>', 'also write the results as JSON', text('--json', 'a file name'))
+    .action(async (folder: string, options) => done(await actions.parity(folder, options, terminal)));
+
+  program
+    .command('demo')
+    .summary('serve the demo page on this machine')
+    .description('Serves the demo page and the emoji model until Ctrl-C.')
+    .option('-p, --port <n>', 'port, 0 for any free one', whole('--port', 0, 65535), 5180)
+    .option(
+      '--host <name>',
+      'address to listen on; other machines get in with 0.0.0.0, but WebGPU wants HTTPS there',
+      text('--host', 'an address'),
+      '127.0.0.1',
+    )
+    .option('--weights <folder>', 'folder of another model', text('--weights', 'a folder'))
+    .action(async (options) => done(await actions.demo(options, terminal)));
+
+  program
+    .command('inspect <model>')
+    .summary("a model's parts, sizes, classes and memory plan")
+    .description('Opens a model and prints its parts, parameters, classes, and what it needs on this adapter.')
+    .option('-b, --batch <n>', 'pictures at once, 1 to 64', whole('--batch', 1, 64), 1)
+    .option('-W, --width <px>', 'width of a picture', whole('--width', 8, 8192))
+    .option('-H, --height <px>', 'height of a picture', whole('--height', 8, 8192))
+    .option('--keys', 'list every tensor with its shape and type', false)
+    .option('--dtype <type>', 'auto, f32 or f16', choice('--dtype', DTYPES), 'auto')
+    .option('-a, --adapter <name>', ADAPTER_HELP, text('--adapter', 'a name'))
+    .action(async (model: string, options) => done(await actions.inspect(model, options, terminal)));
+
+  return program;
+}
