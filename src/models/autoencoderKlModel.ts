@@ -1,0 +1,148 @@
+/** `AutoencoderKL` on a device: pictures to latents and back. */
+import { DEFAULT_CAPABILITIES, Graph, type Capabilities, type Device, type Report } from '../engine/index.ts';
+import { checkKeys } from '../loading/index.ts';
+import { autoencoderKlDecode, autoencoderKlEncode } from './autoencoderKl.ts';
+import { readAutoencoderKLConfig, type AutoencoderKLConfig } from './autoencoderKlConfig.ts';
+import { DiagonalGaussian } from './diagonalGaussian.ts';
+import {
+  checkTensorInput,
+  ModelRuntime,
+  planOf,
+  type ModelOutput,
+  type RunOptions,
+  type TensorInput,
+} from './modelRuntime.ts';
+import { openModel, type LoadOptions, type ModelSource } from './modelSource.ts';
+import { WeightScope } from './weightScope.ts';
+
+export type AutoencoderPart = 'encode' | 'decode';
+
+export interface AutoencoderLoadOptions extends LoadOptions {
+  /** What to bring to the GPU now; the other half comes when it is first called. Both by default. */
+  parts?: readonly AutoencoderPart[];
+}
+
+/** Batch and size of what goes in: pixels for `encode`, latent cells for `decode`. */
+export interface AutoencoderShape {
+  batch: number;
+  height: number;
+  width: number;
+}
+
+/** Moments [B,2L,h,w] on the GPU, and the distribution that they describe. */
+export interface EncodeOutput extends ModelOutput {
+  posterior(): Promise<DiagonalGaussian>;
+}
+
+export class AutoencoderKL {
+  private constructor(
+    readonly config: AutoencoderKLConfig,
+    private readonly runtime: ModelRuntime,
+  ) {}
+
+  /**
+   * Loads `config.json` and the weights beside it, under old or new attention names.
+   * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
+   * been allocated is released.
+   */
+  static async load(device: Device, source: ModelSource, options: AutoencoderLoadOptions = {}): Promise<AutoencoderKL> {
+    const { config: raw, checkpoint, close } = await openModel(source, 'AutoencoderKL', options);
+    try {
+      const config = readAutoencoderKLConfig(raw);
+      checkKeys({ where: 'AutoencoderKL', wanted: autoencoderKlWeights(config), checkpoint });
+      const runtime = new ModelRuntime('AutoencoderKL', device, checkpoint, options.dtype ?? 'f32');
+      const parts = options.parts ?? ['encode', 'decode'];
+      await runtime.load(
+        parts.map((part) => runtime.record(recorder(config, part, smallest(config, part)))),
+        options,
+      );
+      return new AutoencoderKL(config, runtime);
+    } finally {
+      await close();
+    }
+  }
+
+  /** Pixels per latent cell along each side. */
+  get factor(): number {
+    return 2 ** (this.config.blockOutChannels.length - 1);
+  }
+
+  /**
+   * image [B,C,H,W], usually in −1 … 1 → moments [B,2L,H/f,W/f], valid until the next call. No scaling factor is applied.
+   * @throws InvalidArgumentError, ShapeError for an image that does not fit; DeviceLostError, NonFiniteError, AbortedError.
+   */
+  async encode({ image, ...options }: RunOptions & { image: TensorInput }): Promise<EncodeOutput> {
+    const out = await this.call('encode', image, options);
+    return { ...out, posterior: async () => new DiagonalGaussian(await out.read(), out.shape) };
+  }
+
+  /**
+   * latent [B,L,h,w] → image [B,C,h·f,w·f], valid until the next call. No scaling factor is applied.
+   * @throws as {@link AutoencoderKL.encode}.
+   */
+  decode({ latent, ...options }: RunOptions & { latent: TensorInput }): Promise<ModelOutput> {
+    return this.call('decode', latent, options);
+  }
+
+  /** What a call of that shape takes here. @throws LimitError, ShapeError */
+  plan(part: AutoencoderPart, shape: AutoencoderShape): Report {
+    return planAutoencoderKL(this.config, part, shape, this.runtime.dtype, this.runtime.device.caps);
+  }
+
+  /** Bytes of the weights on the GPU. */
+  get weightBytes(): number {
+    return this.runtime.weightBytes;
+  }
+
+  dispose(): void {
+    this.runtime.dispose();
+  }
+
+  private async call(part: AutoencoderPart, input: TensorInput, options: RunOptions): Promise<ModelOutput> {
+    checkTensorInput(`AutoencoderKL ${part}`, inputName(part), input);
+    const [batch, channels, height, width] = input.shape;
+    const shape = { batch, height, width };
+    const build = recorder(this.config, part, shape, undefined, channels);
+    const key = `${part} ${input.shape.join('×')}`;
+    return this.runtime.call(key, build, { [inputName(part)]: input.data }, options);
+  }
+}
+
+/** Every key and shape that a checkpoint of this config must have; allocates nothing. */
+export function autoencoderKlWeights(config: AutoencoderKLConfig): ReadonlyMap<string, readonly number[]> {
+  const w = new WeightScope();
+  for (const part of ['encode', 'decode'] as const) {
+    recorder(config, part, smallest(config, part), w)(new Graph('f32'));
+  }
+  return w.wanted;
+}
+
+/** What a call takes, by default at the limits that every adapter has. @throws LimitError, ShapeError */
+export function planAutoencoderKL(
+  config: AutoencoderKLConfig,
+  part: AutoencoderPart,
+  shape: AutoencoderShape,
+  dtype: 'f32' | 'f16' = 'f32',
+  caps: Capabilities = DEFAULT_CAPABILITIES,
+): Report {
+  return planOf(recorder(config, part, shape), dtype, caps);
+}
+
+/** Declares the input of one direction and records it. */
+function recorder(
+  config: AutoencoderKLConfig,
+  part: AutoencoderPart,
+  { batch, height, width }: AutoencoderShape,
+  w = new WeightScope(),
+  channels = part === 'encode' ? config.inChannels : config.latentChannels,
+): (g: Graph) => void {
+  const model = part === 'encode' ? autoencoderKlEncode : autoencoderKlDecode;
+  return (g) => g.output('out', model(config, w, g.input(inputName(part), [batch, channels, height, width])));
+}
+
+const inputName = (part: AutoencoderPart) => (part === 'encode' ? 'image' : 'latent');
+
+function smallest(config: AutoencoderKLConfig, part: AutoencoderPart): AutoencoderShape {
+  const side = part === 'encode' ? 2 ** (config.blockOutChannels.length - 1) : 1;
+  return { batch: 1, height: side, width: side };
+}

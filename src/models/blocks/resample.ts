@@ -1,0 +1,35 @@
+/** Halving and doubling a map: the forms that U-Nets and autoencoders share. */
+import type { Tensor } from '../../engine/index.ts';
+import { avgPool2, firDownsample, firUpsample, upsampleNearest } from '../../kernels/index.ts';
+import { conv } from '../layers.ts';
+import type { WeightScope } from '../weightScope.ts';
+
+/** Resampling without weights; `fir` is StyleGAN2's [1,3,3,1] filter, as NCSN++ has it. */
+export type Resample = 'up' | 'down' | 'fir_up' | 'fir_down';
+
+/** x [B,H,W,C] → twice or half the height and width. */
+export function resample(x: Tensor, kind: Resample): Tensor {
+  const [, H, W] = x.shape;
+  switch (kind) {
+    case 'up':
+      return upsampleNearest(x, { height: 2 * H, width: 2 * W });
+    case 'down':
+      return avgPool2(x);
+    case 'fir_up':
+      return firUpsample(x);
+    case 'fir_down':
+      return firDownsample(x);
+  }
+}
+
+/** A 3×3 convolution of stride 2; padding 0 pads one pixel at the right and bottom only. x [B,H,W,C] → [B,H/2,W/2,C]. */
+export function downsampleConv(w: WeightScope, x: Tensor, padding: number): Tensor {
+  const sides = padding === 0 ? { top: 0, left: 0, bottom: 1, right: 1 } : padding;
+  return conv(w.at('conv'), x, x.shape[3], { stride: 2, padding: sides });
+}
+
+/** Nearest neighbour twice the size, then a 3×3 convolution. x [B,H,W,C] → [B,2H,2W,C]. */
+export function upsampleConv(w: WeightScope, x: Tensor): Tensor {
+  const up = x.graph.scope(w.path, () => resample(x, 'up')); // [B,2H,2W,C]
+  return conv(w.at('conv'), up, x.shape[3]);
+}

@@ -1,0 +1,58 @@
+/** The layers that models are made of: a kernel with its weights under the names that checkpoints give them. */
+import type { Tensor } from '../engine/index.ts';
+import { conv2d, groupNorm, linear, type Activation } from '../kernels/index.ts';
+import type { WeightScope } from './weightScope.ts';
+
+export interface ConvOptions {
+  /** Side of the kernel. */
+  kernel?: number;
+  stride?: number;
+  /** Pixels of zeros; by default a kernel of odd side keeps the size. */
+  padding?: number | { top: number; left: number; bottom: number; right: number };
+  bias?: boolean;
+  act?: Activation;
+  /** [B,O], added to every pixel before the activation. */
+  shift?: Tensor;
+  /** [B,H',W',O], added after the activation. */
+  residual?: Tensor;
+  /** Factor on the result, residual included. */
+  scale?: number;
+}
+
+/** `nn.Conv2d`: x [B,H,W,C] → [B,H',W',out]. */
+export function conv(w: WeightScope, x: Tensor, out: number, options: ConvOptions = {}): Tensor {
+  const { kernel = 3, padding = (kernel - 1) / 2, bias = true, ...rest } = options;
+  const weight = w.param('weight', [out, x.shape.at(-1)!, kernel, kernel]);
+  const b = bias ? w.param('bias', [out]) : undefined;
+  return x.graph.scope(w.path, () => conv2d(x, weight, b, { padding, ...rest }));
+}
+
+/** `nn.Linear`: x [...,D] → [...,out]: (act(x·Wᵀ + b) + residual)·scale. */
+export function dense(
+  w: WeightScope,
+  x: Tensor,
+  out: number,
+  options: { act?: Activation; residual?: Tensor; scale?: number; bias?: boolean } = {},
+): Tensor {
+  const { bias = true, ...rest } = options;
+  const weight = w.param('weight', [out, x.shape.at(-1)!]);
+  const b = bias ? w.param('bias', [out]) : undefined;
+  return x.graph.scope(w.path, () => linear(x, weight, b, rest));
+}
+
+/** `nn.GroupNorm` with affine, and an activation behind it: x [B,H,W,C] or [B,T,C] → the same shape. */
+export function norm(w: WeightScope, x: Tensor, options: { groups: number; eps: number; act?: Activation }): Tensor {
+  const C = x.shape.at(-1)!;
+  const weight = w.param('weight', [C]);
+  const bias = w.param('bias', [C]);
+  return x.graph.scope(w.path, () => groupNorm(x, weight, bias, options));
+}
+
+/** The two linear layers behind every timestep embedding: x [B,D] → [B,out]. `TimestepEmbedding` in diffusers. */
+export function embeddingMlp(w: WeightScope, x: Tensor, out: number): Tensor {
+  const h = dense(w.at('linear_1'), x, out, { act: 'silu' }); // [B,out]
+  return dense(w.at('linear_2'), h, out); // [B,out]
+}
+
+/** Groups where a config leaves them open: four channels each, at most 32 groups. */
+export const defaultGroups = (channels: number) => Math.min(Math.floor(channels / 4), 32);

@@ -1,0 +1,177 @@
+/** What models share at run time: weights on a device, one compiled program per shape, one call at a time. */
+import {
+  Graph,
+  InvalidArgumentError,
+  numel,
+  Program,
+  Weights,
+  formatShape,
+  prepare,
+  type Capabilities,
+  type CompileOptions,
+  type Device,
+  type LoadProgress,
+  type Report,
+  type WeightSource,
+} from '../engine/index.ts';
+
+/** Values for an input: host f32, or a buffer of dense f32 on the same device. */
+export type TensorData = Float32Array | GPUBuffer;
+
+/** Values with their shape. */
+export interface TensorInput {
+  data: TensorData;
+  shape: readonly number[];
+}
+
+export interface RunOptions {
+  signal?: AbortSignal;
+  /** Stops at the first op that writes a NaN or an infinity; slow. */
+  checkFinite?: boolean;
+  onProgress?: CompileOptions['onProgress'];
+}
+
+/** A result on the GPU, dense f32 row-major. Valid until the next call of the model that made it. */
+export interface ModelOutput {
+  readonly shape: readonly number[];
+  readonly buffer: GPUBuffer;
+  read(): Promise<Float32Array>;
+}
+
+/** Programs hold activations of their size: the least recently used makes room. */
+const MAX_PROGRAMS = 4;
+
+export class ModelRuntime {
+  private readonly programs = new Map<string, Promise<Program>>();
+  private last: Promise<unknown> = Promise.resolve();
+  private disposed = false;
+  private readonly weights: Weights;
+
+  constructor(
+    /** What messages call the model. */
+    readonly name: string,
+    readonly device: Device,
+    source: WeightSource,
+    readonly dtype: 'f32' | 'f16',
+  ) {
+    this.weights = new Weights(device, source);
+  }
+
+  /** Records at the model's storage type. */
+  record(build: (g: Graph) => void): Graph {
+    const graph = new Graph(this.dtype);
+    build(graph);
+    return graph;
+  }
+
+  /** Brings the weights of a recording to the GPU. @throws WeightError, OutOfMemoryError, AbortedError */
+  async load(
+    graphs: readonly Graph[],
+    options: { signal?: AbortSignal; onProgress?: (p: LoadProgress) => void } = {},
+  ): Promise<void> {
+    try {
+      for (const graph of graphs) await this.weights.load(graph, options);
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
+  }
+
+  /**
+   * Runs the program of `key`, recorded by `build` if it is not compiled yet, on the given inputs. Calls wait for each
+   * other, since they share buffers.
+   * @param inputs every input of the recording, u32 ones as Uint32Array.
+   * @returns the output named `out`.
+   */
+  call(
+    key: string,
+    build: (g: Graph) => void,
+    inputs: Readonly<Record<string, TensorData | Uint32Array>>,
+    options: RunOptions = {},
+  ): Promise<ModelOutput> {
+    const turn = this.last.then(async () => {
+      const program = await this.program(key, build, options);
+      for (const [name, data] of Object.entries(inputs)) this.write(program, name, data);
+      await program.run(options);
+      const { shape } = program.graph.outputs.get('out')!;
+      return { shape, buffer: program.outputBuffer('out'), read: () => program.read('out') };
+    });
+    this.last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** Bytes of the weights on the GPU. */
+  get weightBytes(): number {
+    return this.weights.bytes;
+  }
+
+  /** Releases programs and weights. A call under way ends with an error of the device. */
+  dispose(): void {
+    this.disposed = true;
+    for (const program of this.programs.values()) void program.then((p) => p.dispose()).catch(() => undefined);
+    this.programs.clear();
+    this.weights.dispose();
+  }
+
+  private async program(key: string, build: (g: Graph) => void, options: RunOptions): Promise<Program> {
+    if (this.disposed) throw new InvalidArgumentError(`${this.name}: disposed; load it again`);
+    let program = this.programs.get(key);
+    if (program) this.programs.delete(key);
+    else program = this.compile(build, options);
+    this.programs.set(key, program);
+    const [oldest] = this.programs.keys();
+    if (this.programs.size > MAX_PROGRAMS) {
+      void this.programs.get(oldest)!.then((p) => p.dispose());
+      this.programs.delete(oldest);
+    }
+    try {
+      return await program;
+    } catch (error) {
+      this.programs.delete(key);
+      throw error;
+    }
+  }
+
+  private async compile(build: (g: Graph) => void, { signal, onProgress }: RunOptions): Promise<Program> {
+    const graph = this.record(build);
+    await this.weights.load(graph, { signal });
+    return Program.compile(this.device, graph, this.weights, { signal, onProgress });
+  }
+
+  private write(program: Program, name: string, data: TensorData | Uint32Array): void {
+    if (data instanceof Float32Array || data instanceof Uint32Array) {
+      program.write(name, data);
+      return;
+    }
+    const { shape } = program.graph.inputs.get(name)!;
+    const bytes = 4 * numel(shape);
+    if (data.size < bytes) {
+      throw new InvalidArgumentError(
+        `${this.name}: expected a buffer of ${bytes} bytes for ${name} ${formatShape(shape)}, got ${data.size}`,
+      );
+    }
+    const { gpu } = this.device;
+    const encoder = gpu.createCommandEncoder({ label: `input ${name}` });
+    encoder.copyBufferToBuffer(data, 0, program.inputBuffer(name), 0, bytes);
+    gpu.queue.submit([encoder.finish()]);
+  }
+}
+
+/** What a recording takes, known without weights and without a device. @throws LimitError, ShapeError */
+export function planOf(build: (g: Graph) => void, dtype: 'f32' | 'f16', caps: Capabilities): Report {
+  const graph = new Graph(dtype);
+  build(graph);
+  return prepare(graph, caps).report;
+}
+
+/** @throws InvalidArgumentError unless `input` has four dimensions and as many elements as they say. */
+export function checkTensorInput(where: string, name: string, input: TensorInput): asserts input is TensorInput {
+  const { data, shape } = input;
+  const whole = shape.length === 4 && shape.every((n) => Number.isInteger(n) && n > 0);
+  const fits = data instanceof Float32Array ? data.length === numel(shape) : data.size >= 4 * numel(shape);
+  if (whole && fits) return;
+  const got = data instanceof Float32Array ? `${data.length} elements` : `${data.size} bytes`;
+  throw new InvalidArgumentError(
+    `${where}: expected ${name} of shape [B,C,H,W] with as many elements, got ${formatShape(shape)} and ${got}`,
+  );
+}

@@ -1,0 +1,53 @@
+/** Where a model comes from: a folder with config and weights, or both opened already. */
+import type { LoadProgress } from '../engine/index.ts';
+import {
+  checkClass,
+  type Checkpoint,
+  openWeights,
+  readConfig,
+  type Directory,
+  type RawConfig,
+} from '../loading/index.ts';
+import { legacyAttentionKeys } from './legacyKeys.ts';
+
+/** A config and the weights that belong to it. The checkpoint stays the caller's to close. */
+export interface OpenedModel {
+  config: RawConfig;
+  checkpoint: Checkpoint;
+}
+
+export type ModelSource = Directory | OpenedModel;
+
+export interface LoadOptions {
+  /** Storage of activations and weights; arithmetic is f32 either way. */
+  dtype?: 'f32' | 'f16';
+  /** `fp16` prefers `NAME.fp16.safetensors`. */
+  variant?: string;
+  signal?: AbortSignal;
+  onProgress?: (progress: LoadProgress) => void;
+}
+
+/**
+ * Opens a component of a class, older key names under today's.
+ * @returns `close` lets go of files that were opened here.
+ * @throws NotFoundError, FormatError, ConfigError when it is of another class.
+ */
+export async function openModel(
+  source: ModelSource,
+  className: string,
+  { variant, signal }: LoadOptions,
+): Promise<OpenedModel & { close(): Promise<void> }> {
+  if ('checkpoint' in source) {
+    checkClass(source.config, [className], className);
+    return { ...source, checkpoint: withCurrentNames(source.checkpoint), close: async () => {} };
+  }
+  const config = await readConfig(source, className, { signal });
+  const checkpoint = await openWeights(source, { variant, signal, rename: legacyAttentionKeys });
+  return { config, checkpoint, close: () => checkpoint.close() };
+}
+
+/** A checkpoint that its opener has given names of his own keeps them. */
+function withCurrentNames(checkpoint: Checkpoint): Checkpoint {
+  const asStored = checkpoint.keys().every((key) => checkpoint.info(key).storedKey === key);
+  return asStored ? checkpoint.view(legacyAttentionKeys) : checkpoint;
+}

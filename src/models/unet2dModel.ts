@@ -1,0 +1,201 @@
+/** `UNet2DModel` on a device: load it once, call it with any batch and size. */
+import {
+  DEFAULT_CAPABILITIES,
+  Graph,
+  InvalidArgumentError,
+  type Capabilities,
+  type Device,
+  type Report,
+} from '../engine/index.ts';
+import { checkKeys } from '../loading/index.ts';
+import { openModel, type LoadOptions, type ModelSource } from './modelSource.ts';
+import {
+  checkTensorInput,
+  ModelRuntime,
+  planOf,
+  type ModelOutput,
+  type RunOptions,
+  type TensorData,
+  type TensorInput,
+} from './modelRuntime.ts';
+import { fourierEmbedding, sinusoidalEmbedding } from './timestep.ts';
+import { sizeMultiple, timeFeatureDim, unet2d } from './unet2d.ts';
+import { readUNet2DConfig, type UNet2DConfig } from './unet2dConfig.ts';
+import { WeightScope } from './weightScope.ts';
+
+export interface UNet2DCall extends RunOptions {
+  /** [B,C,H,W]. */
+  sample: TensorInput;
+  /** One for the batch, or one per item: a training timestep, or sigma for networks with Fourier features. */
+  timestep: number | readonly number[];
+  /** Per item: a class id, a class timestep, or an embedding of timeEmbeddingDim values, as the config says. */
+  classLabels?: readonly number[] | Float32Array;
+}
+
+/** Batch and size of a call. */
+export interface UNet2DShape {
+  batch: number;
+  height: number;
+  width: number;
+}
+
+export class UNet2D {
+  private constructor(
+    readonly config: UNet2DConfig,
+    private readonly runtime: ModelRuntime,
+    /** Frequencies of a Fourier embedding. */
+    private readonly frequencies: Float32Array | undefined,
+  ) {}
+
+  /**
+   * Loads `config.json` and the weights beside it.
+   * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
+   * been allocated is released.
+   */
+  static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<UNet2D> {
+    const { config: raw, checkpoint, close } = await openModel(source, 'UNet2DModel', options);
+    try {
+      const config = readUNet2DConfig(raw);
+      checkKeys({ where: 'UNet2DModel', wanted: unet2dWeights(config), checkpoint });
+      const { signal } = options;
+      const fourier = config.timeEmbeddingType === 'fourier';
+      const frequencies = fourier
+        ? await checkpoint.read('time_proj.weight', { signal, checkFinite: true })
+        : undefined;
+      const runtime = new ModelRuntime('UNet2DModel', device, checkpoint, options.dtype ?? 'f32');
+      await runtime.load([runtime.record(recorder(config, smallest(config)))], options);
+      return new UNet2D(config, runtime, frequencies);
+    } finally {
+      await close();
+    }
+  }
+
+  /**
+   * Predicts from a noisy sample. Result [B,outChannels,H,W], valid until the next call.
+   * @throws InvalidArgumentError, ShapeError for inputs that do not fit; DeviceLostError, NonFiniteError, AbortedError.
+   */
+  async forward(call: UNet2DCall): Promise<ModelOutput> {
+    checkTensorInput('UNet2DModel', 'sample', call.sample);
+    const { config } = this;
+    const [batch, channels, height, width] = call.sample.shape;
+    if (channels !== config.inChannels) {
+      throw new InvalidArgumentError(`UNet2DModel: expected ${config.inChannels} channels, got ${channels}`);
+    }
+    const timesteps = perItem('timestep', call.timestep, batch);
+    const inputs: Record<string, TensorData | Uint32Array> = {
+      sample: call.sample.data,
+      timestep: this.features('timestep', timesteps),
+    };
+    const labels = this.labels(call.classLabels, batch);
+    if (labels) inputs.classLabels = labels;
+    if (config.timeEmbeddingType === 'fourier') inputs.inverseTimestep = inverse(timesteps, config.outChannels);
+    const key = `${batch}×${height}×${width}`;
+    return this.runtime.call(key, recorder(config, { batch, height, width }), inputs, call);
+  }
+
+  /** What a call of that shape takes here. @throws LimitError, InvalidArgumentError */
+  plan(shape: UNet2DShape): Report {
+    return planUNet2D(this.config, shape, this.runtime.dtype, this.runtime.device.caps);
+  }
+
+  /** Bytes of the weights on the GPU. */
+  get weightBytes(): number {
+    return this.runtime.weightBytes;
+  }
+
+  dispose(): void {
+    this.runtime.dispose();
+  }
+
+  /** Timesteps, or class labels that are treated like them. */
+  private features(name: string, values: readonly number[]): Float32Array | Uint32Array {
+    const { timeEmbeddingType, blockOutChannels, flipSinToCos, freqShift, numTrainTimesteps } = this.config;
+    if (timeEmbeddingType === 'fourier') return fourierEmbedding(values, this.frequencies!);
+    if (timeEmbeddingType === 'learned') return rows(name, values, numTrainTimesteps!);
+    return sinusoidalEmbedding(values, blockOutChannels[0], { flipSinToCos, freqShift });
+  }
+
+  private labels(labels: UNet2DCall['classLabels'], batch: number): Float32Array | Uint32Array | undefined {
+    const { classEmbedding, numClassEmbeds, timeEmbeddingDim } = this.config;
+    if (classEmbedding === 'none') {
+      if (labels === undefined) return undefined;
+      throw new InvalidArgumentError(
+        'UNet2DModel: expected no classLabels, the config has no class embedding; omit them',
+      );
+    }
+    const each = classEmbedding === 'identity' ? timeEmbeddingDim : 1;
+    if (labels?.length !== batch * each) {
+      const what = classEmbedding === 'identity' ? `embeddings of ${timeEmbeddingDim} values` : 'class labels';
+      throw new InvalidArgumentError(`UNet2DModel: expected ${batch} ${what}, got ${labels?.length ?? 0} values`);
+    }
+    if (classEmbedding === 'identity') return Float32Array.from(labels);
+    const values = [...labels];
+    if (classEmbedding === 'timestep') return this.features('classLabels', values);
+    return rows('classLabels', values, numClassEmbeds!);
+  }
+}
+
+/** Every key and shape that a checkpoint of this config must have; allocates nothing. */
+export function unet2dWeights(config: UNet2DConfig): ReadonlyMap<string, readonly number[]> {
+  const w = new WeightScope();
+  recorder(config, smallest(config), w)(new Graph('f32'));
+  return w.wanted;
+}
+
+/** What a call takes, by default at the limits that every adapter has. @throws LimitError, InvalidArgumentError */
+export function planUNet2D(
+  config: UNet2DConfig,
+  shape: UNet2DShape,
+  dtype: 'f32' | 'f16' = 'f32',
+  caps: Capabilities = DEFAULT_CAPABILITIES,
+): Report {
+  return planOf(recorder(config, shape), dtype, caps);
+}
+
+/** Declares the inputs of a call and records it. */
+function recorder(config: UNet2DConfig, shape: UNet2DShape, w = new WeightScope()): (g: Graph) => void {
+  const { batch: B, height, width } = shape;
+  const { inChannels, outChannels, classEmbedding, timeEmbeddingDim } = config;
+  return (g) => {
+    const features = (name: string) =>
+      config.timeEmbeddingType === 'learned'
+        ? g.input(name, [B], { dtype: 'u32' })
+        : g.input(name, [B, timeFeatureDim(config)]);
+    const labels = () => {
+      if (classEmbedding === 'table') return g.input('classLabels', [B], { dtype: 'u32' });
+      if (classEmbedding === 'identity') return g.input('classLabels', [B, timeEmbeddingDim]);
+      return classEmbedding === 'timestep' ? features('classLabels') : undefined;
+    };
+    const fourier = config.timeEmbeddingType === 'fourier';
+    const out = unet2d(config, w, {
+      sample: g.input('sample', [B, inChannels, height, width]),
+      timestep: features('timestep'),
+      classLabels: labels(),
+      inverseTimestep: fourier ? g.input('inverseTimestep', [B, outChannels]) : undefined,
+    });
+    g.output('out', out);
+  };
+}
+
+function smallest(config: UNet2DConfig): UNet2DShape {
+  const side = sizeMultiple(config);
+  return { batch: 1, height: side, width: side };
+}
+
+function perItem(name: string, value: number | readonly number[], batch: number): readonly number[] {
+  if (typeof value === 'number') return Array<number>(batch).fill(value);
+  if (value.length === batch) return value;
+  throw new InvalidArgumentError(`UNet2DModel: expected one ${name} or ${batch}, got ${value.length}`);
+}
+
+/** Row numbers of a table. */
+function rows(name: string, values: readonly number[], count: number): Uint32Array {
+  const bad = values.find((v) => !Number.isInteger(v) || v < 0 || v >= count);
+  if (bad === undefined) return Uint32Array.from(values);
+  throw new InvalidArgumentError(`UNet2DModel: expected ${name} to be integers in 0 … ${count - 1}, got ${bad}`);
+}
+
+/** 1/t in every channel of each item. */
+function inverse(timesteps: readonly number[], channels: number): Float32Array {
+  return Float32Array.from({ length: timesteps.length * channels }, (_, i) => 1 / timesteps[Math.floor(i / channels)]);
+}
