@@ -1,7 +1,21 @@
-/** Scaled dot-product attention, in two algorithms: one invocation per query, or one workgroup per few queries. */
-import { defineKernel, formatShape, LimitError, ShapeError, type Op, type Tensor } from '../engine/index.ts';
+/**
+ * Scaled dot-product attention, in three algorithms: `row`, one invocation per query, and `block`, one workgroup per few
+ * queries, never hold the scores; `matrix` writes them out, and is the fastest where a processor plays the GPU.
+ */
+import {
+  defineKernel,
+  formatShape,
+  InvalidArgumentError,
+  LimitError,
+  linearGrid,
+  ShapeError,
+} from '../engine/index.ts';
+import type { Lowering, Node, Op, Tensor } from '../engine/index.ts';
 import blockShader from './attentionBlock.wgsl';
+import mixShader from './attentionMix.wgsl';
 import rowShader from './attentionRow.wgsl';
+import scoresShader from './attentionScores.wgsl';
+import softmaxShader from './attentionSoftmax.wgsl';
 import { ceilDiv, expectRank, expectSame } from './common.ts';
 import { reshape } from './copyRows.ts';
 
@@ -9,6 +23,11 @@ import { reshape } from './copyRows.ts';
 const ROW_D4 = 32;
 /** Widest head, in vec4: one column per invocation of the largest workgroup that every adapter has. */
 const MAX_D4 = 256;
+/** Bytes of scores that the matrix algorithm writes out at once; more queries take several rounds. */
+const SCORE_BYTES = 32 * 2 ** 20;
+
+export const ATTENTION_ALGORITHMS = ['row', 'block', 'matrix'] as const;
+export type AttentionAlgorithm = (typeof ATTENTION_ALGORITHMS)[number];
 
 export const attentionRowKernel = defineKernel({
   shader: rowShader,
@@ -29,43 +48,96 @@ export const attentionBlockKernel = defineKernel({
     t.WG <= limits.maxComputeInvocationsPerWorkgroup && 16 * t.WG * t.ROW4 <= limits.maxComputeWorkgroupStorageSize,
 });
 
+export const attentionScoresKernel = defineKernel({
+  shader: scoresShader,
+  tunables: { ROWS: [4, 1, 2, 8], WG_S: [8, 16, 32], WG_T: [8, 1, 4], HAS_MASK: [false, true] },
+  grid: ({ B, heads, count, S4 }, t) => [ceilDiv(S4, t.WG_S), ceilDiv(count, t.ROWS * t.WG_T), B * heads],
+  valid: (t, { limits }) => t.WG_S * t.WG_T <= limits.maxComputeInvocationsPerWorkgroup,
+});
+
+export const attentionSoftmaxKernel = defineKernel({
+  shader: softmaxShader,
+  tunables: { WG: [64, 8, 16, 32] },
+  grid: ({ rows }, t) => linearGrid(ceilDiv(rows, t.WG)),
+});
+
+export const attentionMixKernel = defineKernel({
+  shader: mixShader,
+  tunables: { ROWS: [4, 1, 2, 8], WG_D: [8, 16, 32], WG_T: [8, 1, 4] },
+  grid: ({ B, heads, count, D4 }, t) => [ceilDiv(D4, t.WG_D), ceilDiv(count, t.ROWS * t.WG_T), B * heads],
+  valid: (t, { limits }) => t.WG_D * t.WG_T <= limits.maxComputeInvocationsPerWorkgroup,
+});
+
 export interface AttentionAttrs {
   heads: number;
   scale: number;
-  /** Forces one of the algorithms; default: by shape and adapter. */
-  algorithm?: 'row' | 'block';
+  /** Forces an algorithm; default: by shape and adapter. */
+  algorithm?: AttentionAlgorithm;
+  /** Of `matrix`. */
+  scoreBytes?: number;
 }
 
 /** q, k, v and the result are [B, T|S, heads, d]. */
 export const attentionOp: Op<AttentionAttrs> = {
   name: 'attention',
-  lower({ inputs: { q, k, v, mask }, attrs, output }, to) {
+  lower(node, to) {
+    const { q, k, v, mask } = node.inputs;
     const [B, T, heads, d] = q!.shape;
     const S = k!.shape[1];
     const D4 = ceilDiv(d, 4);
-    const stride = mask && (mask.layout === 'dense' ? S : 4 * ceilDiv(S, 4));
-    const maskRow = mask && mask.shape[1] > 1 ? stride! : 0;
-    const maskBatch = mask && mask.shape[0] > 1 ? stride! * mask.shape[1] : 0;
-    const shared = { B, T, S, heads, scale: attrs.scale, maskRow, maskBatch };
-    const bindings = { q, k, v, mask, out: output };
+    const stride = mask ? (mask.layout === 'dense' ? S : 4 * ceilDiv(S, 4)) : 0;
+    const maskRow = mask && mask.shape[1] > 1 ? stride : 0;
+    const maskBatch = mask && mask.shape[0] > 1 ? stride * mask.shape[1] : 0;
+    const { scale, algorithm = chooseAlgorithm(T, D4, to.caps.software) } = node.attrs;
+    const params = { B, T, S, heads, scale, maskRow, maskBatch };
+    if (algorithm === 'matrix') return lowerMatrix(node, to, { ...params, D4 });
     const HAS_MASK = mask !== undefined;
-    const flops = 4 * B * heads * T * S * d;
-    // Few queries cannot fill a GPU with an invocation each; a processor has no lanes to fill but pays for every barrier.
-    const row = D4 <= ROW_D4 && (to.caps.software || T >= 64);
-    if (attrs.algorithm ? attrs.algorithm === 'row' : row) {
-      to.dispatch({ kernel: attentionRowKernel, tunables: { D4, HAS_MASK }, params: shared, bindings, flops });
+    const rest = { bindings: { q, k, v, mask, out: node.output }, flops: 4 * B * heads * T * S * d };
+    if (algorithm === 'row') {
+      to.dispatch({ kernel: attentionRowKernel, tunables: { D4, HAS_MASK }, params, ...rest });
     } else {
       const WG = [32, 64, 128, 256].find((wg) => wg >= D4)!;
-      to.dispatch({
-        kernel: attentionBlockKernel,
-        tunables: { WG, HAS_MASK },
-        params: { ...shared, D4 },
-        bindings,
-        flops,
-      });
+      to.dispatch({ kernel: attentionBlockKernel, tunables: { WG, HAS_MASK }, params: { ...params, D4 }, ...rest });
     }
   },
 };
+
+/**
+ * A processor pays for every barrier and has no idle lanes, so it writes the scores out. On a GPU few queries cannot fill
+ * the card with an invocation each.
+ */
+function chooseAlgorithm(T: number, D4: number, software: boolean): AttentionAlgorithm {
+  if (software) return 'matrix';
+  return D4 <= ROW_D4 && T >= 64 ? 'row' : 'block';
+}
+
+type Shape = Record<'B' | 'T' | 'S' | 'heads' | 'D4' | 'scale' | 'maskRow' | 'maskBatch', number>;
+
+/** Three dispatches per round of queries, over one scratch matrix. */
+function lowerMatrix({ inputs, attrs, output }: Node<AttentionAttrs>, to: Lowering, shape: Shape): void {
+  const { B, T, S, heads, D4, scale, maskRow, maskBatch } = shape;
+  const { q, k, v, mask } = inputs;
+  const S4 = ceilDiv(S, 4);
+  const limit = Math.min(attrs.scoreBytes ?? SCORE_BYTES, to.caps.limits.maxStorageBufferBindingSize);
+  const round = Math.min(T, Math.max(1, Math.floor(limit / (B * heads * S4 * 16))));
+  const weights = to.scratch([B * heads, round, S], 'f32');
+  const sums = to.scratch([B * heads * round], 'f32', 'dense');
+  for (let t0 = 0; t0 < T; t0 += round) {
+    const count = Math.min(round, T - t0);
+    const common = { B, T, t0, count, S, S4, heads, D4 };
+    const flops = 2 * B * heads * count * S * 4 * D4;
+    to.dispatch({
+      kernel: attentionScoresKernel,
+      tunables: { HAS_MASK: mask !== undefined },
+      params: { ...common, scale, maskRow, maskBatch },
+      bindings: { q, k, mask, weights },
+      flops,
+    });
+    const rows = B * heads * count;
+    to.dispatch({ kernel: attentionSoftmaxKernel, params: { rows, S4 }, bindings: { weights, sums } });
+    to.dispatch({ kernel: attentionMixKernel, params: common, bindings: { weights, sums, v, out: output }, flops });
+  }
+}
 
 export interface AttentionOptions {
   heads: number;
@@ -73,7 +145,10 @@ export interface AttentionOptions {
   scale?: number;
   /** Added to the scores, f32 [B or 1, T or 1, S]; −∞ counts as −10³⁰, so a row masked throughout averages all keys. */
   mask?: Tensor;
-  algorithm?: 'row' | 'block';
+  /** Default: by shape and adapter. */
+  algorithm?: AttentionAlgorithm;
+  /** Bytes of scores that `matrix` may write out at once; default 32 MiB. */
+  scoreBytes?: number;
 }
 
 /**
@@ -82,7 +157,7 @@ export interface AttentionOptions {
  * @throws ShapeError when shapes, heads or mask do not fit; LimitError for a wider head.
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
-  const { heads, mask, algorithm } = options;
+  const { heads, mask, algorithm, scoreBytes } = options;
   expectRank('attention', 'q', q, 3, '[B,T,heads·d]');
   const [B, T, width] = q.shape;
   expectRank('attention', 'k', k, 3, '[B,S,heads·d]');
@@ -90,11 +165,16 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   expectSame('attention', 'k', k, [B, S, width]);
   expectSame('attention', 'v', v, [B, S, width]);
   if (!Number.isInteger(heads) || heads < 1 || width % heads !== 0) {
-    throw new ShapeError(`attention: expected heads to divide the width ${width}, got ${heads} (q ${formatShape(q.shape)})`);
+    throw new ShapeError(
+      `attention: expected heads to divide the width ${width}, got ${heads} (q ${formatShape(q.shape)})`,
+    );
   }
   const d = width / heads;
   if (d > 4 * MAX_D4) {
     throw new LimitError(`attention: expected a head of at most ${4 * MAX_D4} channels, got ${d}; use more heads`);
+  }
+  if (algorithm && !ATTENTION_ALGORITHMS.includes(algorithm)) {
+    throw new InvalidArgumentError(`attention: expected one of ${ATTENTION_ALGORITHMS.join(', ')}, got ${algorithm}`);
   }
   if (algorithm === 'row' && d > 4 * ROW_D4) {
     throw new LimitError(`attention: the row algorithm takes heads of at most ${4 * ROW_D4} channels, got ${d}`);
@@ -102,7 +182,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   if (mask) expectMask(mask, B, T, S);
   const apart = (t: Tensor) => reshape(t, [t.shape[0], t.shape[1], heads, d]);
   const inputs = { q: apart(q), k: apart(k), v: apart(v), mask };
-  const attrs = { heads, scale: options.scale ?? 1 / Math.sqrt(d), algorithm };
+  const attrs = { heads, scale: options.scale ?? 1 / Math.sqrt(d), algorithm, scoreBytes };
   return reshape(q.graph.record(attentionOp, inputs, attrs, [B, T, heads, d]), [B, T, width]);
 }
 
