@@ -79,33 +79,42 @@ function record(
 
 describe.each(adapters())('conv2d on %s', (adapter) => {
   describe.each(storages(adapter))('%s', (_, dtype, options) => {
-    it.each(cases)('$B×$H×$W×$I→$O $geometry.name $variant.act $variant.PIXELS std=$std', async ({ variant, geometry, std, ...sizes }) => {
-      const device = await openDevice(adapter, options);
-      const c: ConvCase = { ...sizes, ...geometry };
-      const { act, bias, shift, residual, ...tile } = variant;
-      const d = data(dtype, c, std);
-      const g = record(dtype, c, { bias, shift, residual }, { act, scale: 0.5 });
-      const { outputs } = await runGraph(device, g, {
-        inputs: { x: d.x, shift: d.shift, residual: d.residual },
-        weights: { w: d.w, bias: d.bias },
-        tunables: { conv2d: tile },
-      });
-      const want = convReference(d.x, d.w, c, {
-        bias: bias ? d.bias : undefined,
-        shift: shift ? d.shift : undefined,
-        residual: residual ? d.residual : undefined,
-        act,
-        scale: 0.5,
-      });
-      expectClose(outputs.y, want, dotTolerance(dtype, c.I * c.R * c.S, 5 * std), 'conv2d');
-    });
+    it.each(cases)(
+      '$B×$H×$W×$I→$O $geometry.name $variant.act $variant.PIXELS std=$std',
+      async ({ variant, geometry, std, ...sizes }) => {
+        const device = await openDevice(adapter, options);
+        const c: ConvCase = { ...sizes, ...geometry };
+        const { act, bias, shift, residual, ...tile } = variant;
+        const d = data(dtype, c, std);
+        const g = record(dtype, c, { bias, shift, residual }, { act, scale: 0.5 });
+        const { outputs } = await runGraph(device, g, {
+          inputs: { x: d.x, shift: d.shift, residual: d.residual },
+          weights: { w: d.w, bias: d.bias },
+          tunables: { conv2d: tile },
+        });
+        const want = convReference(d.x, d.w, c, {
+          bias: bias ? d.bias : undefined,
+          shift: shift ? d.shift : undefined,
+          residual: residual ? d.residual : undefined,
+          act,
+          scale: 0.5,
+        });
+        expectClose(outputs.y, want, dotTolerance(dtype, c.I * c.R * c.S, 5 * std), 'conv2d');
+      },
+    );
 
     it('keeps inputs of 6·10⁴ beside small ones', async () => {
       const device = await openDevice(adapter, options);
       const c: ConvCase = { B: 1, H: 6, W: 6, I: 5, O: 6, ...GEOMETRIES[0] };
       const d = data(dtype, c, 1);
       for (let i = 0; i < d.x.length; i += 11) d.x[i] = i % 2 ? 6e4 : -6e4;
-      const { x, w } = { x: roundTo(dtype, d.x), w: roundTo(dtype, d.w.map((v) => v / 8)) };
+      const { x, w } = {
+        x: roundTo(dtype, d.x),
+        w: roundTo(
+          dtype,
+          d.w.map((v) => v / 8),
+        ),
+      };
       const { outputs } = await runGraph(device, record(dtype, c), { inputs: { x }, weights: { w } });
       expectClose(outputs.y, convReference(x, w, c), dotTolerance(dtype, 45, 6e4), 'conv2d');
     });
@@ -119,7 +128,12 @@ describe.each(adapters())('conv2d on %s', (adapter) => {
     const u = uniform(7);
     const at = Array.from({ length: 300 }, () => Math.floor(u() * outputs.y.length));
     const want = at.map((i) => convAt(d.x, d.w, c, {}, [0, Math.floor(i / 4096), Math.floor(i / 64) % 64, i % 64]));
-    expectClose(at.map((i) => outputs.y[i]), want, dotTolerance('f32', 576, 5), 'conv2d');
+    expectClose(
+      at.map((i) => outputs.y[i]),
+      want,
+      dotTolerance('f32', 576, 5),
+      'conv2d',
+    );
   });
 
   it('is linear: conv(a·x + b·y) = a·conv(x) + b·conv(y)', async () => {
@@ -131,7 +145,12 @@ describe.each(adapters())('conv2d on %s', (adapter) => {
       (await runGraph(device, record('f32', c), { inputs: { x: input }, weights: { w } })).outputs.y;
     const [a, b] = [3, -0.25];
     const [of, together] = [[await run(x), await run(y)], await run(x.map((v, i) => a * v + b * y[i]))];
-    expectClose(together, of[0].map((v, i) => a * v + b * of[1][i]), dotTolerance('f32', 48, 20), 'linearity');
+    expectClose(
+      together,
+      of[0].map((v, i) => a * v + b * of[1][i]),
+      dotTolerance('f32', 48, 20),
+      'linearity',
+    );
   });
 });
 
@@ -143,7 +162,9 @@ describe('conv2d shapes', () => {
   it('lowers 1×1 to the matrix kernel, and only where every pixel has its own', () => {
     const y = conv2d(x, { key: 'k', shape: [4, 6, 1, 1] });
     expect(y.shape).toEqual([2, 8, 8, 4]);
-    expect(conv2d(x, w, undefined, { stride: 2, padding: { top: 0, left: 0, bottom: 1, right: 1 } }).shape).toEqual([2, 4, 4, 4]);
+    expect(conv2d(x, w, undefined, { stride: 2, padding: { top: 0, left: 0, bottom: 1, right: 1 } }).shape).toEqual([
+      2, 4, 4, 4,
+    ]);
     expect(conv2d(x, w, undefined, { padding: 1 }).shape).toEqual([2, 8, 8, 4]);
     expect(conv2d(x, w).shape).toEqual([2, 6, 6, 4]);
   });

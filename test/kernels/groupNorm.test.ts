@@ -18,9 +18,23 @@ const cases = pairwise({
   variant: VARIANTS,
   B: [1, 3],
   // 16 is the least of a chunk, so these are one chunk, one and a pixel, several and a rest.
-  map: [[1, 1], [3, 5], [1, 17], [16, 16], [23, 29]] as const,
+  map: [
+    [1, 1],
+    [3, 5],
+    [1, 17],
+    [16, 16],
+    [23, 29],
+  ] as const,
   // Groups of one channel, of a part of a vec4, across its border, of several.
-  split: [[1, 1], [4, 4], [6, 3], [6, 2], [10, 2], [32, 4], [35, 5]] as const,
+  split: [
+    [1, 1],
+    [4, 4],
+    [6, 3],
+    [6, 2],
+    [10, 2],
+    [32, 4],
+    [35, 5],
+  ] as const,
   data: [
     { mean: 0, std: 1 },
     { mean: 1000, std: 1 },
@@ -55,7 +69,12 @@ describe.each(adapters())('groupNorm on %s', (adapter) => {
         eps: 1e-5,
       };
       const { out, gain } = groupNormReference(x, { B, P: H * W, C, groups }, extras);
-      expectClose(outputs.y, out, out.map((v, i) => normTolerance(dtype, gain[i], v)), 'groupNorm');
+      expectClose(
+        outputs.y,
+        out,
+        out.map((v, i) => normTolerance(dtype, gain[i], v)),
+        'groupNorm',
+      );
     });
 
     it.each([
@@ -73,7 +92,12 @@ describe.each(adapters())('groupNorm on %s', (adapter) => {
       g.output('y', groupNorm(g.input('x', [1, P, C], rows), undefined, undefined, { groups, eps: 1e-6 }));
       const { outputs } = await runGraph(device, g, { inputs: { x: stored } });
       const { out, gain } = groupNormReference(stored, { B: 1, P, C, groups }, { eps: 1e-6 });
-      expectClose(outputs.y, out, out.map((v, i) => normTolerance(dtype, gain[i], v)), 'groupNorm');
+      expectClose(
+        outputs.y,
+        out,
+        out.map((v, i) => normTolerance(dtype, gain[i], v)),
+        'groupNorm',
+      );
     });
   });
 });
@@ -86,8 +110,14 @@ describe('groupNorm at 512²×128', () => {
     const u = uniform(5);
     for (let i = 0; i < x.length; i++) x[i] = u() * 4 - 1;
     const g = new Graph();
-    g.output('y', groupNorm(g.input('x', [1, 512, 512, C], { layout: 'rows' }), undefined, undefined, { groups, eps: 1e-6 }));
-    const { outputs, dispatches } = await runGraph(device, g, { inputs: { x }, tunables: { groupNormApply: { ROWS: 1 } } });
+    g.output(
+      'y',
+      groupNorm(g.input('x', [1, 512, 512, C], { layout: 'rows' }), undefined, undefined, { groups, eps: 1e-6 }),
+    );
+    const { outputs, dispatches } = await runGraph(device, g, {
+      inputs: { x },
+      tunables: { groupNormApply: { ROWS: 1 } },
+    });
     expect(dispatches.at(-1)!.grid[1]).toBeGreaterThan(1);
     // One group by the reference; its channels stand 128 apart.
     const one = new Float32Array(P * 4);
@@ -96,7 +126,12 @@ describe('groupNorm at 512²×128', () => {
       for (let i = 0; i < 4; i++) [one[p * 4 + i], got[p * 4 + i]] = [x[p * C + 124 + i], outputs.y[p * C + 124 + i]];
     }
     const { out, gain } = groupNormReference(one, { B: 1, P, C: 4, groups: 1 }, { eps: 1e-6 });
-    expectClose(got, out, out.map((v, i) => normTolerance('f32', gain[i], v)), 'groupNorm');
+    expectClose(
+      got,
+      out,
+      out.map((v, i) => normTolerance('f32', gain[i], v)),
+      'groupNorm',
+    );
   });
 });
 
@@ -120,7 +155,9 @@ describe('groupNorm shapes', () => {
     const o = { groups: 2, eps: 1e-5 };
     expect(() => groupNorm(x, undefined, undefined, { ...o, groups: 4 })).toThrow(/groups that divide C=6, got 4/);
     expect(() => groupNorm(x, undefined, undefined, { ...o, eps: -1 })).toThrow(InvalidArgumentError);
-    expect(() => groupNorm(x, { key: 'norm.weight', shape: [5] }, undefined, o)).toThrow(/weight \[6\], got norm.weight \[5\]/);
+    expect(() => groupNorm(x, { key: 'norm.weight', shape: [5] }, undefined, o)).toThrow(
+      /weight \[6\], got norm.weight \[5\]/,
+    );
     expect(() => groupNorm(g.input('flat', [6], { layout: 'rows' }), undefined, undefined, o)).toThrow(ShapeError);
   });
 });

@@ -53,7 +53,12 @@ export function convAt(
 }
 
 /** All outputs, [B,OH,OW,O]. */
-export function convReference(x: ArrayLike<number>, w: ArrayLike<number>, c: ConvCase, e: ConvExtras = {}): Float64Array {
+export function convReference(
+  x: ArrayLike<number>,
+  w: ArrayLike<number>,
+  c: ConvCase,
+  e: ConvExtras = {},
+): Float64Array {
   const [OH, OW] = [convHeight(c), convWidth(c)];
   const out = new Float64Array(c.B * OH * OW * c.O);
   let at = 0;

@@ -57,7 +57,11 @@ export function groupNormReference(
 }
 
 /** x [M,D]; each row. */
-export function layerNormReference(x: ArrayLike<number>, { M, D }: { M: number; D: number }, e: NormExtras): NormResult {
+export function layerNormReference(
+  x: ArrayLike<number>,
+  { M, D }: { M: number; D: number },
+  e: NormExtras,
+): NormResult {
   const sets = Array.from({ length: M }, (_, m) => Array.from({ length: D }, (_, d) => m * D + d));
   return normalise(x, sets, D, e);
 }

@@ -1,0 +1,68 @@
+/** layerNorm over the last dimension, with or without an affine. */
+import {
+  defineKernel,
+  formatShape,
+  InvalidArgumentError,
+  linearGrid,
+  ShapeError,
+  type Op,
+  type Tensor,
+  type Weight,
+} from '../engine/index.ts';
+import { ceilDiv, rowsOf, width4 } from './common.ts';
+import shader from './layerNorm.wgsl';
+import { packVector } from './packing.ts';
+
+export const layerNormKernel = defineKernel({
+  shader,
+  tunables: { WG: [64, 128, 256], LANES: [64, 1, 8, 32], HAS_GAMMA: [true, false], HAS_BETA: [true, false] },
+  grid: ({ M }, t) => linearGrid(ceilDiv(M, t.WG / t.LANES)),
+});
+
+const layerNormOp: Op<{ eps: number }> = {
+  name: 'layerNorm',
+  lower({ inputs: { x, gamma, beta }, attrs: { eps }, output }, to) {
+    const M = rowsOf(x!);
+    const D = x!.shape.at(-1)!;
+    to.dispatch({
+      kernel: layerNormKernel,
+      tunables: { LANES: to.caps.software ? 1 : 64, HAS_GAMMA: gamma !== undefined, HAS_BETA: beta !== undefined },
+      params: { M, D, D4: width4(x!), eps },
+      bindings: { input: x, gamma, beta, out: output },
+      flops: 8 * M * D,
+    });
+  },
+};
+
+/**
+ * x [..., D] → the same shape: each row normalised to mean 0 and variance 1, times weight [D], plus bias [D].
+ * Ba, Kiros & Hinton 2016.
+ * @throws ShapeError when x is not in rows, or weight or bias is not [D]; InvalidArgumentError for a negative eps.
+ */
+export function layerNorm(
+  x: Tensor,
+  weight: Weight | undefined,
+  bias: Weight | undefined,
+  { eps }: { eps: number },
+): Tensor {
+  if (x.layout !== 'rows')
+    throw new ShapeError(`layerNorm: expected x [...,D] in rows, got dense ${formatShape(x.shape)}`);
+  if (!(eps >= 0 && eps < Infinity)) throw new InvalidArgumentError(`layerNorm: expected eps of 0 or more, got ${eps}`);
+  const D = x.shape.at(-1)!;
+  for (const [name, w] of Object.entries({ weight, bias })) {
+    if (w && (w.shape.length !== 1 || w.shape[0] !== D)) {
+      throw new ShapeError(`layerNorm: expected ${name} [${D}], got ${w.key} ${formatShape(w.shape)}`);
+    }
+  }
+  const g = x.graph;
+  return g.record(
+    layerNormOp,
+    {
+      x,
+      gamma: weight && g.constant(weight, packVector, 'f32'),
+      beta: bias && g.constant(bias, packVector, 'f32'),
+    },
+    { eps },
+    x.shape,
+  );
+}

@@ -1,0 +1,71 @@
+// out[m, d] = (in[m, d] − mean[m]) / √(var[m] + eps) · gamma[d] + beta[d], mean and var over the D elements of a row.
+//
+// input, out [M, D4]. A team of LANES invocations takes one row, each every LANES-th vec4 of it: once for the mean, once
+// for the variance about it, once to write. Sums are relative to the row's first element, so that a mean far above the
+// deviation costs no precision. f32.
+// LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
+//@use storage
+const WG = 64u;
+const LANES = 64u;         // divides WG
+const HAS_GAMMA = true;
+const HAS_BETA = true;
+
+struct Params {
+  M: u32,     // rows
+  D: u32,     // elements per row
+  D4: u32,    // vec4 per row
+  eps: f32,
+}
+
+@group(0) @binding(0) var<storage, read> input: array<Elem4>;               // [M, D4]
+@group(0) @binding(1) var<storage, read> gamma: array<vec4<f32>>;           // [D4]
+@group(0) @binding(2) var<storage, read> beta: array<vec4<f32>>;            // [D4]
+@group(0) @binding(3) var<storage, read_write> out: array<Elem4>;           // [M, D4]
+@group(0) @binding(4) var<uniform> p: Params;
+
+var<workgroup> sums: array<f32, WG>;
+
+// The sum over the invocations of a team.
+fn teamSum(value: f32, lane: u32) -> f32 {
+  if (LANES == 1u) { return value; }
+  workgroupBarrier();
+  sums[lane] = value;
+  for (var reach = LANES / 2u; reach > 0u; reach /= 2u) {
+    workgroupBarrier();
+    if (lane % LANES < reach) { sums[lane] += sums[lane + reach]; }
+  }
+  workgroupBarrier();
+  return sums[lane - lane % LANES];
+}
+
+// Elements beyond D, which are padding, count nothing.
+fn cleared(v: vec4<f32>, d4: u32) -> vec4<f32> {
+  return select(vec4<f32>(0.0), v, 4u * d4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.D));
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  // Every invocation must reach the barriers, so the surplus teams repeat the last row and write nothing.
+  let team = (group.x + group.y * groups.x) * (WG / LANES) + lane / LANES;
+  let base = min(team, p.M - 1u) * p.D4;
+  let origin = load4(input[base]).x;
+  var total = vec4<f32>(0.0);
+  for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
+    total += cleared(load4(input[base + d4]) - origin, d4);
+  }
+  let mean = origin + teamSum(dot(total, vec4<f32>(1.0)), lane) / f32(p.D);
+  var spread = vec4<f32>(0.0);
+  for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
+    let e = cleared(load4(input[base + d4]) - mean, d4);
+    spread = fma(e, e, spread);
+  }
+  let rstd = 1.0 / sqrt(teamSum(dot(spread, vec4<f32>(1.0)), lane) / f32(p.D) + p.eps);
+  if (team >= p.M) { return; }
+  for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
+    var v = (load4(input[base + d4]) - mean) * rstd;
+    if (HAS_GAMMA) { v *= gamma[d4]; }
+    if (HAS_BETA) { v += beta[d4]; }
+    out[base + d4] = store4(cleared(v, d4));
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * Rewrites that move an elementwise node into the epilogue of what computes its operand. Each is one pattern that ends in
+ * an elementwise node; the fused node takes that node's place, so everything it reads has been computed by then. An operand
+ * is only absorbed when nobody else reads it.
+ */
+import { rootOf, type GraphView, type Node, type Rewrite, type Tensor } from '../engine/index.ts';
+import { sameShape } from './common.ts';
+import { conv2dOp, type Conv2dAttrs } from './conv2d.ts';
+import { elementwiseOp, type ElementwiseAttrs } from './elementwise.ts';
+import { groupNormOp, type GroupNormAttrs } from './groupNorm.ts';
+import { linearOp, type LinearAttrs } from './matmul.ts';
+
+type Fused = Conv2dAttrs | LinearAttrs;
+
+/** The node of one of `ops` whose result only `t` shows, with rows of `t`'s width. */
+function soleProducer<A>(t: Tensor | undefined, ops: readonly object[], view: GraphView): Node<A> | undefined {
+  const node = t && rootOf(t).producer;
+  if (!node || !ops.includes(node.op) || view.uses(t) !== 1) return undefined;
+  return node.output.shape.at(-1) === t.shape.at(-1) ? (node as Node<A>) : undefined;
+}
+
+/** The elementwise attributes of a node of one kind. */
+function elementwise(node: Node, kind: ElementwiseAttrs['kind']): ElementwiseAttrs | undefined {
+  const attrs = node.attrs as ElementwiseAttrs;
+  return node.op === (elementwiseOp as unknown) && attrs.kind === kind ? attrs : undefined;
+}
+
+/** `from` with other inputs and attributes, writing what `at` wrote. */
+function moved<A>(from: Node<A>, at: Node, inputs: Node['inputs'], attrs: Partial<A>) {
+  const node = {
+    ...from,
+    inputs: { ...from.inputs, ...inputs },
+    attrs: { ...from.attrs, ...attrs },
+    output: at.output,
+  };
+  return { node: node as Node, removed: [from as Node] };
+}
+
+/** Whether nothing stands between the sum and the result, so that the sum can still be added to. */
+const isPlainSum = ({ inputs, attrs }: Node<Fused>) => attrs.act === 'none' && !inputs.residual && attrs.scale === 1;
+
+/** act(conv2d(x)) and act(linear(x)): the activation goes into the epilogue; so does a factor alone. */
+const foldActivation: Rewrite = {
+  name: 'fold-activation',
+  apply(node, view) {
+    const unary = elementwise(node, 'unary');
+    const from = unary && soleProducer<Fused>(node.inputs.a, [conv2dOp, linearOp], view);
+    if (!from) return undefined;
+    if (unary.act === 'none') return moved(from, node, {}, { scale: from.attrs.scale * unary.alpha });
+    return unary.alpha === 1 && isPlainSum(from) ? moved(from, node, {}, { act: unary.act }) : undefined;
+  },
+};
+
+/** alpha·conv2d(x) + beta·r, of one shape: r becomes the residual, where one factor can serve both. */
+const foldResidual: Rewrite = {
+  name: 'fold-residual',
+  apply(node, view) {
+    const sum = elementwise(node, 'add');
+    const { a, b } = node.inputs;
+    if (!sum || sum.act !== 'none' || !sameShape(a!.shape, b!.shape)) return undefined;
+    for (const [mine, other, own, others] of [
+      [a!, b!, sum.alpha, sum.beta],
+      [b!, a!, sum.beta, sum.alpha],
+    ] as const) {
+      const from = soleProducer<Fused>(mine, [conv2dOp, linearOp], view);
+      if (!from || from.inputs.residual || own * from.attrs.scale !== others) continue;
+      return moved(from, node, { residual: other }, { scale: others });
+    }
+    return undefined;
+  },
+};
+
+/** act(conv2d(x) + s) with s [B,C] the same at every pixel: s becomes the shift. */
+const foldShift: Rewrite = {
+  name: 'fold-shift',
+  apply(node, view) {
+    const sum = elementwise(node, 'add');
+    const { a, b } = node.inputs;
+    if (!sum || sum.alpha !== 1 || sum.beta !== 1 || sameShape(a!.shape, b!.shape)) return undefined;
+    const from = soleProducer<Conv2dAttrs>(a, [conv2dOp], view);
+    if (!from || !isPlainSum(from as Node<Fused>) || from.inputs.shift || a!.shape[0] !== from.attrs.B)
+      return undefined;
+    return moved(from, node, { shift: b }, { act: sum.act });
+  },
+};
+
+/** act(groupNorm(x)): the activation goes into the normalisation's last pass. */
+const foldNormActivation: Rewrite = {
+  name: 'fold-norm-activation',
+  apply(node, view) {
+    const unary = elementwise(node, 'unary');
+    const from = unary && unary.alpha === 1 && soleProducer<GroupNormAttrs>(node.inputs.a, [groupNormOp], view);
+    return from && from.attrs.act === 'none' ? moved(from, node, {}, { act: unary.act }) : undefined;
+  },
+};
+
+/** All of them, in the order in which they are tried. */
+export const rewrites: readonly Rewrite[] = [foldShift, foldActivation, foldResidual, foldNormActivation];
