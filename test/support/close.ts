@@ -46,6 +46,14 @@ export function attentionTolerance(storage: Storage, d: number, keys: number, sc
   return value * (2 * weight + 8 * Math.sqrt(keys) * ROUNDOFF.f32 + 2 * ROUNDOFF[storage]);
 }
 
+/**
+ * Absolute tolerance of an activation at x, in f32: its factor of magnitude 1 (sigmoid, tanh, erf) is good to a few
+ * roundings, and x multiplies it. An exponential is off by |argument|·2⁻²⁴ relatively, which its smallness outweighs.
+ */
+export function activationTolerance(x: number): number {
+  return 4 * ROUNDOFF.f32 * Math.max(1, Math.abs(x));
+}
+
 export interface Comparison {
   ok: boolean;
   worst: number;
