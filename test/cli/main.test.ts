@@ -179,5 +179,5 @@ test('the other commands get their options', async () => {
     'd',
     { only: 'ddim_*', json: 'r.json' },
   ]);
-  expect((await run(['inspect', 'm', '--keys'])).calls[0]).toEqual(['m', { batch: 1, dtype: 'auto', keys: true }]);
+  expect((await run(['inspect', 'm', '--keys'])).calls[0]).toEqual(['m', { batch: 1, dtype: 'f32', keys: true }]);
 });

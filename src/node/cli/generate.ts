@@ -95,12 +95,12 @@ async function develop(
         height: options.height,
         signal,
         onStep: async ({ step, preview }) => {
-          finished = before + step + 1;
+          finished = before + step;
           progress.update('developing', finished, total, `step ${finished} of ${total}`);
-          if (!shown.has(step + 1)) return;
+          if (!shown.has(step)) return;
           const previews = await preview();
           try {
-            made.strip.push({ raster: await take(previews[0]), step: step + 1 });
+            made.strip.push({ raster: await take(previews[0]), step });
           } finally {
             previews.forEach((image) => image.dispose());
           }

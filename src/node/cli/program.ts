@@ -24,8 +24,7 @@ export interface InspectOptions {
   batch: number;
   width?: number;
   height?: number;
-  adapter?: string;
-  dtype: 'auto' | 'f32' | 'f16';
+  dtype: 'f32' | 'f16';
   keys: boolean;
 }
 
@@ -167,13 +166,12 @@ export function buildProgram(terminal: Terminal, done: (status: number) => void,
   program
     .command('inspect <model>')
     .summary("a model's parts, sizes, classes and memory plan")
-    .description('Opens a model and prints its parts, parameters, classes, and what it needs on this adapter.')
+    .description("Prints a model's parts, parameters and classes, and plans its memory and work; needs no GPU.")
     .option('-b, --batch <n>', 'pictures at once, 1 to 64', whole('--batch', 1, 64), 1)
     .option('-W, --width <px>', 'width of a picture', whole('--width', 8, 8192))
     .option('-H, --height <px>', 'height of a picture', whole('--height', 8, 8192))
     .option('--keys', 'list every tensor with its shape and type', false)
-    .option('--dtype <type>', 'auto, f32 or f16', choice('--dtype', DTYPES), 'auto')
-    .option('-a, --adapter <name>', ADAPTER_HELP, text('--adapter', 'a name'))
+    .option('--dtype <type>', 'storage to plan for, f32 or f16', choice('--dtype', ['f32', 'f16'] as const), 'f32')
     .action(async (model: string, options) => done(await actions.inspect(model, options, terminal)));
 
   return program;

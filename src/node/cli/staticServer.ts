@@ -117,6 +117,20 @@ async function answer(request: IncomingMessage, response: ServerResponse, mounts
   stream.pipe(response);
 }
 
+/** Answers one request from the folders; never rejects. */
+export async function answerFrom(
+  mounts: readonly Mount[],
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  try {
+    await answer(request, response, mounts);
+  } catch {
+    if (response.headersSent) response.destroy();
+    else refuse(response, 500, 'the file could not be read');
+  }
+}
+
 function listen(server: Server, port: number, host: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
@@ -145,12 +159,7 @@ export async function serveFolders(
   options: { port?: number; host?: string } = {},
 ): Promise<StaticServer> {
   const { port = 0, host = '127.0.0.1' } = options;
-  const server = createServer((request, response) => {
-    answer(request, response, mounts).catch(() => {
-      if (response.headersSent) response.destroy();
-      else refuse(response, 500, 'the file could not be read');
-    });
-  });
+  const server = createServer((request, response) => void answerFrom(mounts, request, response));
   await listen(server, port, host);
   const actual = (server.address() as AddressInfo).port;
   const shown = host.includes(':') ? `[${host}]` : host;

@@ -1,0 +1,104 @@
+import type { Recipe } from './prints.ts';
+
+const MAX_SEED = 2 ** 32 - 1;
+
+function element<T extends HTMLElement>(id: string): T {
+  return document.getElementById(id) as T;
+}
+
+/** The form: what to develop. It is also kept in the page's address, so that a picture can be shared. */
+export class Controls {
+  readonly form = element<HTMLFormElement>('controls');
+  private readonly classes = element<HTMLFieldSetElement>('classes');
+  private readonly seed = element<HTMLInputElement>('seed');
+  private readonly steps = element<HTMLInputElement>('steps');
+  private readonly guidance = element<HTMLInputElement>('guidance');
+
+  constructor() {
+    this.showValues();
+    for (const input of [this.steps, this.guidance]) input.addEventListener('input', () => this.showValues());
+    element('dice').addEventListener('click', () => {
+      this.seed.value = String(crypto.getRandomValues(new Uint32Array(1))[0]);
+      this.seed.dispatchEvent(new Event('input', { bubbles: true }));
+    });
+  }
+
+  /** Offers the model's classes, and takes up what the page's address asks for. */
+  offer(labels: Readonly<Record<number, string>>): void {
+    const chosen = this.form.querySelector<HTMLInputElement>('input[name=class]:checked')?.value;
+    const choices = document.createElement('div');
+    choices.className = 'choices';
+    for (const [id, name] of Object.entries(labels)) {
+      const input = document.createElement('input');
+      input.type = 'radio';
+      input.name = 'class';
+      input.value = id;
+      input.required = true;
+      input.checked = id === chosen;
+      const text = document.createElement('span');
+      text.textContent = name;
+      const label = document.createElement('label');
+      label.append(input, text);
+      choices.append(label);
+    }
+    this.classes.replaceChildren(this.classes.querySelector('legend')!, choices);
+    if (chosen === undefined) {
+      this.form.querySelector<HTMLInputElement>('input[name=class]')!.checked = true;
+      this.readAddress();
+    }
+  }
+
+  get recipe(): Recipe {
+    const label = this.form.querySelector<HTMLInputElement>('input[name=class]:checked');
+    return {
+      label: Number(label?.value ?? 0),
+      seed: this.seed.valueAsNumber,
+      steps: this.steps.valueAsNumber,
+      guidance: this.guidance.valueAsNumber,
+    };
+  }
+
+  /** Values outside the controls' ranges are brought to their nearest end, as range inputs do. */
+  set recipe({ label, seed, steps, guidance }: Recipe) {
+    const input = this.form.querySelector<HTMLInputElement>(`input[name=class][value="${label}"]`);
+    if (input) input.checked = true;
+    this.seed.value = String(Math.min(MAX_SEED, Math.max(0, Math.trunc(seed) || 0)));
+    this.steps.value = String(steps);
+    this.guidance.value = String(guidance);
+    this.showValues();
+  }
+
+  writeAddress(): void {
+    const { label, seed, steps, guidance } = this.recipe;
+    const query = new URLSearchParams({
+      class: `${label}`,
+      seed: `${seed}`,
+      steps: `${steps}`,
+      guidance: `${guidance}`,
+    });
+    history.replaceState(null, '', `?${query}`);
+  }
+
+  private readAddress(): void {
+    const query = new URLSearchParams(location.search);
+    const { label, seed, steps, guidance } = this.recipe;
+    const read = (name: string, fallback: number): number => {
+      const text = query.get(name);
+      return text !== null && text !== '' && Number.isFinite(Number(text)) ? Number(text) : fallback;
+    };
+    this.recipe = {
+      label: read('class', label),
+      seed: read('seed', seed),
+      steps: read('steps', steps),
+      guidance: read('guidance', guidance),
+    };
+  }
+
+  private showValues(): void {
+    element('steps-shown').textContent = this.steps.value;
+    element('guidance-shown').textContent = this.guidance.value;
+    for (const { style, value, min, max } of [this.steps, this.guidance]) {
+      style.setProperty('--fill', `${(100 * (Number(value) - Number(min))) / (Number(max) - Number(min))}%`);
+    }
+  }
+}

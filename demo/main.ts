@@ -1,0 +1,183 @@
+/** The dark room: wires the form, the plate and the contact sheet to one pipeline. */
+import { AbortedError, describe, DeviceLostError, Pipeline } from '../src/index.ts';
+import { ContactSheet } from './contactSheet.ts';
+import { Controls } from './controls.ts';
+import { keyOf } from './prints.ts';
+import { type Advice, findObstacle } from './webgpu.ts';
+
+type State = 'loading' | 'ready' | 'developing' | 'failed';
+type LoadedPipeline = Awaited<ReturnType<typeof Pipeline.fromPretrained>>;
+
+const element = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
+const plate = element<HTMLCanvasElement>('plate');
+const progress = element<HTMLProgressElement>('progress');
+const status = element('status');
+const develop = element<HTMLButtonElement>('develop');
+const cancel = element<HTMLButtonElement>('cancel');
+const controls = new Controls();
+
+let pipeline: LoadedPipeline | undefined;
+let running: AbortController | undefined;
+
+const sheet = await ContactSheet.open(
+  { list: element('contact'), empty: element('contact-empty'), clear: element<HTMLButtonElement>('clear') },
+  (recipe) => {
+    controls.recipe = recipe;
+    if (!develop.disabled) develop.focus();
+    controls.form.scrollIntoView({ block: 'nearest' });
+  },
+);
+
+function enter(state: State, text: string): void {
+  document.body.dataset.state = state;
+  status.textContent = text;
+  develop.disabled = state !== 'ready';
+  cancel.disabled = state !== 'developing';
+}
+
+/** Shows what went wrong, what to do, and one button that does it. */
+function notify({ title, text, steps }: Advice, label: string, act: () => void): void {
+  element('notice-title').textContent = title;
+  element('notice-text').textContent = text;
+  element('notice-steps').replaceChildren(
+    ...steps.map((step) => Object.assign(document.createElement('li'), { textContent: step })),
+  );
+  const button = element<HTMLButtonElement>('notice-action');
+  button.textContent = label;
+  button.onclick = () => {
+    hideNotice();
+    act();
+  };
+  element('notice').hidden = false;
+}
+
+function hideNotice(): void {
+  element('notice').hidden = true;
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Lets the browser show what was drawn; a hidden tab gets no frames, and must not stop for that. */
+const nextFrame = (): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, 100);
+    requestAnimationFrame(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+
+async function load(): Promise<void> {
+  enter('loading', 'Opening the dark room …');
+  const obstacle = await findObstacle();
+  if (obstacle) {
+    enter('failed', 'Nothing can be developed yet; the message above says why.');
+    notify(obstacle, 'Try again', () => void load());
+    return;
+  }
+  try {
+    const loaded = await Pipeline.fromPretrained(new URL('./weights/emoji/', document.baseURI), {
+      dtype: 'f32',
+      onProgress: ({ status: phase, loaded: done, total }) => {
+        progress.value = total > 0 ? done / total : 0;
+        if (phase === 'weights') status.textContent = `Loading the model: ${(done / 1e6).toFixed(1)} MB`;
+        if (phase === 'compile') status.textContent = 'Mixing the chemicals …';
+      },
+    });
+    pipeline = loaded;
+    void loaded.device.gpu.lost.then(({ reason, message }) => {
+      if (pipeline === loaded && reason !== 'destroyed') lost(message);
+    });
+    controls.offer(loaded.labels);
+    element('adapter').textContent = `Computed here, on ${describe(loaded.device.info)}.`;
+    progress.value = 0;
+    enter('ready', 'The plate is ready.');
+  } catch (error) {
+    enter('failed', 'The model could not be loaded.');
+    notify(
+      { title: 'The model could not be loaded', text: messageOf(error), steps: [] },
+      'Reload the model',
+      () => void load(),
+    );
+  }
+}
+
+/** The graphics device is gone with everything on it; the model has to be loaded again. */
+function lost(why: string): void {
+  const old = pipeline;
+  pipeline = undefined;
+  running?.abort();
+  void old?.dispose().catch(() => undefined);
+  enter('failed', 'The graphics device was lost.');
+  const text = `${why ? `It says: ${why} ` : ''}That happens when a driver restarts or the machine wakes up. Your pictures are kept.`;
+  notify({ title: 'The graphics device was lost', text, steps: [] }, 'Reload the model', () => void load());
+}
+
+const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
+const duration = (ms: number): string => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+
+async function developPicture(pipe: LoadedPipeline): Promise<void> {
+  const recipe = controls.recipe;
+  const name = pipe.labels[recipe.label];
+  const { signal } = (running = new AbortController());
+  let done = 0;
+  hideNotice();
+  controls.writeAddress();
+  progress.value = 0;
+  enter('developing', `Developing: step 0 of ${recipe.steps}`);
+  plate.setAttribute('aria-label', `${name}, seed ${recipe.seed}, developing`);
+  cancel.focus({ preventScroll: true });
+  plate.scrollIntoView({ block: 'nearest' });
+  try {
+    const { images, timing } = await pipe({
+      classLabels: recipe.label,
+      generator: recipe.seed,
+      numInferenceSteps: recipe.steps,
+      guidanceScale: recipe.guidance,
+      signal,
+      onStep: async ({ step, steps, preview }) => {
+        done = step;
+        const [image] = await preview();
+        await image.toCanvas(plate);
+        image.dispose();
+        progress.value = step / steps;
+        status.textContent = `Developing: step ${step} of ${steps}`;
+        await nextFrame();
+      },
+    });
+    const [image] = images;
+    await image.toCanvas(plate);
+    const png = await image.toBlob();
+    image.dispose();
+    const kept = await sheet.add({ ...recipe, key: keyOf(recipe), name, made: Date.now(), png });
+    plate.setAttribute('aria-label', `${name}, seed ${recipe.seed}, developed in ${recipe.steps} steps`);
+    const times = `${duration(median(timing.stepMs))} per step, ${duration(timing.totalMs)} in all`;
+    enter('ready', `${name}, seed ${recipe.seed}: ${times}.${kept ? '' : ' Kept only until this page is closed.'}`);
+  } catch (error) {
+    if (pipeline !== pipe) return; // The device was lost, which has been told.
+    progress.value = 0;
+    if (error instanceof DeviceLostError) return lost(error.message);
+    if (error instanceof AbortedError) {
+      enter('ready', `Cancelled at step ${done} of ${recipe.steps}. The plate can be used again.`);
+      return;
+    }
+    enter('ready', 'The picture could not be developed.');
+    notify({ title: 'The picture could not be developed', text: messageOf(error), steps: [] }, 'Dismiss', hideNotice);
+  } finally {
+    running = undefined;
+    if (document.activeElement === cancel || document.activeElement === document.body) {
+      develop.focus({ preventScroll: true });
+    }
+  }
+}
+
+controls.form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (pipeline && !running) void developPicture(pipeline);
+});
+cancel.addEventListener('click', () => running?.abort());
+document.addEventListener('keydown', (event) => {
+  if (event.key === 'Escape') running?.abort();
+});
+
+await load();
