@@ -5,7 +5,7 @@
 // queries are the lanes of a vec4), puts the scores into workgroup memory, and then owns one vec4 column of the output,
 // into which it gathers the whole block. The softmax is kept online, in f32, as are scores and output
 // (Milakov & Gimelshein 2018, Dao et al. 2022). For any head of up to 4·WG channels.
-//@use storage softmaxExp
+//@use storage exponential score
 const WG = 64u;
 const ROW4 = 1u;
 const HAS_MASK = false;
@@ -78,7 +78,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < ROW4; r++) {
       var newTop = top[r];
       for (var j = 0u; j < count; j++) { newTop = max(newTop, weights[j * ROW4 + r]); }
-      let keep = softmaxExp(top[r] - newTop);
+      let keep = exponential(top[r] - newTop);
       acc[r][0] *= keep.x;
       acc[r][1] *= keep.y;
       acc[r][2] *= keep.z;
@@ -87,7 +87,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       top[r] = newTop;
     }
     workgroupBarrier();
-    for (var r = 0u; r < ROW4; r++) { weights[lane * ROW4 + r] = softmaxExp(score[r] - top[r]); }
+    for (var r = 0u; r < ROW4; r++) { weights[lane * ROW4 + r] = exponential(score[r] - top[r]); }
     workgroupBarrier();
     for (var j = 0u; j < count; j++) {
       let value = load4(v[keys + (s0 + j) * stride + column]);

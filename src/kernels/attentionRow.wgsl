@@ -4,7 +4,7 @@
 // one head: q and the output accumulator stay in registers, four keys are taken at a time, and the softmax is kept online
 // (running maximum and sum; Milakov & Gimelshein 2018, Dao et al. 2022). No workgroup memory, no barrier; neighbours read
 // the same keys through the cache. Scores, softmax and output are accumulated in f32. For heads of up to 128 channels.
-//@use storage softmaxExp
+//@use storage exponential score
 const WG = 64u;
 const ROWS = 1u;
 const D4 = 8u;
@@ -78,8 +78,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       score = select(vec4<f32>(LOWEST), score, present);
       let high = max(max(score.x, score.y), max(score.z, score.w));
       let newTop = max(top[r], high);
-      keep[r] = softmaxExp(vec4<f32>(top[r] - newTop)).x;
-      weight[r] = softmaxExp(score - newTop);
+      keep[r] = exponential(vec4<f32>(top[r] - newTop)).x;
+      weight[r] = exponential(score - newTop);
       sum[r] = sum[r] * keep[r] + dot(weight[r], vec4<f32>(1.0));
       top[r] = newTop;
     }

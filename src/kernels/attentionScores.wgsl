@@ -3,7 +3,7 @@
 // q [B, T, heads, D4], k [B, S, heads, D4], mask [B or 1, T or 1, S], weights [B, heads, count, S4] f32. An invocation scores
 // ROWS consecutive queries against four keys, in registers, so that four keys and ROWS queries serve 4·ROWS products.
 // No workgroup memory, no barrier, and one pipeline for every head width. Lanes beyond S become LOWEST.
-//@use storage softmaxExp
+//@use storage score
 const ROWS = 4u;
 const WG_S = 8u;
 const WG_T = 8u;

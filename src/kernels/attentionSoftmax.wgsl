@@ -1,7 +1,7 @@
 // weights[row, s] ← exp(weights[row, s] − max), sums[row] = Σₛ of that: the softmax of score rows, not yet divided.
 //
 // weights [rows, S4] f32, in place, with LOWEST beyond the last key; sums [rows]. An invocation takes one row, in two passes.
-//@use softmaxExp
+//@use exponential score
 const WG = 64u;
 
 struct Params {
@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let top = max(max(top4.x, top4.y), max(top4.z, top4.w));
   var sum = vec4<f32>(0.0);
   for (var s = 0u; s < p.S4; s++) {
-    let w = softmaxExp(weights[start + s] - top);
+    let w = exponential(weights[start + s] - top);
     sum += w;
     weights[start + s] = w;
   }
