@@ -54,7 +54,7 @@ export function autoencoderKlDecode(config: AutoencoderKLConfig, w: WeightScope,
   return toNchw(conv(d.at('conv_out'), x, outChannels)); // [B,C,h·f,w·f]
 }
 
-/** The residual blocks of one level, each with attention of one head behind it where wanted: [B,H,W,C] → [B,H,W,out]. */
+/** The residual blocks of one level, each with one-headed attention behind it where wanted: [B,H,W,C] → [B,H,W,out]. */
 function level(
   config: AutoencoderKLConfig,
   w: WeightScope,

@@ -50,7 +50,7 @@ export class AutoencoderKL {
     try {
       const config = readAutoencoderKLConfig(raw);
       checkKeys({ where: 'AutoencoderKL', wanted: autoencoderKlWeights(config), checkpoint });
-      const runtime = new ModelRuntime('AutoencoderKL', device, checkpoint, options.dtype ?? 'f32');
+      const runtime = new ModelRuntime('AutoencoderKL', device, checkpoint, options);
       const parts = options.parts ?? ['encode', 'decode'];
       await runtime.load(
         parts.map((part) => runtime.record(recorder(config, part, smallest(config, part)))),
@@ -63,13 +63,13 @@ export class AutoencoderKL {
   }
 
   /** Pixels per latent cell along each side. */
-  get factor(): number {
+  get downsampling(): number {
     return 2 ** (this.config.blockOutChannels.length - 1);
   }
 
   /**
-   * image [B,C,H,W], usually in −1 … 1 → moments [B,2L,H/f,W/f], valid until the next call. No scaling factor is applied.
-   * @throws InvalidArgumentError, ShapeError for an image that does not fit; DeviceLostError, NonFiniteError, AbortedError.
+   * image [B,C,H,W], in −1 … 1 as trained → moments [B,2L,H/f,W/f], valid until the next call. Scales nothing.
+   * @throws InvalidArgumentError, ShapeError for a bad image; DeviceLostError, NonFiniteError, AbortedError.
    */
   async encode({ image, ...options }: RunOptions & { image: TensorInput }): Promise<EncodeOutput> {
     const out = await this.call('encode', image, options);
@@ -77,7 +77,7 @@ export class AutoencoderKL {
   }
 
   /**
-   * latent [B,L,h,w] → image [B,C,h·f,w·f], valid until the next call. No scaling factor is applied.
+   * latent [B,L,h,w] → image [B,C,h·f,w·f], valid until the next call. Scales nothing.
    * @throws as {@link AutoencoderKL.encode}.
    */
   decode({ latent, ...options }: RunOptions & { latent: TensorInput }): Promise<ModelOutput> {

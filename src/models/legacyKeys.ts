@@ -8,7 +8,7 @@ const ATTENTION: Readonly<Record<string, string>> = {
   proj_attn: 'to_out.0',
 };
 
-/** Attention blocks written before diffusers 0.14: `query`, `key`, `value`, `proj_attn` → `to_q`, `to_k`, `to_v`, `to_out.0`. */
+/** Attention before diffusers 0.14: `query`, `key`, `value`, `proj_attn` → `to_q`, `to_k`, `to_v`, `to_out.0`. */
 export const legacyAttentionKeys: Rename = (key) =>
   key.replace(
     /((?:^|\.)attentions\.\d+\.)(query|key|value|proj_attn)(?=\.(?:weight|bias)$)/,

@@ -14,9 +14,13 @@ import {
   type Report,
   type WeightSource,
 } from '../engine/index.ts';
+import { rewrites } from '../kernels/rewrites.ts';
 
-/** Values for an input: host f32, or a buffer of dense f32 on the same device. */
-export type TensorData = Float32Array | GPUBuffer;
+/**
+ * Values for an input: host f32, a buffer of dense f32 on the same device, or several buffers with equal parts of the
+ * batch (the same one twice serves both halves of guidance).
+ */
+export type TensorData = Float32Array | GPUBuffer | readonly GPUBuffer[];
 
 /** Values with their shape. */
 export interface TensorInput {
@@ -41,7 +45,15 @@ export interface ModelOutput {
 /** Programs hold activations of their size: the least recently used makes room. */
 const MAX_PROGRAMS = 4;
 
+export interface RuntimeOptions {
+  /** Storage of activations and weights; arithmetic is f32 either way. */
+  dtype?: 'f32' | 'f16';
+  /** Names of graph rewrites to leave out: for finding out which one is to blame. */
+  rewritesOff?: ReadonlySet<string>;
+}
+
 export class ModelRuntime {
+  readonly dtype: 'f32' | 'f16';
   private readonly programs = new Map<string, Promise<Program>>();
   private last: Promise<unknown> = Promise.resolve();
   private disposed = false;
@@ -52,8 +64,9 @@ export class ModelRuntime {
     readonly name: string,
     readonly device: Device,
     source: WeightSource,
-    readonly dtype: 'f32' | 'f16',
+    private readonly options: RuntimeOptions = {},
   ) {
+    this.dtype = options.dtype ?? 'f32';
     this.weights = new Weights(device, source);
   }
 
@@ -135,7 +148,8 @@ export class ModelRuntime {
   private async compile(build: (g: Graph) => void, { signal, onProgress }: RunOptions): Promise<Program> {
     const graph = this.record(build);
     await this.weights.load(graph, { signal });
-    return Program.compile(this.device, graph, this.weights, { signal, onProgress });
+    const { rewritesOff } = this.options;
+    return Program.compile(this.device, graph, this.weights, { signal, onProgress, rewrites, rewritesOff });
   }
 
   private write(program: Program, name: string, data: TensorData | Uint32Array): void {
@@ -144,15 +158,12 @@ export class ModelRuntime {
       return;
     }
     const { shape } = program.graph.inputs.get(name)!;
-    const bytes = 4 * numel(shape);
-    if (data.size < bytes) {
-      throw new InvalidArgumentError(
-        `${this.name}: expected a buffer of ${bytes} bytes for ${name} ${formatShape(shape)}, got ${data.size}`,
-      );
-    }
+    const parts = partsOf(data);
+    const bytes = (4 * numel(shape)) / parts.length;
     const { gpu } = this.device;
     const encoder = gpu.createCommandEncoder({ label: `input ${name}` });
-    encoder.copyBufferToBuffer(data, 0, program.inputBuffer(name), 0, bytes);
+    const into = program.inputBuffer(name);
+    parts.forEach((part, i) => encoder.copyBufferToBuffer(part, 0, into, i * bytes, bytes));
     gpu.queue.submit([encoder.finish()]);
   }
 }
@@ -161,17 +172,25 @@ export class ModelRuntime {
 export function planOf(build: (g: Graph) => void, dtype: 'f32' | 'f16', caps: Capabilities): Report {
   const graph = new Graph(dtype);
   build(graph);
-  return prepare(graph, caps).report;
+  return prepare(graph, caps, { rewrites }).report;
 }
 
 /** @throws InvalidArgumentError unless `input` has four dimensions and as many elements as they say. */
-export function checkTensorInput(where: string, name: string, input: TensorInput): asserts input is TensorInput {
-  const { data, shape } = input;
+export function checkTensorInput(where: string, name: string, { data, shape }: TensorInput): void {
   const whole = shape.length === 4 && shape.every((n) => Number.isInteger(n) && n > 0);
-  const fits = data instanceof Float32Array ? data.length === numel(shape) : data.size >= 4 * numel(shape);
-  if (whole && fits) return;
-  const got = data instanceof Float32Array ? `${data.length} elements` : `${data.size} bytes`;
+  if (whole && holds(data, shape)) return;
+  const got = data instanceof Float32Array ? `${data.length} elements` : `${partsOf(data).map((b) => b.size)} bytes`;
   throw new InvalidArgumentError(
-    `${where}: expected ${name} of shape [B,C,H,W] with as many elements, got ${formatShape(shape)} and ${got}`,
+    `${where}: expected ${name} of shape [B,C,H,W] with as many f32 elements, got ${formatShape(shape)} and ${got}`,
   );
+}
+
+function holds(data: TensorData, shape: readonly number[]): boolean {
+  if (data instanceof Float32Array) return data.length === numel(shape);
+  const parts = partsOf(data);
+  return shape[0] % parts.length === 0 && parts.every((part) => part.size >= (4 * numel(shape)) / parts.length);
+}
+
+function partsOf(data: GPUBuffer | readonly GPUBuffer[]): readonly GPUBuffer[] {
+  return Array.isArray(data) ? data : [data as GPUBuffer];
 }

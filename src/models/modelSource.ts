@@ -9,6 +9,7 @@ import {
   type RawConfig,
 } from '../loading/index.ts';
 import { legacyAttentionKeys } from './legacyKeys.ts';
+import type { RuntimeOptions } from './modelRuntime.ts';
 
 /** A config and the weights that belong to it. The checkpoint stays the caller's to close. */
 export interface OpenedModel {
@@ -18,9 +19,7 @@ export interface OpenedModel {
 
 export type ModelSource = Directory | OpenedModel;
 
-export interface LoadOptions {
-  /** Storage of activations and weights; arithmetic is f32 either way. */
-  dtype?: 'f32' | 'f16';
+export interface LoadOptions extends RuntimeOptions {
   /** `fp16` prefers `NAME.fp16.safetensors`. */
   variant?: string;
   signal?: AbortSignal;

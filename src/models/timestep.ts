@@ -14,8 +14,8 @@ export interface SinusoidOptions {
 /**
  * Sinusoidal features [B,dim] of timesteps (Vaswani et al. 2017, section 3.5, as Ho et al. 2020 use it).
  *
- * Angles are rounded to f32 where the reference library rounds them: at t = 1000 that moves an angle by up to 6·10⁻⁵, and
- * networks were trained with it. Sine and cosine of the rounded angle are then exact.
+ * Angles are rounded to f32 where the reference library rounds them: at t = 1000 that moves an angle by up to 6·10⁻⁵,
+ * and networks were trained with it. Sine and cosine of the rounded angle are then exact.
  * @throws InvalidArgumentError for a timestep that is not finite, or when dim/2 = freqShift.
  */
 export function sinusoidalEmbedding(timesteps: readonly number[], dim: number, options: SinusoidOptions = {}) {
@@ -37,8 +37,8 @@ export function sinusoidalEmbedding(timesteps: readonly number[], dim: number, o
 }
 
 /**
- * Gaussian Fourier features [B, 2·D] of log t at the frequencies `weight` [D] (Song et al. 2021, appendix C.1), with f32
- * angles as in {@link sinusoidalEmbedding}.
+ * Gaussian Fourier features [B, 2·D] of log t at the frequencies `weight` [D] (Song et al. 2021, appendix C.1), with
+ * f32 angles as in {@link sinusoidalEmbedding}.
  * @throws InvalidArgumentError for a timestep that is not positive.
  */
 export function fourierEmbedding(

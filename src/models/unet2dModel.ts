@@ -62,7 +62,7 @@ export class UNet2D {
       const frequencies = fourier
         ? await checkpoint.read('time_proj.weight', { signal, checkFinite: true })
         : undefined;
-      const runtime = new ModelRuntime('UNet2DModel', device, checkpoint, options.dtype ?? 'f32');
+      const runtime = new ModelRuntime('UNet2DModel', device, checkpoint, options);
       await runtime.load([runtime.record(recorder(config, smallest(config)))], options);
       return new UNet2D(config, runtime, frequencies);
     } finally {
@@ -96,6 +96,11 @@ export class UNet2D {
   /** What a call of that shape takes here. @throws LimitError, InvalidArgumentError */
   plan(shape: UNet2DShape): Report {
     return planUNet2D(this.config, shape, this.runtime.dtype, this.runtime.device.caps);
+  }
+
+  /** Height and width must be multiples of this. */
+  get sizeMultiple(): number {
+    return sizeMultiple(this.config);
   }
 
   /** Bytes of the weights on the GPU. */

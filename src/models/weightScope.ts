@@ -1,6 +1,6 @@
 /**
- * Weights by name. A model function asks its scope for every weight it reads; what was asked for is the complete list of
- * keys and shapes, so one recording checks a checkpoint, counts parameters or lists keys with no checkpoint at all.
+ * Weights by name. A model function asks its scope for every weight it reads; what was asked for is the complete list
+ * of keys and shapes, so one recording checks a checkpoint, counts parameters or lists keys with no checkpoint at all.
  */
 import { formatShape, numel, ShapeError, type Weight } from '../engine/index.ts';
 

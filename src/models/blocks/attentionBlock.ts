@@ -1,4 +1,4 @@
-/** Self-attention over the pixels of a map, with its norm and residual (`Attention` of an attention block in diffusers). */
+/** Self-attention over the pixels of a map, with its norm and residual (the oldest role of `Attention` in diffusers). */
 import { ShapeError, type Tensor } from '../../engine/index.ts';
 import { attention, reshape } from '../../kernels/index.ts';
 import { dense, norm } from '../layers.ts';

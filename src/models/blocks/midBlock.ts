@@ -1,4 +1,4 @@
-/** The middle of a U-Net or an autoencoder: residual block, attention, residual block (`UNetMidBlock2D` in diffusers). */
+/** The middle of a U-Net or autoencoder: residual block, attention, residual block (`UNetMidBlock2D` in diffusers). */
 import type { Tensor } from '../../engine/index.ts';
 import type { WeightScope } from '../weightScope.ts';
 import { attentionBlock, type AttentionOptions } from './attentionBlock.ts';

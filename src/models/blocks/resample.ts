@@ -22,7 +22,7 @@ export function resample(x: Tensor, kind: Resample): Tensor {
   }
 }
 
-/** A 3×3 convolution of stride 2; padding 0 pads one pixel at the right and bottom only. x [B,H,W,C] → [B,H/2,W/2,C]. */
+/** A 3×3 convolution of stride 2; padding 0 pads one pixel at the right and bottom. x [B,H,W,C] → [B,H/2,W/2,C]. */
 export function downsampleConv(w: WeightScope, x: Tensor, padding: number): Tensor {
   const sides = padding === 0 ? { top: 0, left: 0, bottom: 1, right: 1 } : padding;
   return conv(w.at('conv'), x, x.shape[3], { stride: 2, padding: sides });

@@ -21,7 +21,7 @@ export interface LevelOptions {
   sampler: 'conv' | 'resnet' | 'none';
 }
 
-/** `DownBlock2D`, `AttnDownBlock2D`, `ResnetDownsampleBlock2D`: the result, and every state that the way up will read. */
+/** `DownBlock2D`, `AttnDownBlock2D`, `ResnetDownsampleBlock2D`: the result, and every state that the way up reads. */
 export function downLevel(
   w: WeightScope,
   x: Tensor,

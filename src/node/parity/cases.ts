@@ -1,4 +1,4 @@
-/** What a directory of recorded cases holds. Two layouts: by kind with a manifest of objects, or a list of originals. */
+/** What a directory of recorded cases holds. Two layouts: a manifest of objects by kind, or a list of originals. */
 import { FormatError } from '../../engine/errors.ts';
 import type { Directory } from '../../loading/directory.ts';
 

@@ -44,7 +44,7 @@ export interface ParityReport {
   failed: number;
 }
 
-/** A recording's hint is the reference's own response to noise in its weights; the promise is at most three times that. */
+/** A hint is the reference's own response to noise in its weights; the promise is at most three times that. */
 const HINT_FACTOR = 3;
 
 type ModelCase = (device: Device, folder: Directory, dtype: 'f32' | 'f16') => Promise<number>;
