@@ -13,14 +13,7 @@ import {
 } from '../kernels/vec.ts';
 import type { HostValues, LinearForm, Vec, VecSpace } from '../sampler/index.ts';
 
-const KERNELS = [
-  vecLinearKernel,
-  vecCopyKernel,
-  vecItemsKernel,
-  vecStatsKernel,
-  vecMatchStdKernel,
-  vecQuantileKernel,
-];
+const KERNELS = [vecLinearKernel, vecCopyKernel, vecItemsKernel, vecStatsKernel, vecMatchStdKernel, vecQuantileKernel];
 
 /** Terms that one dispatch of vecLinear reads. */
 const MAX_TERMS = 6;
@@ -77,19 +70,21 @@ interface LinearCall {
 }
 
 /**
- * Vectors of one run on one device. Operations return at once; the GPU follows in the order of the calls. What a step
- * makes is recycled when it ends, so a loop allocates nothing after its first steps; {@link vec} and {@link wrap} give
- * vectors that stay until released.
+ * Vectors on one device. Operations return at once; the GPU follows in the order of the calls. What a step of a run makes
+ * is recycled when it ends, so a loop allocates nothing after its first steps.
  */
 export class GpuSpace implements VecSpace {
-  /** Free buffers by size, and every buffer of this space. */
+  /** Free buffers by size. */
   private readonly free = new Map<number, GPUBuffer[]>();
+  /** Every buffer of this space. */
   private readonly owned = new Set<GPUBuffer>();
-  /** Roots that the end of a step may take: made in it, or kept by the last one. */
-  private readonly tracked = new Set<GpuVec>();
+  /** Vectors of the run, which the end of a step may take. */
+  private readonly ofRun = new Set<GpuVec>();
   private readonly bindGroups = new Map<string, GPUBindGroup>();
   private readonly ids = new WeakMap<GPUBuffer, number>();
   private nextId = 0;
+  /** Dispatches so far. */
+  dispatches = 0;
   private readonly dummy: GPUBuffer;
 
   private constructor(
@@ -120,13 +115,12 @@ export class GpuSpace implements VecSpace {
   }
 
   /**
-   * A vector of `batch` equal items over a copy of `values`, [B, C, H, W]. It stays through every {@link endStep}, until
-   * {@link release}.
+   * A vector of `batch` equal items over a copy of `values`, [B, C, H, W].
    * @throws InvalidArgumentError if they do not divide.
    */
   vec(values: ArrayLike<number>, batch = 1): GpuVec {
     checkItems('GpuSpace.vec', values.length, batch);
-    const v = this.make(values.length, batch, false);
+    const v = this.make(values.length, batch);
     this.device.gpu.queue.writeBuffer(v.buffer, 0, Float32Array.from(values));
     return v;
   }
@@ -144,7 +138,7 @@ export class GpuSpace implements VecSpace {
 
   /**
    * A copy of `length` elements of a dense f32 buffer from element `offset` on: for the output of a network that will be
-   * called again within the step. Lives as long as the step.
+   * called again within the step.
    * @throws InvalidArgumentError if the items do not divide or the buffer is too small.
    */
   copy(buffer: GPUBuffer, length: number, batch = 1, offset = 0): GpuVec {
@@ -174,9 +168,7 @@ export class GpuSpace implements VecSpace {
     if (values.length !== like.length) {
       throw new ShapeError(`upload: expected ${like.length} values, got ${values.length}; match the state's shape`);
     }
-    const v = this.make(like.length, like.batch);
-    this.device.gpu.queue.writeBuffer(v.buffer, 0, Float32Array.from(values));
-    return v;
+    return this.vec(values, like.batch);
   }
 
   clamp(form: LinearForm, lo: number, hi: number): Vec {
@@ -246,7 +238,8 @@ export class GpuSpace implements VecSpace {
     this.release(stats);
     return Array.from({ length: own.batch }, (_, b) => {
       let sum = 0;
-      for (let i = 4 * b * parts; i < 4 * (b + 1) * parts; i += 4) sum += values[i + 2] + values[i] * values[i + 1] ** 2;
+      for (let i = 4 * b * parts; i < 4 * (b + 1) * parts; i += 4)
+        sum += values[i + 2] + values[i] * values[i + 1] ** 2;
       return Math.sqrt(sum);
     });
   }
@@ -266,13 +259,13 @@ export class GpuSpace implements VecSpace {
     return values;
   }
 
-  /**
-   * {@inheritDoc VecSpace.endStep} A vector that the last step kept and this one does not goes too; those of {@link vec}
-   * and {@link wrap} stay.
-   */
+  beginRun(): void {
+    this.ofRun.clear();
+  }
+
   endStep(keep: readonly Vec[]): void {
     const kept = new Set(keep.map((v) => this.own(v).root));
-    for (const v of this.tracked) if (!kept.has(v)) this.recycle(v);
+    for (const v of this.ofRun) if (!kept.has(v)) this.recycle(v);
   }
 
   release(v: Vec): void {
@@ -292,21 +285,21 @@ export class GpuSpace implements VecSpace {
     for (const buffer of this.owned) this.device.destroyBuffer(buffer);
     this.owned.clear();
     this.free.clear();
-    this.tracked.clear();
+    this.ofRun.clear();
     this.bindGroups.clear();
   }
 
   private recycle(v: GpuVec): void {
     if (!v.alive) return;
     v.alive = false;
-    this.tracked.delete(v);
+    this.ofRun.delete(v);
     const list = this.free.get(v.buffer.size);
     if (list) list.push(v.buffer);
     else this.free.set(v.buffer.size, [v.buffer]);
   }
 
   /** A dense vector with a buffer of its own. */
-  private make(length: number, batch: number, tracked = true): GpuVec {
+  private make(length: number, batch: number): GpuVec {
     const size = 4 * up4(length);
     let buffer = this.free.get(size)?.pop();
     if (!buffer) {
@@ -315,7 +308,7 @@ export class GpuSpace implements VecSpace {
       this.owned.add(buffer);
     }
     const v = new GpuVec(this, buffer, length, batch, 0, length / batch);
-    if (tracked) this.tracked.add(v);
+    this.ofRun.add(v);
     return v;
   }
 
@@ -425,11 +418,7 @@ export class GpuSpace implements VecSpace {
     const at = p * (item - 1);
     const rank = Math.floor(at);
     const out = this.make(batch, 1);
-    this.dispatch(
-      vecQuantileKernel,
-      { batch, item, offset, stride, rank, fraction: at - rank },
-      { input: v, out },
-    );
+    this.dispatch(vecQuantileKernel, { batch, item, offset, stride, rank, fraction: at - rank }, { input: v, out });
     return out;
   }
 
@@ -456,6 +445,7 @@ export class GpuSpace implements VecSpace {
     pass.dispatchWorkgroups(...kernel.grid(params as Record<string, number>, numbers(kernel)));
     pass.end();
     gpu.queue.submit([encoder.finish()]);
+    this.dispatches++;
   }
 
   private bindGroup(

@@ -1,0 +1,190 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { InvalidArgumentError, ShapeError, type Device } from '../../src/engine/index.ts';
+import { GpuSpace, type GpuVec } from '../../src/pipelines/gpuVec.ts';
+import { HostSpace, LinearForm, samplerFrom, TorchGenerator } from '../../src/sampler/index.ts';
+import type { Network, SampleOptions, Vec } from '../../src/sampler/index.ts';
+import { vecSpaceCases } from '../sampler/vecSpaceCases.ts';
+import { dotTolerance, expectClose } from '../support/close.ts';
+import { adapters } from '../support/gpu.ts';
+import { normals } from '../support/random.ts';
+import { openDevice } from '../support/runGraph.ts';
+
+type Space = HostSpace | GpuSpace;
+
+/** A bounded, uneven function of x and t, with `halves` times the channels; computed on the host. */
+function toy(space: Space, halves = 1): Network {
+  return async (x, t) => {
+    const values = await space.read(x);
+    const item = x.length / x.batch;
+    const out = Float32Array.from({ length: halves * x.length }, (_, i) => {
+      const from = values[Math.floor(i / (item * halves)) * item + (i % item)];
+      return 0.9 * Math.tanh(0.7 * from + Math.sin(t / 100 + (i % (item * halves)) / item));
+    });
+    return space.vec(out, x.batch);
+  };
+}
+
+const loops: Record<string, { config: object; halves?: number; options?: Partial<SampleOptions> }> = {
+  DDIM: { config: { _class_name: 'DDIMScheduler', clip_sample: false } },
+  'DDIM, eta 0.7, clipped, ε derived again': {
+    config: { _class_name: 'DDIMScheduler' },
+    options: { eta: 0.7, useClippedModelOutput: true },
+  },
+  'DDIM, dynamic thresholding': {
+    config: { _class_name: 'DDIMScheduler', clip_sample: false, thresholding: true, sample_max_value: 2 },
+  },
+  'DDIM, v prediction': { config: { _class_name: 'DDIMScheduler', prediction_type: 'v_prediction' } },
+  DDPM: { config: { _class_name: 'DDPMScheduler' } },
+  'DDPM, learned range': { config: { _class_name: 'DDPMScheduler', variance_type: 'learned_range' }, halves: 2 },
+};
+
+/** Three rounds of rounding to f32 per step, in ten steps, of values up to ten and more. */
+const loopTolerance = (want: ArrayLike<number>) =>
+  dotTolerance('f32', 30, Math.max(10, ...Array.from(want, (x) => Math.abs(x))));
+
+describe.each(adapters())('GpuSpace on %s', (adapter) => {
+  let device: Device;
+  let space: GpuSpace;
+  beforeAll(async () => {
+    device = await openDevice(adapter);
+    space = await GpuSpace.open(device);
+  });
+  afterAll(() => space.dispose());
+
+  it.each(vecSpaceCases)('$name', async ({ run }) => {
+    await run((values, [batch]) => space.vec(values, batch));
+  });
+
+  it.each(Object.entries(loops))('%s runs as on the host', async (_, { config, halves, options }) => {
+    const sampler = samplerFrom({ ...config });
+    const noise = new TorchGenerator(5).randn(2 * 3 * 5 * 7);
+    const run = async (s: Space): Promise<ArrayLike<number>> => {
+      const x = s.vec(noise, 2);
+      const denoiser = sampler.denoiser(toy(s, halves));
+      const generator = new TorchGenerator(3);
+      return s.read(await sampler.sample({ x, denoiser, numInferenceSteps: 10, generator, ...options }));
+    };
+    const want = await run(new HostSpace());
+    expectClose(await run(space), want, loopTolerance(want));
+  });
+
+  it('updates the state in one dispatch and allocates nothing after the second step', async () => {
+    const own = await GpuSpace.open(device);
+    const sampler = samplerFrom({ _class_name: 'DDPMScheduler', clip_sample: false });
+    const counts: number[] = [];
+    const buffers: number[] = [];
+    const x = own.vec(normals(1, 96), 2);
+    const result = await sampler.sample({
+      x,
+      denoiser: sampler.denoiser((v) => v.space.clamp(LinearForm.of(v, 0.7), -1, 1)),
+      numInferenceSteps: 8,
+      generator: new TorchGenerator(1),
+      onStep: () => {
+        counts.push(own.dispatches);
+        buffers.push(own.held.buffers);
+      },
+    });
+    // One dispatch is the network's clamp, one the update.
+    expect(counts).toEqual([2, 4, 6, 8, 10, 12, 14, 16]);
+    expect(new Set(buffers.slice(1)).size).toBe(1);
+    expect([...(await own.read(result))].every(Number.isFinite)).toBe(true);
+    expectClose(await own.read(x), normals(1, 96), 0, 'the start stays as it was');
+    const { buffers: held } = device.held;
+    const { buffers: of } = own.held;
+    own.dispose();
+    expect(device.held.buffers).toBe(held - of);
+  });
+
+  it('finds quantiles among ties, zeros of both signs and infinities', async () => {
+    const host = new HostSpace('f64');
+    const lists = [
+      [3, 3, 3, 3, 3, 3],
+      [0, -0, 0, -0, 1, -1],
+      [1e-40, 5, -5, 2, -2, 6e4],
+      [1, -Infinity, 2, 3, 4, Infinity],
+    ];
+    for (const p of [0, 0.2, 0.37, 0.5]) {
+      const got = await space.quantile(space.vec(lists.flat(), 4), p);
+      expectClose(got, await host.quantile(host.vec(lists.flat(), 4), p), dotTolerance('f32', 2, 6), `p = ${p}`);
+    }
+    expect(await space.quantile(space.vec(lists.slice(0, 3).flat(), 3), 1)).toEqual([3, 1, 6e4]);
+    expect(await space.quantile(space.vec([7]), 1)).toEqual([7]);
+    await expect(space.quantile(space.vec([7]), 1.5)).rejects.toThrow(InvalidArgumentError);
+  });
+
+  it('reads a term with coefficient 0 not at all, and a form without terms as its constant', async () => {
+    const wild = space.vec([Infinity, NaN, 1]);
+    const tame = space.vec([1, 2, 3]);
+    expect([...(await space.read(LinearForm.of(tame, 2).plus(wild, 0).materialise()))]).toEqual([2, 4, 6]);
+    expect([...(await space.read(LinearForm.of(wild, 0).plusConstant(0.5).materialise()))]).toEqual([0.5, 0.5, 0.5]);
+  });
+
+  it('sees buffers of others in place, or copies what does not start on a vec4', async () => {
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    const buffer = device.createBuffer(4 * 24, usage, 'network output');
+    const values = normals(9, 24);
+    device.gpu.queue.writeBuffer(buffer, 0, values as Float32Array<ArrayBuffer>);
+    const twice = async (v: Vec) => space.read(LinearForm.of(v, 2).materialise());
+    const want = (from: number, to: number) => values.subarray(from, to).map((x) => 2 * x);
+    const inPlace = space.wrap(buffer, 12, 2, 8);
+    expect(inPlace.buffer).toBe(buffer);
+    expectClose(await twice(inPlace), want(8, 20), 0);
+    for (const [length, offset] of [
+      [6, 3],
+      [3, 21],
+    ]) {
+      const copied = space.wrap(buffer, length, 3, offset);
+      expect(copied.buffer).not.toBe(buffer);
+      expectClose(await twice(copied), want(offset, offset + length), 0);
+    }
+    const view = space.halves(space.wrap(buffer, 24, 3))[1] as GpuVec;
+    expect(view.buffer).toBe(buffer);
+    expectClose(
+      await space.read(view),
+      [4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23].map((i) => values[i]),
+      0,
+    );
+    expectClose(
+      await device.read(space.contiguous(view).buffer).then((b) => new Float32Array(b)),
+      await space.read(view),
+      0,
+    );
+    const mixed = LinearForm.of(view).plus(inPlace.batch === 2 ? space.vec(values.slice(0, 12), 3) : view);
+    const sum = [...(await space.read(view))].map((x, i) => Math.fround(x + values[i]));
+    expectClose(await space.read(mixed.materialise()), sum, 0);
+    expect(() => space.copy(buffer, 24, 1, 4)).toThrow(/at least 112 bytes, got 96/);
+    expect(() => space.wrap(buffer, 5, 2)).toThrow(InvalidArgumentError);
+    device.destroyBuffer(buffer);
+  });
+
+  it('recycles what a step made, keeps what it is told to, and never what was there before the run', async () => {
+    const before = space.vec([1, 2, 3, 4, 5, 6, 7, 8]);
+    space.beginRun();
+    const made = LinearForm.of(before, 2).materialise() as GpuVec;
+    const kept = LinearForm.of(before, 3).materialise() as GpuVec;
+    const [, half] = space.halves(kept);
+    space.endStep([half]);
+    expect([...(await space.read(kept))]).toEqual([3, 6, 9, 12, 15, 18, 21, 24]);
+    expect(() => LinearForm.of(made, 2).materialise()).toThrow(/released, or its step has ended/);
+    const again = LinearForm.of(kept, 2).materialise() as GpuVec;
+    expect(again.buffer).toBe(made.buffer);
+    space.endStep([again]);
+    await expect(space.read(half)).rejects.toThrow(InvalidArgumentError);
+    expect([...(await space.read(again))]).toEqual([6, 12, 18, 24, 30, 36, 42, 48]);
+    space.release(again);
+    await expect(space.read(again)).rejects.toThrow(InvalidArgumentError);
+    expect([...(await space.read(before))]).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    space.release(before);
+  });
+
+  it('refuses vectors of another space, shape or item size', () => {
+    const v = space.vec([1, 2, 3, 4]);
+    const foreign = new HostSpace().vec([1, 2, 3, 4]);
+    expect(() => space.materialise(LinearForm.of(foreign, 2))).toThrow(InvalidArgumentError);
+    expect(() => space.upload(new Float32Array(3), v)).toThrow(ShapeError);
+    expect(() => space.mask(LinearForm.of(v), LinearForm.of(v), space.vec([1]))).toThrow(ShapeError);
+    expect(() => space.mulExp(space.vec([1, 2, 3, 4], 2), LinearForm.of(v))).toThrow(/expected 1 items, 4 values/);
+    expect(() => space.halves(space.vec([1, 2, 3]))).toThrow(ShapeError);
+    expect(() => space.vec([1, 2, 3], 2)).toThrow(InvalidArgumentError);
+  });
+});
