@@ -1,6 +1,5 @@
 /** The sampler's vectors on the GPU: dense f32 buffers, recycled from step to step, and one dispatch per operation. */
-import { InvalidArgumentError, packParams, ShapeError, specialise } from '../engine/index.ts';
-import { defaultTunables, type Device, type Kernel, type Params } from '../engine/index.ts';
+import { InvalidArgumentError, ShapeError, type Device } from '../engine/index.ts';
 import {
   ITEM_OPS,
   VEC_OPS,
@@ -12,16 +11,12 @@ import {
   vecStatsKernel,
 } from '../kernels/vec.ts';
 import type { HostValues, LinearForm, Vec, VecSpace } from '../sampler/index.ts';
-
-const KERNELS = [vecLinearKernel, vecCopyKernel, vecItemsKernel, vecStatsKernel, vecMatchStdKernel, vecQuantileKernel];
+import { BufferPool, VecQueue } from './vecQueue.ts';
 
 /** Terms that one dispatch of vecLinear reads. */
 const MAX_TERMS = 6;
 /** Partial results per item that a second stage merges in one invocation. */
 const MAX_PARTS = 1024;
-/** Bind groups kept for buffers that meet again, as they do in every step of a loop. */
-const MAX_BIND_GROUPS = 512;
-
 /**
  * A vector in a buffer: item b has its elements from `offset + b·stride` on, in elements. What operations return is dense
  * and starts its buffer; halves of channels are seen in place.
@@ -56,11 +51,6 @@ export class GpuVec implements Vec {
   }
 }
 
-interface Compiled {
-  pipeline: GPUComputePipeline;
-  uniform: GPUBuffer;
-}
-
 interface LinearCall {
   op?: keyof typeof VEC_OPS;
   lo?: number;
@@ -74,44 +64,19 @@ interface LinearCall {
  * is recycled when it ends, so a loop allocates nothing after its first steps.
  */
 export class GpuSpace implements VecSpace {
-  /** Free buffers by size. */
-  private readonly free = new Map<number, GPUBuffer[]>();
-  /** Every buffer of this space. */
-  private readonly owned = new Set<GPUBuffer>();
   /** Vectors of the run, which the end of a step may take. */
   private readonly ofRun = new Set<GpuVec>();
-  private readonly bindGroups = new Map<string, GPUBindGroup>();
-  private readonly ids = new WeakMap<GPUBuffer, number>();
-  private nextId = 0;
-  /** Dispatches so far. */
-  dispatches = 0;
-  private readonly dummy: GPUBuffer;
 
   private constructor(
     readonly device: Device,
-    private readonly compiled: ReadonlyMap<Kernel, Compiled>,
-  ) {
-    this.dummy = device.createBuffer(16, GPUBufferUsage.STORAGE, 'vec dummy');
-    this.owned.add(this.dummy);
-  }
+    private readonly memory: BufferPool,
+    private readonly queue: VecQueue,
+  ) {}
 
   /** A space whose pipelines are ready. @throws DeviceLostError, OutOfMemoryError */
   static async open(device: Device): Promise<GpuSpace> {
-    const pipelines = await Promise.all(
-      KERNELS.map((k) =>
-        device.pipelines.get(specialise(k.shader, 'f32', defaultTunables(k)), k.shader.bindings, k.name),
-      ),
-    );
-    return device.scoped('GpuSpace', () => {
-      const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
-      const compiled = KERNELS.map((kernel, i): [Kernel, Compiled] => {
-        const uniform = device.createBuffer(kernel.shader.paramsSize, usage, `${kernel.name} params`);
-        return [kernel, { pipeline: pipelines[i], uniform }];
-      });
-      const space = new GpuSpace(device, new Map(compiled));
-      for (const [, { uniform }] of compiled) space.owned.add(uniform);
-      return space;
-    });
+    const memory = new BufferPool(device);
+    return new GpuSpace(device, memory, await VecQueue.open(device, memory));
   }
 
   /**
@@ -206,7 +171,7 @@ export class GpuSpace implements VecSpace {
     const b = this.stats(this.like(reference, form, 'matchStd'));
     const factor = this.make(x.batch, 1);
     const params = { batch: x.batch, parts: partsOf(x.item), amount };
-    this.dispatch(vecMatchStdKernel, params, { v: a, reference: b, out: factor });
+    this.queue.dispatch(vecMatchStdKernel, params, { v: a, reference: b, out: factor });
     const out = this.perItem('scale', x, factor, 0);
     for (const v of [a, b, factor]) this.release(v);
     if (temporary) this.release(x);
@@ -270,44 +235,35 @@ export class GpuSpace implements VecSpace {
 
   release(v: Vec): void {
     const { root } = this.own(v);
-    if (this.owned.has(root.buffer)) this.recycle(root);
+    if (this.memory.owns(root.buffer)) this.recycle(root);
+  }
+
+  /** Dispatches so far. */
+  get dispatches(): number {
+    return this.queue.dispatches;
   }
 
   /** Bytes in this space's buffers, free ones included, and their number. */
   get held(): { bytes: number; buffers: number } {
-    let bytes = 0;
-    for (const buffer of this.owned) bytes += buffer.size;
-    return { bytes, buffers: this.owned.size };
+    return this.memory.held;
   }
 
   /** Releases every buffer; no vector of this space may be used afterwards. */
   dispose(): void {
-    for (const buffer of this.owned) this.device.destroyBuffer(buffer);
-    this.owned.clear();
-    this.free.clear();
     this.ofRun.clear();
-    this.bindGroups.clear();
+    this.memory.dispose();
   }
 
   private recycle(v: GpuVec): void {
     if (!v.alive) return;
     v.alive = false;
     this.ofRun.delete(v);
-    const list = this.free.get(v.buffer.size);
-    if (list) list.push(v.buffer);
-    else this.free.set(v.buffer.size, [v.buffer]);
+    this.memory.give(v.buffer);
   }
 
   /** A dense vector with a buffer of its own. */
   private make(length: number, batch: number): GpuVec {
-    const size = 4 * up4(length);
-    let buffer = this.free.get(size)?.pop();
-    if (!buffer) {
-      const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-      buffer = this.device.createBuffer(size, usage, 'vec');
-      this.owned.add(buffer);
-    }
-    const v = new GpuVec(this, buffer, length, batch, 0, length / batch);
+    const v = new GpuVec(this, this.memory.take(4 * up4(length)), length, batch, 0, length / batch);
     this.ofRun.add(v);
     return v;
   }
@@ -369,7 +325,7 @@ export class GpuSpace implements VecSpace {
     const stride = slots.map((v) => (!v || flat ? 0 : v.stride / 4));
     const split = <T>(list: readonly T[]) => [list.slice(0, 4), list.slice(4)] as const;
     const [[c0, c1], [offset0, offset1], [stride0, stride1]] = [split(c), split(offset), split(stride)];
-    this.dispatch(
+    this.queue.dispatch(
       vecLinearKernel,
       {
         n4,
@@ -400,7 +356,7 @@ export class GpuSpace implements VecSpace {
   private gather(v: GpuVec, start: number, item: number): GpuVec {
     const out = this.make(v.batch * item, v.batch);
     const params = { n: out.length, item, offset: start, stride: v.stride };
-    this.dispatch(vecCopyKernel, params, { input: v, out });
+    this.queue.dispatch(vecCopyKernel, params, { input: v, out });
     return out;
   }
 
@@ -408,7 +364,7 @@ export class GpuSpace implements VecSpace {
     const parts = partsOf(v.item);
     const out = this.make(4 * parts * v.batch, 1);
     const { batch, item, offset, stride } = v;
-    this.dispatch(vecStatsKernel, { batch, parts, item, offset, stride }, { input: v, out });
+    this.queue.dispatch(vecStatsKernel, { batch, parts, item, offset, stride }, { input: v, out });
     return out;
   }
 
@@ -418,69 +374,25 @@ export class GpuSpace implements VecSpace {
     const at = p * (item - 1);
     const rank = Math.floor(at);
     const out = this.make(batch, 1);
-    this.dispatch(vecQuantileKernel, { batch, item, offset, stride, rank, fraction: at - rank }, { input: v, out });
+    this.queue.dispatch(
+      vecQuantileKernel,
+      { batch, item, offset, stride, rank, fraction: at - rank },
+      { input: v, out },
+    );
     return out;
   }
 
   private perItem(op: keyof typeof ITEM_OPS, x: GpuVec, scale: GpuVec, hi: number): GpuVec {
     const out = this.make(x.length, x.batch);
     const params = { n4: up4(x.length) / 4, item: x.item, batch: x.batch, op: ITEM_OPS[op], hi };
-    this.dispatch(vecItemsKernel, params, { x, scale, out });
+    this.queue.dispatch(vecItemsKernel, params, { x, scale, out });
     return out;
-  }
-
-  /**
-   * One submit per operation: the queue keeps writes and submits in order, so the parameters of one kernel may live in one
-   * place however many of its dispatches are in flight.
-   */
-  private dispatch(kernel: Kernel, params: Params, bindings: Readonly<Record<string, GpuVec | undefined>>): void {
-    const { gpu } = this.device;
-    this.device.check();
-    const { pipeline, uniform } = this.compiled.get(kernel)!;
-    gpu.queue.writeBuffer(uniform, 0, packParams(kernel.shader, params));
-    const encoder = gpu.createCommandEncoder({ label: kernel.name });
-    const pass = encoder.beginComputePass({ label: kernel.name });
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, this.bindGroup(kernel, uniform, bindings));
-    pass.dispatchWorkgroups(...kernel.grid(params as Record<string, number>, numbers(kernel)));
-    pass.end();
-    gpu.queue.submit([encoder.finish()]);
-    this.dispatches++;
-  }
-
-  private bindGroup(
-    kernel: Kernel,
-    uniform: GPUBuffer,
-    bindings: Readonly<Record<string, GpuVec | undefined>>,
-  ): GPUBindGroup {
-    const { bindings: declared } = kernel.shader;
-    const buffers = declared.map((b) => (b.access === 'uniform' ? uniform : (bindings[b.name]?.buffer ?? this.dummy)));
-    const key = `${kernel.name} ${buffers.map((b) => this.idOf(b)).join(' ')}`;
-    let group = this.bindGroups.get(key);
-    if (!group) {
-      if (this.bindGroups.size >= MAX_BIND_GROUPS) this.bindGroups.clear();
-      group = this.device.gpu.createBindGroup({
-        label: kernel.name,
-        layout: this.device.pipelines.layout(declared),
-        entries: declared.map((b, i) => ({ binding: b.binding, resource: { buffer: buffers[i] } })),
-      });
-      this.bindGroups.set(key, group);
-    }
-    return group;
-  }
-
-  private idOf(buffer: GPUBuffer): number {
-    let id = this.ids.get(buffer);
-    if (id === undefined) this.ids.set(buffer, (id = this.nextId++));
-    return id;
   }
 }
 
 const up4 = (n: number) => 4 * Math.ceil(n / 4);
 
 const partsOf = (item: number) => Math.min(MAX_PARTS, Math.ceil(item / 16));
-
-const numbers = (kernel: Kernel) => defaultTunables(kernel) as Record<string, number>;
 
 function checkItems(where: string, length: number, batch: number): void {
   if (!Number.isInteger(batch) || batch < 1 || length === 0 || length % batch !== 0) {

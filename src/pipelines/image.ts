@@ -78,7 +78,9 @@ export class GeneratedImage {
   /** An encoded picture file. @throws UnsupportedError where there is no OffscreenCanvas (Node); use saveImage there. */
   async toBlob(type = 'image/png'): Promise<Blob> {
     if (typeof OffscreenCanvas === 'undefined') {
-      throw new UnsupportedError('toBlob: expected OffscreenCanvas, got none; use toRgba, or saveImage of daguerre/node');
+      throw new UnsupportedError(
+        'toBlob: expected OffscreenCanvas, got none; use toRgba, or saveImage of daguerre/node',
+      );
     }
     const canvas = new OffscreenCanvas(this.width, this.height);
     canvas.getContext('2d')!.putImageData(await this.toImageData(), 0, 0);

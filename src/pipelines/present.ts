@@ -45,7 +45,9 @@ export function present(
   if (canvas.height !== height) canvas.height = height;
   const context = canvas.getContext('webgpu') as GPUCanvasContext | null;
   if (!context) {
-    throw new AdapterError('toCanvas: expected a WebGPU context, got none; use a canvas that no 2D context was taken from');
+    throw new AdapterError(
+      'toCanvas: expected a WebGPU context, got none; use a canvas that no 2D context was taken from',
+    );
   }
   if (configured.get(canvas) !== device) {
     context.configure({ device: device.gpu, format, alphaMode: 'opaque' });

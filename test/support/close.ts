@@ -23,6 +23,12 @@ export const ORDER_SLOPE = 0.15;
 /** One step of an 8-bit picture, in its own units; half of it is what rounding costs. */
 export const EIGHT_BIT = 1;
 
+/**
+ * ‖error‖ / ‖output‖ of a whole network in f32: some hundred layers, each off by about 8·√K·2⁻²⁴ with K up to a few
+ * thousand, add up like a random walk.
+ */
+export const NETWORK_NORM = 1e-4;
+
 /** Absolute tolerance of a dot product of length k whose terms have magnitude `scale`. */
 export function dotTolerance(storage: Storage, k: number, scale: number): number {
   return scale * (8 * Math.sqrt(k) * ROUNDOFF.f32 + 2 * ROUNDOFF[storage]) + 1e-30;
@@ -52,6 +58,19 @@ export function attentionTolerance(storage: Storage, d: number, keys: number, sc
  */
 export function activationTolerance(x: number): number {
   return 4 * ROUNDOFF.f32 * Math.max(1, Math.abs(x));
+}
+
+/** Sine or cosine of an angle that was rounded to f32 up to four times on the way. */
+export function angleTolerance(angle: number): number {
+  return (4 * Math.abs(angle) + 2) * ROUNDOFF.f32;
+}
+
+/**
+ * A whole network whose `layers` layers each round its trunk once when they store it: √layers roundings of the output's
+ * size, twice that for the largest of a few thousand elements.
+ */
+export function networkTolerance(storage: Storage, layers: number, scale: number): number {
+  return 2 * Math.sqrt(layers) * ROUNDOFF[storage] * scale;
 }
 
 export interface Comparison {
@@ -104,3 +123,9 @@ export function expectClose(
   if (!c.ok) throw new Error(c.message);
   return c.worst;
 }
+
+/** Pictures in 0 … 1: within two of 255 levels of the reference, what no eye sees. */
+export const SAME_PICTURE = 2 / 255;
+
+/** Relative error of latents when activations are stored in halves: promised to users as within one percent. */
+export const F16_PIPELINE = 0.01;

@@ -1,0 +1,327 @@
+/**
+ * Class → picture: a class-conditional U-Net in the latent space of a KL autoencoder (Rombach et al. 2022), sampled with
+ * classifier-free guidance (Ho & Salimans 2022). The folder has `unet/`, `vae/`, `scheduler/` and `id2label`.
+ */
+import { InvalidArgumentError, LimitError, throwIfAborted, type Device, type Report } from '../engine/index.ts';
+import { readConfig, readModelIndex, type Directory } from '../loading/index.ts';
+import { AutoencoderKL, sizeMultiple, UNet2D } from '../models/index.ts';
+import {
+  guided,
+  LinearForm,
+  samplerFrom,
+  TorchGenerator,
+  type Denoiser,
+  type Sampler,
+  type SamplerState,
+  type StepEvent,
+  type Vec,
+} from '../sampler/index.ts';
+import { GpuSpace } from './gpuVec.ts';
+import { GeneratedImage } from './image.ts';
+import { readLabels, resolveClasses, type ClassLabel } from './labels.ts';
+import type { LoadPipelineOptions } from './options.ts';
+
+export interface ClassToImageOptions {
+  /** One class, or one per picture: an index or a name of {@link ClassLatentDiffusionPipeline.labels}. */
+  classLabels: ClassLabel | readonly ClassLabel[];
+  /** Pictures per class; default 1. */
+  numImagesPerClass?: number;
+  /** 1 … training timesteps; default 20. */
+  numInferenceSteps?: number;
+  /** w of u + w·(c − u): 1 is the conditional network alone; default 3. */
+  guidanceScale?: number;
+  /** φ in [0, 1] (Lin et al. 2023); default 0. */
+  guidanceRescale?: number;
+  /** `ddim` or `ddpm`; default what the scheduler's config says. */
+  sampler?: 'ddim' | 'ddpm';
+  /** DDIM's stochasticity, ≥ 0; default 0. */
+  eta?: number;
+  /** A seed, a generator, or one generator per picture; default a random seed. */
+  generator?: number | TorchGenerator | readonly TorchGenerator[];
+  /** Initial noise [B,C,h,w] of unit variance, in place of the generator's. */
+  latents?: Float32Array;
+  /** Pixels; multiples of {@link ClassLatentDiffusionPipeline.sizeMultiple}. */
+  width?: number;
+  height?: number;
+  /** Called after each step and awaited. `preview` decodes what the picture is believed to be. */
+  onStep?: (event: StepProgress) => void | Promise<void>;
+  /** Go on from a state that `onStep` gave. */
+  resume?: SamplerState;
+  signal?: AbortSignal;
+}
+
+export interface StepProgress extends Pick<StepEvent, 'step' | 'steps' | 'timestep' | 'sigma' | 'state'> {
+  /** The believed pictures of this step; await it within the event, dispose of them afterwards. */
+  preview(): Promise<GeneratedImage[]>;
+}
+
+export interface ClassToImageResult {
+  images: GeneratedImage[];
+  /** [B,C,h,w] as the U-Net left them. */
+  latents: Float32Array;
+  /** Milliseconds of wall time. */
+  timing: { totalMs: number; stepMs: number[]; decodeMs: number };
+}
+
+/** What one call takes; bytes. */
+export interface PipelinePlan {
+  /** Whether the device can run it; if not, `advice` says what to change and the figures are missing. */
+  fits: boolean;
+  advice?: string;
+  /** Transient memory of U-Net and decoder, which exist side by side. */
+  peakBytes?: number;
+  weightBytes: number;
+  largestBinding?: Report['largestBinding'];
+  /** Of one U-Net evaluation, and of the decoder. */
+  dispatches?: { unet: number; decoder: number };
+}
+
+interface Parts {
+  unet: UNet2D;
+  vae: AutoencoderKL;
+  scheduler: Readonly<Record<string, unknown>>;
+  labels: Readonly<Record<number, string>>;
+  nullLabel: number;
+}
+
+/** Shape of the latents: batch, channels, height, width. */
+type LatentShape = readonly [number, number, number, number];
+
+export class ClassLatentDiffusionPipeline {
+  static readonly className = 'ClassLatentDiffusionPipeline';
+
+  private constructor(
+    readonly device: Device,
+    private readonly parts: Parts,
+  ) {}
+
+  /**
+   * Loads a pipeline folder.
+   * @throws NotFoundError, FormatError, ConfigError, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
+   */
+  static async load(device: Device, directory: Directory, options: LoadPipelineOptions = {}) {
+    const { signal, variant, onProgress } = options;
+    const index = await readModelIndex(directory, ClassLatentDiffusionPipeline.className, signal);
+    const { labels, nullLabel } = readLabels(index.options, `${directory.name}/model_index.json`);
+    const folder = directory.folder('scheduler');
+    const scheduler = await readConfig(folder, undefined, { file: 'scheduler_config.json', signal });
+    samplerFrom(scheduler); // A bad config is an error now, not after a minute of loading.
+    const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
+    const unet = await UNet2D.load(device, directory.folder('unet'), load);
+    try {
+      const vae = await AutoencoderKL.load(device, directory.folder('vae'), load);
+      return new ClassLatentDiffusionPipeline(device, { unet, vae, scheduler, labels, nullLabel });
+    } catch (error) {
+      unet.dispose();
+      throw error;
+    }
+  }
+
+  /** Class names by index. */
+  get labels(): Readonly<Record<number, string>> {
+    return this.parts.labels;
+  }
+
+  /** Width and height in pixels must be multiples of this. */
+  get sizeMultiple(): number {
+    return this.parts.vae.downsampling * sizeMultiple(this.parts.unet.config);
+  }
+
+  /** The size the networks were trained at, pixels. */
+  get sampleSize(): { width: number; height: number } {
+    const [height, width] = this.parts.vae.config.sampleSize;
+    return { width, height };
+  }
+
+  /**
+   * From noise to pictures.
+   * @throws InvalidArgumentError for an option out of range; AbortedError when the signal fires, between two submits;
+   * DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
+   */
+  async generate(options: ClassToImageOptions): Promise<ClassToImageResult> {
+    const started = performance.now();
+    const { signal, onStep } = options;
+    throwIfAborted(signal, 'generate');
+    const { scheduler, unet } = this.parts;
+    const sampler = samplerFrom(
+      options.sampler ? { ...scheduler, _class_name: SCHEDULERS[options.sampler] } : scheduler,
+    );
+    const classes = resolveClasses(options.classLabels, this.labels, options.numImagesPerClass ?? 1);
+    const shape: LatentShape = [classes.length, unet.config.inChannels, ...this.latentSize(options)];
+    const generator = generatorOf(options.generator);
+    const space = await GpuSpace.open(this.device);
+    try {
+      const stepMs: number[] = [];
+      let before = performance.now();
+      const x = await sampler.sample({
+        x: space.vec(initialNoise(shape, options.latents, generator), shape[0]),
+        denoiser: this.denoiser(space, sampler, classes, shape, options),
+        numInferenceSteps: options.numInferenceSteps ?? 20,
+        eta: options.eta,
+        generator,
+        resume: options.resume,
+        signal,
+        onStep: async (event) => {
+          stepMs.push(performance.now() - before);
+          const { step, steps, timestep, sigma, state } = event;
+          const preview = () => this.decodeVec(space, event.preview(), shape, signal);
+          await onStep?.({ step, steps, timestep, sigma, state, preview });
+          before = performance.now();
+        },
+      });
+      const latents = Float32Array.from(await space.read(x));
+      const decoding = performance.now();
+      const images = await this.decodeVec(space, x, shape, signal);
+      await this.device.idle();
+      const done = performance.now();
+      return { images, latents, timing: { totalMs: done - started, stepMs, decodeMs: done - decoding } };
+    } finally {
+      space.dispose();
+    }
+  }
+
+  /** Latents [B,C,h,w] as {@link generate} gives them → pictures. @throws InvalidArgumentError when they do not fit. */
+  async decode(latents: Float32Array, shape: LatentShape, signal?: AbortSignal): Promise<GeneratedImage[]> {
+    const space = await GpuSpace.open(this.device);
+    try {
+      return await this.decodeVec(space, space.vec(latents, shape[0]), shape, signal);
+    } finally {
+      space.dispose();
+    }
+  }
+
+  /** What a call of that size takes on this device, with guidance; nothing is allocated. */
+  plan(options: { batchSize?: number; width?: number; height?: number } = {}): PipelinePlan {
+    const { unet, vae } = this.parts;
+    const weightBytes = unet.weightBytes + vae.weightBytes;
+    const [height, width] = this.latentSize(options);
+    const batch = options.batchSize ?? 1;
+    try {
+      const u = unet.plan({ batch: 2 * batch, height, width });
+      const d = vae.plan('decode', { batch, height, width });
+      return {
+        fits: true,
+        peakBytes: u.peakBytes + d.peakBytes,
+        weightBytes,
+        largestBinding: u.largestBinding.bytes > d.largestBinding.bytes ? u.largestBinding : d.largestBinding,
+        dispatches: { unet: u.dispatches, decoder: d.dispatches },
+      };
+    } catch (error) {
+      if (!(error instanceof LimitError)) throw error;
+      return { fits: false, advice: error.message, weightBytes };
+    }
+  }
+
+  /** Releases weights and programs. */
+  async dispose(): Promise<void> {
+    this.parts.unet.dispose();
+    this.parts.vae.dispose();
+  }
+
+  /** Rows and columns of the latents. @throws InvalidArgumentError unless the size is a multiple of what fits. */
+  private latentSize({ width, height }: { width?: number; height?: number }): [number, number] {
+    const size = { ...this.sampleSize };
+    if (width !== undefined) size.width = width;
+    if (height !== undefined) size.height = height;
+    for (const [name, value] of Object.entries(size)) {
+      const multiple = this.sizeMultiple;
+      if (!Number.isInteger(value) || value < multiple || value % multiple !== 0) {
+        const near = Math.max(multiple, Math.round(value / multiple) * multiple) || multiple;
+        throw new InvalidArgumentError(
+          `generate: expected ${name} to be a positive multiple of ${multiple}, got ${value}; choose ${near}`,
+        );
+      }
+    }
+    const { downsampling } = this.parts.vae;
+    return [size.height / downsampling, size.width / downsampling];
+  }
+
+  /** The U-Net as a denoiser: both halves of the guidance in one batch, or the conditional one alone. */
+  private denoiser(
+    space: GpuSpace,
+    sampler: Sampler,
+    classes: readonly number[],
+    [batch, ...item]: LatentShape,
+    { guidanceScale = 3, guidanceRescale }: ClassToImageOptions,
+  ): Denoiser {
+    const { unet, nullLabel } = this.parts;
+    const call = async (v: Vec, timestep: number, labels: readonly number[], signal?: AbortSignal): Promise<Vec[]> => {
+      const { buffer } = space.contiguous(v);
+      const parts = labels.length / batch;
+      const sample = { data: Array<GPUBuffer>(parts).fill(buffer), shape: [labels.length, ...item] };
+      const out = await unet.forward({ sample, timestep, classLabels: labels, signal });
+      // Copies, since the next call of the network writes over its output.
+      return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, v.length, batch, i * v.length));
+    };
+    if (guidanceScale === 1) {
+      return sampler.denoiser(async (v, t, signal) => (await call(v, t, classes, signal))[0]);
+    }
+    const both = [...classes.map(() => nullLabel), ...classes];
+    const pair = sampler.pairDenoiser(async (v, t, signal) => {
+      const [uncond, cond] = await call(v, t, both, signal);
+      return [uncond, cond];
+    });
+    return guided(pair, guidanceScale, { guidanceRescale });
+  }
+
+  /** z / scaling_factor + shift_factor → pictures in a buffer of their own. */
+  private async decodeVec(
+    space: GpuSpace,
+    z: Vec,
+    [batch, channels, height, width]: LatentShape,
+    signal?: AbortSignal,
+  ): Promise<GeneratedImage[]> {
+    const { vae } = this.parts;
+    const { scalingFactor, shiftFactor } = vae.config;
+    const latent = LinearForm.of(z, 1 / scalingFactor).plusConstant(shiftFactor ?? 0);
+    const { buffer } = space.contiguous(latent.materialise());
+    const out = await vae.decode({ latent: { data: buffer, shape: [batch, channels, height, width] }, signal });
+    const [, , H, W] = out.shape;
+    const bytes = 4 * out.shape.reduce((a, b) => a * b, 1);
+    const own = await this.device.scoped('decode', () => {
+      const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+      const picture = this.device.createBuffer(bytes, usage, 'pictures');
+      const encoder = this.device.gpu.createCommandEncoder({ label: 'pictures' });
+      encoder.copyBufferToBuffer(out.buffer, 0, picture, 0, bytes);
+      this.device.gpu.queue.submit([encoder.finish()]);
+      return picture;
+    });
+    return GeneratedImage.all(this.device, own, batch, W, H);
+  }
+}
+
+const SCHEDULERS = { ddim: 'DDIMScheduler', ddpm: 'DDPMScheduler' } as const;
+
+/** f16 pays on a GPU with native halves; software adapters convert and lose. */
+function storageOf(dtype: LoadPipelineOptions['dtype'], { caps }: Device): 'f32' | 'f16' {
+  if (dtype === undefined || dtype === 'auto') return caps.f16 && !caps.software ? 'f16' : 'f32';
+  if (dtype === 'f32' || dtype === 'f16') return dtype;
+  throw new InvalidArgumentError(`fromPretrained: expected dtype to be auto, f32 or f16, got ${String(dtype)}`);
+}
+
+function generatorOf(generator: ClassToImageOptions['generator']): TorchGenerator | readonly TorchGenerator[] {
+  if (typeof generator === 'object') return generator;
+  return new TorchGenerator(generator ?? Math.floor(Math.random() * 2 ** 32));
+}
+
+/** Unit noise [B,C,h,w]; one generator per picture draws each picture's own. @throws InvalidArgumentError on a mismatch. */
+function initialNoise(
+  [batch, ...item]: LatentShape,
+  latents: Float32Array | undefined,
+  generator: TorchGenerator | readonly TorchGenerator[],
+): Float32Array {
+  const size = item.reduce((a, b) => a * b, 1);
+  if (latents) {
+    if (latents.length === batch * size) return latents;
+    throw new InvalidArgumentError(
+      `generate: expected latents [${[batch, ...item].join(',')}] = ${batch * size} elements, got ${latents.length}`,
+    );
+  }
+  if (generator instanceof TorchGenerator) return generator.randn(batch * size);
+  if (generator.length !== batch) {
+    throw new InvalidArgumentError(`generate: expected one generator or ${batch}, got ${generator.length}`);
+  }
+  const noise = new Float32Array(batch * size);
+  generator.forEach((g, i) => noise.set(g.randn(size), i * size));
+  return noise;
+}

@@ -1,0 +1,10 @@
+/** A task from end to end. */
+export { ClassLatentDiffusionPipeline } from './classLatentDiffusion.ts';
+export type { ClassToImageOptions, ClassToImageResult, PipelinePlan, StepProgress } from './classLatentDiffusion.ts';
+export { GpuSpace, GpuVec } from './gpuVec.ts';
+export { GeneratedImage } from './image.ts';
+export type { ClassLabel } from './labels.ts';
+export type { LoadPipelineOptions } from './options.ts';
+export { Pipeline, type FromPretrainedOptions } from './pipeline.ts';
+export { present } from './present.ts';
+export { resolveSource, type PretrainedSource, type SourceOptions } from './source.ts';
