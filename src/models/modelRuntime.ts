@@ -7,6 +7,7 @@ import {
   Weights,
   formatShape,
   prepare,
+  throwIfAborted,
   type Capabilities,
   type CompileOptions,
   type Device,
@@ -57,6 +58,8 @@ export class ModelRuntime {
   private readonly programs = new Map<string, Promise<Program>>();
   private last: Promise<unknown> = Promise.resolve();
   private disposed = false;
+  /** Calls that run or wait. */
+  private calls = 0;
   private readonly weights: Weights;
 
   constructor(
@@ -102,14 +105,9 @@ export class ModelRuntime {
     inputs: Readonly<Record<string, TensorData | Uint32Array>>,
     options: RunOptions = {},
   ): Promise<ModelOutput> {
-    const turn = this.last.then(async () => {
-      const program = await this.program(key, build, options);
-      for (const [name, data] of Object.entries(inputs)) this.write(program, name, data);
-      await program.run(options);
-      const { shape } = program.graph.outputs.get('out')!;
-      return { shape, buffer: program.outputBuffer('out'), read: () => program.read('out') };
-    });
-    this.last = turn.catch(() => undefined);
+    const turn = this.last.then(() => this.run(key, build, inputs, options));
+    this.calls++;
+    this.last = turn.catch(() => undefined).then(() => this.ended());
     return turn;
   }
 
@@ -118,23 +116,45 @@ export class ModelRuntime {
     return this.weights.bytes;
   }
 
-  /** Releases programs and weights. A call under way ends with an error of the device. */
+  /** Releases programs and weights; while a call is under way, as soon as it ends. Calls that still wait fail. */
   dispose(): void {
     this.disposed = true;
-    for (const program of this.programs.values()) void program.then((p) => p.dispose()).catch(() => undefined);
+    if (this.calls === 0) this.release();
+  }
+
+  private ended(): void {
+    if (--this.calls === 0 && this.disposed) this.release();
+  }
+
+  private release(): void {
+    for (const program of this.programs.values()) release(program);
     this.programs.clear();
     this.weights.dispose();
   }
 
-  private async program(key: string, build: (g: Graph) => void, options: RunOptions): Promise<Program> {
+  private async run(
+    key: string,
+    build: (g: Graph) => void,
+    inputs: Readonly<Record<string, TensorData | Uint32Array>>,
+    options: RunOptions,
+  ): Promise<ModelOutput> {
     if (this.disposed) throw new InvalidArgumentError(`${this.name}: disposed; load it again`);
+    throwIfAborted(options.signal, this.name);
+    const program = await this.program(key, build, options);
+    for (const [name, data] of Object.entries(inputs)) this.write(program, name, data);
+    await program.run(options);
+    const { shape } = program.graph.outputs.get('out')!;
+    return { shape, buffer: program.outputBuffer('out'), read: () => program.read('out') };
+  }
+
+  private async program(key: string, build: (g: Graph) => void, options: RunOptions): Promise<Program> {
     let program = this.programs.get(key);
     if (program) this.programs.delete(key);
     else program = this.compile(build, options);
     this.programs.set(key, program);
     const [oldest] = this.programs.keys();
     if (this.programs.size > MAX_PROGRAMS) {
-      void this.programs.get(oldest)!.then((p) => p.dispose());
+      release(this.programs.get(oldest)!);
       this.programs.delete(oldest);
     }
     try {
@@ -166,6 +186,13 @@ export class ModelRuntime {
     parts.forEach((part, i) => encoder.copyBufferToBuffer(part, 0, into, i * bytes, bytes));
     gpu.queue.submit([encoder.finish()]);
   }
+}
+
+function release(program: Promise<Program>): void {
+  program.then(
+    (p) => p.dispose(),
+    () => undefined,
+  );
 }
 
 /** What a recording takes, known without weights and without a device. @throws LimitError, ShapeError */

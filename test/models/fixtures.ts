@@ -1,0 +1,48 @@
+/** Recorded models as directories, and copies of them with one thing changed. */
+import { fileURLToPath } from 'node:url';
+import { Checkpoint, filesDirectory, type Directory } from '../../src/loading/index.ts';
+import { pathDirectory } from '../../src/node/fileSource.ts';
+import { file, type Tensor } from '../loading/files.ts';
+
+const WEIGHTS = 'diffusion_pytorch_model.safetensors';
+
+export const fixturesPath = fileURLToPath(new URL('../fixtures', import.meta.url));
+
+export const fixture = (name: string): Directory => pathDirectory(fixturesPath).folder(name);
+
+type Change<T> = (value: T) => void;
+
+/** A copy in memory; `config` and `weights` may be changed in place. */
+export async function changed(
+  name: string,
+  { config, weights }: { config?: Change<Record<string, unknown>>; weights?: Change<Record<string, Tensor>> },
+): Promise<Directory> {
+  const from = fixture(name);
+  const json = (await from.json('config.json')) as Record<string, unknown>;
+  config?.(json);
+  const checkpoint = await Checkpoint.open(await from.open(WEIGHTS));
+  const tensors: Record<string, Tensor> = {};
+  for (const key of checkpoint.keys()) {
+    const { dtype, shape } = checkpoint.info(key);
+    tensors[key] = { dtype, shape: [...shape], bytes: await checkpoint.readRaw(key) };
+  }
+  weights?.(tensors);
+  await checkpoint.close();
+  return filesDirectory(
+    {
+      'config.json': new Blob([JSON.stringify(json)]),
+      [WEIGHTS]: new Blob([file(tensors) as Uint8Array<ArrayBuffer>]),
+    },
+    name,
+  );
+}
+
+/** The error that a promise ends in. */
+export async function failure(promise: Promise<unknown>): Promise<Error> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error('expected a failure, got a result');
+}
