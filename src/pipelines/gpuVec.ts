@@ -76,7 +76,12 @@ export class GpuSpace implements VecSpace {
   /** A space whose pipelines are ready. @throws DeviceLostError, OutOfMemoryError */
   static async open(device: Device): Promise<GpuSpace> {
     const memory = new BufferPool(device);
-    return new GpuSpace(device, memory, await VecQueue.open(device, memory));
+    try {
+      return new GpuSpace(device, memory, await VecQueue.open(device, memory));
+    } catch (error) {
+      memory.dispose();
+      throw error;
+    }
   }
 
   /**
