@@ -1,0 +1,60 @@
+import { expect, it } from 'vitest';
+import { Device, Graph, OutOfMemoryError, Program, Weights, type WeightSource } from '../../src/engine/index.ts';
+import { unary } from '../../src/kernels/elementwise.ts';
+import { fromNchw, toNchw } from '../../src/kernels/layout.ts';
+import { linear } from '../../src/kernels/matmul.ts';
+import { getGpu } from '../support/gpu.ts';
+
+const MIB = 2 ** 20;
+
+it('loads 512 MiB of weights with little more than one tensor on the host', async () => {
+  const device = await Device.open({ gpu: await getGpu('lavapipe') });
+  const side = 2048;
+  const layers = 32;
+  const g = new Graph('f16');
+  let x = g.input('x', [1, side], { layout: 'rows', dtype: 'f16' });
+  for (let i = 0; i < layers; i++) x = linear(x, { key: `w${i}`, shape: [side, side] });
+  g.output('y', x);
+  let peak = 0;
+  const watch = () => (peak = Math.max(peak, process.memoryUsage().arrayBuffers));
+  const source: WeightSource = {
+    name: 'generated',
+    keys: () => Array.from({ length: layers }, (_, i) => `w${i}`),
+    info: () => ({ dtype: 'F32', shape: [side, side] }),
+    read: async () => {
+      watch();
+      return new Float32Array(side * side).fill(0.5);
+    },
+  };
+  const before = process.memoryUsage().arrayBuffers;
+  const weights = new Weights(device, source);
+  await weights.load(g, { onProgress: watch });
+  const tensor = 4 * side * side;
+  expect((peak - before) / MIB).toBeLessThan(64 + tensor / MIB);
+  expect(weights.bytes).toBe(layers * side * side * 2);
+  weights.dispose();
+  device.dispose();
+});
+
+it('turns a refused allocation into OutOfMemoryError and gives back what the call had taken', async () => {
+  const device = await Device.open({ gpu: await getGpu('lavapipe') });
+  const g = new Graph();
+  g.output('y', toNchw(unary(fromNchw(g.input('x', [1, 4, 8, 8])), { act: 'silu' })));
+  await (await Program.compile(device, g, undefined)).dispose();
+  const pop = device.gpu.popErrorScope.bind(device.gpu);
+  let refused = false;
+  device.gpu.popErrorScope = async () => {
+    const real = await pop();
+    if (refused) return real;
+    refused = true;
+    return new GPUOutOfMemoryError('no more memory');
+  };
+  const compiling = Program.compile(device, g, undefined);
+  await expect(compiling).rejects.toThrow(OutOfMemoryError);
+  await expect(compiling).rejects.toThrow(/use a smaller size or batch, or dtype: 'f16'/);
+  expect(device.held).toEqual({ bytes: 0, buffers: 0 });
+  const program = await Program.compile(device, g, undefined);
+  await program.run();
+  program.dispose();
+  device.dispose();
+});
