@@ -10,13 +10,13 @@ import { WgslReflect } from 'wgsl_reflect/wgsl_reflect.module.js';
 
 const STORAGE = ['f32', 'f16', 'packed'] as const;
 
-/** The code without comments, blank lines and indentation. */
+/** The code without comments, blank lines, indentation, and spaces that separate nothing. */
 export function stripWgsl(code: string): string {
   return code
     .replace(/\/\*[\s\S]*?\*\//g, '')
     .replace(/\/\/.*$/gm, '')
     .split('\n')
-    .map((line) => line.trim())
+    .map((line) => line.trim().replace(/\s*([{}(),;:=])\s*/g, '$1'))
     .filter(Boolean)
     .join('\n');
 }
