@@ -68,6 +68,34 @@ describe.each(adapters())('GpuSpace on %s', (adapter) => {
     expectClose(await run(space), want, loopTolerance(want));
   });
 
+  it('computes forms of any number of terms, under every operation, among them halves seen in place', async () => {
+    const host = new HostSpace('f64');
+    const whole = (s: Space) => Array.from({ length: 8 }, (_, i) => s.vec(normals(i, 3 * 2 * 20), 3));
+    const ops = (s: Space, n: number): Vec[] => {
+      const halves = whole(s).flatMap((v) => [...s.halves(v)]);
+      const c = normals(99, 16);
+      const sum = (from: number, to: number) =>
+        halves.slice(from, to).reduce((f, v, i) => f.plus(v, c[i]), LinearForm.of(halves[0], 0).plusConstant(0.3));
+      const form = sum(0, n);
+      const few = sum(0, n).scale(0.1);
+      return [
+        s.clamp(form, -1, 2),
+        s.mulExp(halves[15], few),
+        s.mulSqrt(halves[14], LinearForm.of(s.clamp(few, 0, 9))),
+        s.mask(form, sum(3, 3 + n), s.clamp(LinearForm.of(halves[13]), 0, 1)),
+        form.materialise(),
+      ];
+    };
+    for (let n = 0; n <= 13; n++) {
+      const [got, want] = [ops(space, n), ops(host, n)];
+      for (let i = 0; i < got.length; i++) {
+        const truth = await host.read(want[i]);
+        const scale = Math.max(20, ...Array.from(truth, Math.abs));
+        expectClose(await space.read(got[i]), truth, dotTolerance('f32', n + 2, scale), `${n} terms, operation ${i}`);
+      }
+    }
+  });
+
   it('updates the state in one dispatch and allocates nothing after the second step', async () => {
     const own = await GpuSpace.open(device);
     const sampler = samplerFrom({ _class_name: 'DDPMScheduler', clip_sample: false });
