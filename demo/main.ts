@@ -78,10 +78,9 @@ async function load(): Promise<void> {
   try {
     const loaded = await Pipeline.fromPretrained(new URL('./weights/emoji/', document.baseURI), {
       dtype: 'f32',
-      onProgress: ({ status: phase, loaded: done, total }) => {
+      onProgress: ({ file, loaded: done, total }) => {
         progress.value = total > 0 ? done / total : 0;
-        if (phase === 'weights') status.textContent = `Loading the model: ${(done / 1e6).toFixed(1)} MB`;
-        if (phase === 'compile') status.textContent = 'Mixing the chemicals …';
+        status.textContent = `Loading the model: ${file}, ${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
       },
     });
     pipeline = loaded;
@@ -124,7 +123,8 @@ async function developPicture(pipe: LoadedPipeline): Promise<void> {
   hideNotice();
   controls.writeAddress();
   progress.value = 0;
-  enter('developing', `Developing: step 0 of ${recipe.steps}`);
+  // The first picture of a size compiles its kernels before its first step.
+  enter('developing', 'Mixing the chemicals …');
   plate.setAttribute('aria-label', `${name}, seed ${recipe.seed}, developing`);
   cancel.focus({ preventScroll: true });
   plate.scrollIntoView({ block: 'nearest' });

@@ -173,7 +173,7 @@ describe('exit status', () => {
 });
 
 test('the other commands get their options', async () => {
-  expect((await run(['doctor', '--json'])).calls[0]).toEqual([{ json: true, fetch: false }]);
+  expect((await run(['doctor', '--json'])).calls[0]).toEqual([{ json: true }]);
   expect((await run(['demo', '-p', '0'])).calls[0]).toEqual([{ port: 0, host: '127.0.0.1' }]);
   expect((await run(['parity', 'd', '--only', 'ddim_*', '--json', 'r.json'])).calls[0]).toEqual([
     'd',

@@ -1,8 +1,7 @@
 /** `daguerre generate`: from class names to PNG files. */
 import { relative } from 'node:path';
-import { AbortedError, describe } from '../../engine/index.ts';
 import { TorchGenerator } from '../../sampler/index.ts';
-import { type GeneratedImage, Pipeline } from '../index.ts';
+import { AbortedError, describe, type GeneratedImage, Pipeline } from '../index.ts';
 import { encodePng, type Raster, writeWhole } from '../png.ts';
 import { EXIT, InterruptedError } from './exit.ts';
 import { type GenerateOptions, type OutputPaths, outputPaths, resolveClasses } from './generateOptions.ts';
@@ -80,6 +79,8 @@ async function develop(
   const { steps } = options;
   const total = steps * runs.length;
   let finished = 0;
+  // Kernels are compiled before the first step, which takes its time on a software adapter.
+  progress.update('developing', 0, total, 'compiling kernels');
   try {
     for (const [index, run] of runs.entries()) {
       const shown = new Set(index === 0 ? moments(steps, STRIP_PLACES) : []);
@@ -168,11 +169,9 @@ export async function generate(
       adapter: options.adapter,
       dtype: options.dtype,
       signal,
-      onProgress: ({ status, loaded, total }) => {
-        const phase = { weights: 'loading', compile: 'compiling' }[status];
-        if (!phase) return;
-        const text = status === 'weights' ? `${(loaded / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB` : '';
-        progress.update(phase, loaded, total, text);
+      onProgress: ({ file, loaded, total }) => {
+        const text = `${file}, ${(loaded / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
+        progress.update('loading', loaded, total, text);
       },
     });
     const { labels, device } = pipe;
@@ -185,13 +184,14 @@ export async function generate(
     const count = orders.length === 1 ? '1 picture' : `${orders.length} pictures`;
     const seeds = orders.length === 1 ? `seed ${orders[0].seed}` : `seeds ${orders[0].seed} to ${orders.at(-1)!.seed}`;
     const perRun = Math.max(...made.runs);
-    terminal.out(`${shorten(paths.sheet)}  ${count}, ${seeds}`);
-    terminal.out(`${shorten(paths.strip)}  ${names(orders[0].label)} developing, ${options.steps} steps`);
+    const files = [shorten(paths.sheet), shorten(paths.strip)];
+    const width = Math.max(...files.map((file) => file.length));
+    terminal.out(`${files[0].padEnd(width)}  ${count}, ${seeds}`);
+    terminal.out(`${files[1].padEnd(width)}  ${names(orders[0].label)} developing, ${options.steps} steps`);
     for (const path of paths.pictures) terminal.out(shorten(path));
-    terminal.out(
-      `${seconds(median(made.stepMs))} s per step of ${perRun === 1 ? '1 picture' : `${perRun} pictures`}, ` +
-        `${seconds(made.decodeMs)} s to decode, on ${describe(device.info)}`,
-    );
+    const pictures = perRun === 1 ? '1 picture' : `${perRun} pictures`;
+    terminal.out(`${seconds(median(made.stepMs))} s per step of ${pictures}, ${seconds(made.decodeMs)} s to decode`);
+    terminal.out(`on ${describe(device.info)}`);
     return { paths, orders, made };
   } catch (error) {
     if (error instanceof AbortedError) throw new InterruptedError('stopped while loading; no file was written');

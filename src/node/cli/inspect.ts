@@ -48,7 +48,7 @@ function describeWeights({ checkpoint }: Component): string {
   const infos = checkpoint.keys().map((key) => checkpoint.info(key));
   const elements = infos.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const types = [...new Set(infos.map(({ dtype }) => dtype))].join(' and ');
-  return `${count(elements)}parameters in ${infos.length} tensors, ${megabytes(checkpoint.totalBytes)} of ${types}`;
+  return `${count(elements).trimEnd()} parameters in ${infos.length} tensors, ${megabytes(checkpoint.totalBytes)} of ${types}`;
 }
 
 function describePlan(report: Report): string {

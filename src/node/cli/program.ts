@@ -10,7 +10,7 @@ import type { Terminal } from './terminal.ts';
 /** What a command ends with is its exit status. */
 export interface Actions {
   generate(options: GenerateOptions, terminal: Terminal): Promise<number>;
-  doctor(options: { json: boolean; fetch: boolean }, terminal: Terminal): Promise<number>;
+  doctor(options: { json?: boolean; fetch?: boolean }, terminal: Terminal): Promise<number>;
   parity(
     folder: string,
     options: { only?: string; adapter?: string; json?: string },
@@ -25,7 +25,7 @@ export interface InspectOptions {
   width?: number;
   height?: number;
   dtype: 'f32' | 'f16';
-  keys: boolean;
+  keys?: boolean;
 }
 
 export const ACTIONS: Actions = {
@@ -88,7 +88,7 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
       text('--out', 'a folder or a file name'),
       'out',
     )
-    .option('--separate', 'also write every picture as a file of its own', false)
+    .option('--separate', 'also write every picture as a file of its own')
     .option(
       '--scale <n>',
       'enlarge sheet and strip, 1 to 8 (default: 2 for pictures below 128 pixels, else 1)',
@@ -105,8 +105,8 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
       'after',
       '\nExamples:\n  daguerre generate\n  daguerre generate --class food,flags --batch 4 --seed 7\n  daguerre generate --class 2 --steps 50 --guidance 5 --out cat.png\n',
     )
-    .action(async ({ class: classes = [], model = defaultModel(), ...rest }) => {
-      const options = { ...rest, classes, model } as GenerateOptions;
+    .action(async ({ class: classes = [], model = defaultModel(), separate = false, ...rest }) => {
+      const options = { ...rest, classes, model, separate } as GenerateOptions;
       checkCombination(options);
       await run(options);
     });
@@ -136,8 +136,8 @@ export function buildProgram(terminal: Terminal, done: (status: number) => void,
     .command('doctor')
     .summary('what WebGPU can do here, what is missing, what to do about it')
     .description('Lists adapter, driver, features and limits; then what is missing, each with the command that helps.')
-    .option('--fetch', 'first fetch the software adapters and the browser into the cache folder', false)
-    .option('--json', 'print JSON', false)
+    .option('--fetch', 'first fetch the software adapters and the browser into the cache folder')
+    .option('--json', 'print JSON')
     .action(async (options) => done(await actions.doctor(options, terminal)));
 
   program
@@ -170,7 +170,7 @@ export function buildProgram(terminal: Terminal, done: (status: number) => void,
     .option('-b, --batch <n>', 'pictures at once, 1 to 64', whole('--batch', 1, 64), 1)
     .option('-W, --width <px>', 'width of a picture', whole('--width', 8, 8192))
     .option('-H, --height <px>', 'height of a picture', whole('--height', 8, 8192))
-    .option('--keys', 'list every tensor with its shape and type', false)
+    .option('--keys', 'list every tensor with its shape and type')
     .option('--dtype <type>', 'storage to plan for, f32 or f16', choice('--dtype', ['f32', 'f16'] as const), 'f32')
     .action(async (model: string, options) => done(await actions.inspect(model, options, terminal)));
 

@@ -1,0 +1,251 @@
+/**
+ * The demo page as it is built and served, driven in headless Chromium; its picture is compared with Node's.
+ * With DAGUERRE_UPDATE_IMAGES=1 it also takes the screenshot that README shows.
+ */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Browser, BrowserContext, Page } from 'puppeteer';
+import { build } from 'vite';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { launchBrowser } from '../../src/node/browser.ts';
+import { serveDemo } from '../../src/node/cli/demo.ts';
+import type { StaticServer } from '../../src/node/cli/staticServer.ts';
+import { Pipeline } from '../../src/node/index.ts';
+import { packageRoot } from '../../src/node/setup/cacheFolder.ts';
+import { EIGHT_BIT, expectClose } from '../support/close.ts';
+
+const root = packageRoot();
+const wantsImages = (process.env.DAGUERRE_UPDATE_IMAGES ?? '0') !== '0';
+
+let folder: string;
+let server: StaticServer;
+let browser: Browser;
+let context: BrowserContext;
+let page: Page;
+let complaints: string[];
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'daguerre-demo-'));
+  await build({ configFile: join(root, 'demo', 'vite.config.ts'), logLevel: 'error', build: { outDir: folder } });
+  server = await serveDemo({ port: 0, host: '127.0.0.1', page: folder });
+  browser = await launchBrowser();
+}, 600_000);
+
+afterAll(async () => {
+  await browser?.close();
+  await server?.close();
+  if (folder) rmSync(folder, { recursive: true, force: true });
+});
+
+beforeEach(async () => {
+  // A context of its own: nothing kept by one test meets another.
+  context = await browser.createBrowserContext();
+  page = await context.newPage();
+  complaints = [];
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  page.on('console', (message) => {
+    if (message.type() === 'error') complaints.push(message.text());
+  });
+});
+
+afterEach(async () => {
+  await context.close();
+  expect(complaints).toEqual([]);
+});
+
+const state = (name: string, timeout = 110_000) => page.waitForSelector(`body[data-state=${name}]`, { timeout });
+const textOf = (selector: string) => page.$eval(selector, (element) => element.textContent!.trim());
+
+async function open(query = ''): Promise<void> {
+  await page.goto(server.url + query);
+  await state('ready');
+}
+
+/** RGBA of what the plate shows, and of the print on the contact sheet. */
+async function readPictures(): Promise<{ plate: number[]; print: number[] }> {
+  return page.evaluate(async () => {
+    const pixels = (source: CanvasImageSource): number[] => {
+      const canvas = new OffscreenCanvas(64, 64).getContext('2d')!;
+      canvas.drawImage(source, 0, 0);
+      return [...canvas.getImageData(0, 0, 64, 64).data];
+    };
+    const print = document.querySelector<HTMLImageElement>('#contact img')!;
+    await print.decode();
+    return { plate: pixels(document.querySelector('canvas')!), print: pixels(print) };
+  });
+}
+
+describe('the demo page', () => {
+  test('develops the picture that Node makes of the same seed', async () => {
+    await open('?steps=4');
+    expect(await textOf('.choices label:nth-child(4)')).toBe('Food & Drink');
+    await page.click('.choices label:nth-child(4)');
+    await page.$eval('#seed', (input) => ((input as HTMLInputElement).value = '4711'));
+    await page.click('#develop');
+    await state('developing');
+    expect(await page.$eval('#develop', (button) => (button as HTMLButtonElement).disabled)).toBe(true);
+    await state('ready');
+    expect(await textOf('#status')).toMatch(/^Food & Drink, seed 4711: .* per step, .* in all\.$/);
+    expect(await textOf('#adapter')).toMatch(/swiftshader/i);
+    expect(new URL(page.url()).search).toBe('?class=3&seed=4711&steps=4&guidance=3');
+    const { plate, print } = await readPictures();
+
+    const pipe = await Pipeline.fromPretrained(join(root, 'weights', 'emoji'), {
+      adapter: 'swiftshader',
+      dtype: 'f32',
+    });
+    try {
+      const call = { classLabels: 3, generator: 4711, numInferenceSteps: 4, guidanceScale: 3 };
+      const { images } = await pipe(call);
+      const wanted = await images[0].toRgba();
+      images[0].dispose();
+      expectClose(plate, wanted, 2 * EIGHT_BIT, 'the plate against Node');
+      expectClose(print, wanted, 2 * EIGHT_BIT, 'the print against Node');
+    } finally {
+      await pipe.dispose();
+    }
+  });
+
+  test('shows the picture emerge, can be cancelled midway, and goes on', async () => {
+    await open('?steps=60');
+    await page.click('#develop');
+    await page.waitForFunction(() => /step [2-9] of 60/.test(document.querySelector('#status')!.textContent!));
+    const shown = await page.$eval('#progress', (bar) => (bar as HTMLProgressElement).value);
+    expect(shown).toBeGreaterThan(0);
+    await page.click('#cancel');
+    await state('ready', 10_000);
+    expect(await textOf('#status')).toMatch(/^Cancelled at step \d+ of 60\./);
+    expect(await page.$$('#contact img')).toHaveLength(0);
+
+    // By keyboard alone: Escape stops as the button does, Enter in the form starts.
+    await page.focus('#seed');
+    await page.keyboard.press('Enter');
+    await page.waitForFunction(() => /step \d+ of 60/.test(document.querySelector('#status')!.textContent!));
+    await page.keyboard.press('Escape');
+    await state('ready', 10_000);
+
+    await page.$eval('#steps', (input) => ((input as HTMLInputElement).value = '2'));
+    await page.click('#develop');
+    await state('developing');
+    await state('ready');
+    expect(await page.$$('#contact img')).toHaveLength(1);
+    expect(await page.$eval('#notice', (notice) => (notice as HTMLElement).hidden)).toBe(true);
+  });
+
+  test('keeps its pictures over a reload, and takes their settings up again', async () => {
+    await open('?class=8&seed=5&steps=1&guidance=2');
+    await page.click('#develop');
+    await state('developing');
+    await state('ready');
+    await open();
+    await page.click('#dice');
+    expect(await page.$$('#contact img')).toHaveLength(1);
+    await page.click('#contact .print');
+    const form = await page.$eval('#controls', (f) => Object.fromEntries(new FormData(f as HTMLFormElement)));
+    expect(form).toEqual({ class: '8', seed: '5', steps: '1', guidance: '2' });
+    expect(await page.$eval('#contact a', (a) => (a as HTMLAnchorElement).download)).toBe('flags-seed-5.png');
+  });
+
+  test('refuses a seed out of range without starting', async () => {
+    await open();
+    await page.$eval('#seed', (input) => ((input as HTMLInputElement).value = '-1'));
+    await page.click('#develop');
+    expect(await page.$eval('body', (body) => body.dataset.state)).toBe('ready');
+    expect(await page.$eval('#seed', (input) => (input as HTMLInputElement).checkValidity())).toBe(false);
+  });
+
+  test('a lost device is told, and reloading the model brings the page back', async () => {
+    await page.evaluateOnNewDocument(() => {
+      const original = GPUAdapter.prototype.requestDevice;
+      GPUAdapter.prototype.requestDevice = async function (...args) {
+        const device = await original.apply(this, args);
+        // As a driver's restart looks to a page: the promise settles, and it was not the page that asked for it.
+        let lose!: (info: GPUDeviceLostInfo) => void;
+        const lost = new Promise<GPUDeviceLostInfo>((resolve) => (lose = resolve));
+        Object.defineProperty(device, 'lost', { value: lost });
+        Object.assign(globalThis, { loseDevice: () => lose({ reason: 'unknown', message: 'driver reset' } as never) });
+        return device;
+      };
+    });
+    await open('?steps=1');
+    await page.evaluate('loseDevice()');
+    await state('failed', 10_000);
+    expect(await textOf('#notice-title')).toBe('The graphics device was lost');
+    expect(await textOf('#notice-text')).toMatch(/driver reset/);
+    await page.click('#notice-action');
+    await state('ready');
+    await page.click('#develop');
+    await state('developing');
+    await state('ready');
+    expect(await page.$$('#contact img')).toHaveLength(1);
+  });
+
+  test('a model that is not there is told, with a button that tries again', async () => {
+    await page.setRequestInterception(true);
+    let missing = true;
+    page.on('request', (request) => {
+      if (missing && request.url().includes('/weights/')) void request.respond({ status: 404 });
+      else void request.continue();
+    });
+    await page.goto(server.url);
+    await state('failed');
+    expect(await textOf('#notice-text')).toMatch(/model_index\.json.*404/);
+    missing = false;
+    await page.click('#notice-action');
+    await state('ready');
+    // The browser itself complains of the 404; nothing else may.
+    expect(complaints.filter((line) => !/404/.test(line))).toEqual([]);
+    complaints = [];
+  });
+
+  test.each([
+    [
+      'no WebGPU',
+      () => Object.defineProperty(navigator, 'gpu', { value: undefined }),
+      /has no WebGPU/,
+      /Chrome or Edge/,
+    ],
+    [
+      'no adapter',
+      () => (GPU.prototype.requestAdapter = async () => null),
+      /no graphics adapter/,
+      /hardware acceleration/,
+    ],
+  ])('%s is said with what to do', async (_, spoil, title, advice) => {
+    await page.evaluateOnNewDocument(spoil as () => void);
+    await page.goto(server.url);
+    await state('failed');
+    expect(await textOf('#notice-title')).toMatch(title);
+    expect(await textOf('#notice-steps')).toMatch(advice);
+    expect(await textOf('#notice-action')).toBe('Try again');
+    expect(await page.$eval('#develop', (button) => (button as HTMLButtonElement).disabled)).toBe(true);
+  });
+
+  test('fits a phone, without sideways scrolling', async () => {
+    await page.setViewport({ width: 360, height: 740, isMobile: true, hasTouch: true });
+    await open();
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    expect(wide).toBe(0);
+  });
+
+  test.runIf(wantsImages)(
+    'has its picture taken',
+    async () => {
+      await page.setViewport({ width: 1120, height: 1180, deviceScaleFactor: 1 });
+      await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'dark' }]);
+      await open('?steps=20');
+      const subjects = [8, 7, 6, 5, 4, 3, 1, 0, 2];
+      for (const subject of subjects) {
+        await page.click(`.choices label:nth-child(${subject + 1})`);
+        await page.click('#develop');
+        await state('developing');
+        await state('ready');
+      }
+      mkdirSync(join(root, 'docs', 'images'), { recursive: true });
+      await page.evaluate(() => scrollTo(0, 0));
+      await page.screenshot({ path: join(root, 'docs', 'images', 'demo.png') });
+    },
+    600_000,
+  );
+});
