@@ -26,6 +26,8 @@ export interface ParityOptions {
   only?: string;
   /** As {@link openGpu} takes it. */
   adapter?: string;
+  /** An open device to use; it stays open. By default one is opened on `adapter`. */
+  device?: Device;
   /** Storage of activations and weights; the tolerances are those of f32. */
   dtype?: 'f32' | 'f16';
   /** File for the results, an array of {@link ParityResult}. */
@@ -78,11 +80,7 @@ export async function runParity(path: string, options: ParityOptions = {}): Prom
       `parity: expected a name like ${some.join(', ')} …, got ${only}, which matches none`,
     );
   }
-  const gpu = chosen.some((c) => Object.hasOwn(MODELS, c.kind))
-    ? await openGpu({ adapter: options.adapter })
-    : undefined;
-  const adapter = gpu?.name ?? options.adapter ?? 'host';
-  const device = gpu && (await Device.open({ gpu: gpu.gpu }));
+  const { device, adapter, close } = await openDevice(chosen, options);
   const results: ParityResult[] = [];
   try {
     for (const c of chosen) {
@@ -92,13 +90,23 @@ export async function runParity(path: string, options: ParityOptions = {}): Prom
       log(`${result.status} ${result.case} ${result.error ?? '-'} ${result.tolerance ?? '-'}`);
     }
   } finally {
-    device?.dispose();
+    close();
   }
   if (options.json) await writeFile(options.json, `${JSON.stringify(results, null, 2)}\n`);
   const passed = results.filter((r) => r.status === 'pass').length;
   const failed = results.length - passed;
   log(`${passed} passed, ${failed} failed`);
   return { results, passed, failed };
+}
+
+/** A device if any of the cases needs one. */
+async function openDevice(cases: readonly ParityCase[], options: ParityOptions) {
+  const name = options.adapter ?? 'host';
+  if (options.device) return { device: options.device, adapter: name, close: () => {} };
+  if (!cases.some((c) => Object.hasOwn(MODELS, c.kind))) return { device: undefined, adapter: name, close: () => {} };
+  const { gpu, name: adapter } = await openGpu({ adapter: options.adapter });
+  const device = await Device.open({ gpu });
+  return { device, adapter, close: () => device.dispose() };
 }
 
 async function runCase(
