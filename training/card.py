@@ -60,7 +60,7 @@ arithmetic step by step).
 | steps x batch | {vae_steps:,} x {vae_batch} | {unet_steps:,} x {unet_batch} |
 | minutes on {cpus} | {vae_minutes:.0f} | {unet_minutes:.0f} |
 | loss | L1 + 2 MSE + 1e-3 KL | v, min-SNR weights (5) |
-| optimiser | AdamW 2e-3, cosine to 0, EMA 0.998 | AdamW 1e-3, cosine to 0, EMA 0.9993 |
+| optimiser | AdamW 2e-3, cosine to 0, EMA 0.998 | AdamW 1e-3, cosine to 0, EMA 0.999 |
 
 bf16 arithmetic with f32 weights; groups drawn in proportion to the root of their size; pictures
 mirrored except symbols and flags; 12 % of labels dropped.
