@@ -1,0 +1,51 @@
+/** The bench: what runs where, and what comes of it. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../src/node/setup/cacheFolder.ts';
+import { runInChromium } from './chromium.ts';
+import { runInNode } from './node.ts';
+import type { BenchReport } from './result.ts';
+import type { Selection } from './select.ts';
+
+export interface RunBenchOptions extends Selection {
+  host: 'node' | 'chromium';
+  /** See `BenchOptions`. */
+  adapter: string;
+  /** Folder with `emoji` and `emoji-reference`; default `weights` of the package. */
+  weights?: string;
+  /** Folder of the built page, for Chromium; default `.bench/page` of the package. */
+  page?: string;
+  signal?: AbortSignal;
+  /** A line about the work, now and then. */
+  note?(line: string): void;
+}
+
+/**
+ * Checks and measures the selected cases.
+ * @throws AdapterError where the adapter or browser cannot be had, NotFoundError without model or page, AbortedError
+ */
+export async function runBench(options: RunBenchOptions): Promise<BenchReport> {
+  const root = packageRoot();
+  const { host, adapter, signal, note, suites, only, dtypes, reps, quick } = options;
+  const selection: Selection = { suites, only, dtypes, reps, quick };
+  const context = { weights: options.weights ?? join(root, 'weights'), adapter, signal, note };
+  const date = new Date().toISOString();
+  const core =
+    host === 'node'
+      ? await runInNode(selection, context)
+      : await runInChromium(selection, context, options.page ?? join(root, '.bench', 'page'));
+  return { commit: commitOf(root), host, date, ...core };
+}
+
+/** Short hash of the checkout, `+` where tracked files were changed; the version where there is no checkout. */
+export function commitOf(root: string): string {
+  const git = (...args: string[]) =>
+    execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  try {
+    return git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', '--untracked-files=no') ? '+' : '');
+  } catch {
+    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+    return `v${version}`;
+  }
+}

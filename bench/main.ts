@@ -1,0 +1,46 @@
+/** `npm run bench`: options in, a table and files out. Built and started by run.mjs. */
+import { CommanderError } from 'commander';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { EXIT, report as reportError, UsageError } from '../src/node/cli/exit.ts';
+import { onInterrupt } from '../src/node/cli/interrupt.ts';
+import { processTerminal, type Terminal } from '../src/node/cli/terminal.ts';
+import { compareReports } from './baseline.ts';
+import { runBench } from './index.ts';
+import { parseOptions } from './options.ts';
+import { readReport } from './result.ts';
+import { reportTable } from './table.ts';
+
+/** @returns exit status: 0 done, 1 a case failed or became slower, 2 wrong option, 130 stopped */
+export async function main(argv: readonly string[], terminal: Terminal): Promise<number> {
+  const interrupt = onInterrupt();
+  try {
+    const options = parseOptions(argv, (line) => terminal.note(line));
+    // Read first: a wrong file should not be found out after an hour of measuring.
+    const { baseline: file } = options;
+    const baseline = file === undefined ? undefined : readReport(readFileSync(file, 'utf8'), file);
+    const report = await runBench({ ...options, signal: interrupt.signal, note: (line) => terminal.note(line) });
+    if (report.results.length + report.failures.length === 0) {
+      throw new UsageError(`--only: expected a pattern that fits some case, got "${options.only}"`);
+    }
+    // Written before the comparison, which may refuse: an hour of measuring is not lost to it.
+    if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+    const { changes, broken } = baseline ? compareReports(report, baseline) : { changes: [], broken: [] };
+    terminal.out(reportTable(report, changes));
+    const slower = changes.filter((c) => c.verdict === 'slower');
+    for (const c of slower) terminal.note(`slower than the baseline: ${c.name} ${c.dtype}: × ${c.ratio.toFixed(2)}`);
+    for (const name of broken) terminal.note(`measured in the baseline, failed now: ${name}`);
+    return slower.length + report.failures.length > 0 ? EXIT.failure : EXIT.ok;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    return reportError(error, terminal);
+  } finally {
+    interrupt.dispose();
+  }
+}
+
+/** Dawn's threads never end on their own, so the exit has to be explicit. */
+export async function start(): Promise<never> {
+  const status = await main(process.argv.slice(2), processTerminal());
+  await new Promise<void>((written) => process.stdout.write('', () => written()));
+  process.exit(status);
+}

@@ -1,0 +1,22 @@
+import { DEFAULT_CAPABILITIES, prepare, type Device, type Graph } from '../../src/engine/index.ts';
+import { rewrites } from '../../src/kernels/rewrites.ts';
+import type { BenchCase, Subject } from '../case.ts';
+
+export interface ModelCase {
+  group: string;
+  /** Behind the group's name and a slash. */
+  id: string;
+  dtype: 'f32' | 'f16';
+  /** Its arithmetic is counted, as the ops count it; undefined for a whole pipeline. */
+  graph?: Graph;
+  quick?: boolean;
+}
+
+/** A case of the model suite. */
+export function modelCase(
+  { group, id, dtype, graph, quick }: ModelCase,
+  open: (device: Device) => Promise<Subject>,
+): BenchCase {
+  const flops = graph ? prepare(graph, DEFAULT_CAPABILITIES, { rewrites }).report.flops : 0;
+  return { suite: 'models', group, name: `${group}/${id}`, dtype, flops, bytes: 0, quick, open };
+}

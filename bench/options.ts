@@ -1,0 +1,82 @@
+/** The command line of the bench. */
+import { Command } from 'commander';
+import { UsageError } from '../src/node/cli/exit.ts';
+import { choice, text, whole } from '../src/node/cli/options.ts';
+import { SUITES, type Suite } from './result.ts';
+import type { Selection } from './select.ts';
+
+export interface BenchOptions extends Selection {
+  host: 'node' | 'chromium';
+  /** `auto`, `hardware`, `lavapipe`, `swiftshader` or part of a device name; in Chromium `hardware` or `swiftshader`. */
+  adapter: string;
+  /** Files to write to and to compare with. */
+  json?: string;
+  baseline?: string;
+}
+
+interface Parsed {
+  node?: boolean;
+  adapter?: string;
+  suite: Suite | 'all';
+  only?: string;
+  dtype: 'f32' | 'f16' | 'both';
+  reps: number;
+  quick?: boolean;
+  json?: string;
+  baseline?: string;
+}
+
+const DTYPES = { f32: ['f32'], f16: ['f16'], both: ['f32', 'f16'] } as const;
+
+/**
+ * Reads the words after `npm run bench --`.
+ * @param print where help and messages go
+ * @throws UsageError for a value out of range; CommanderError for an unknown option, or where help was asked for
+ */
+export function parseOptions(argv: readonly string[], print = console.log): BenchOptions {
+  const program = new Command('npm run bench --')
+    .description('Measures kernels and models, checked first, in headless Chromium or in Node.')
+    .option('--node', 'run in Node through Dawn; otherwise in headless Chromium')
+    .option(
+      '-a, --adapter <name>',
+      'with --node: auto, hardware, lavapipe, swiftshader or part of a device name (default: auto); ' +
+        'in Chromium: swiftshader or hardware (default: swiftshader)',
+      text('--adapter', 'a name'),
+    )
+    .option('--suite <name>', 'kernels, models or all', choice('--suite', [...SUITES, 'all'] as const), 'all')
+    .option(
+      '--only <glob>',
+      'only cases whose name, group or shape fits, such as "conv2d" or "*sd15*"',
+      text('--only', 'a pattern'),
+    )
+    .option('--dtype <type>', 'storage: f32, f16 or both', choice('--dtype', ['f32', 'f16', 'both'] as const), 'f32')
+    .option('--reps <n>', 'times measured of each case, 3 to 1000; slow cases get fewer', whole('--reps', 3, 1000), 15)
+    .option('--quick', 'a small case of each group, measured three times: does everything work?')
+    .option('--json <file>', 'also write the report as JSON', text('--json', 'a file name'))
+    .option(
+      '--baseline <file>',
+      'compare with a report of before; exit status 1 where a case became slower',
+      text('--baseline', 'a file name'),
+    )
+    .allowExcessArguments(false)
+    .exitOverride()
+    .configureOutput({ writeOut: (s) => print(s.trimEnd()), writeErr: (s) => print(s.trimEnd()) });
+  const o = program.parse([...argv], { from: 'user' }).opts<Parsed>();
+  const host = o.node ? 'node' : 'chromium';
+  if (host === 'chromium' && o.adapter !== undefined && !['swiftshader', 'hardware'].includes(o.adapter)) {
+    throw new UsageError(
+      `--adapter: expected swiftshader or hardware in Chromium, got "${o.adapter}"; add --node for other adapters`,
+    );
+  }
+  return {
+    host,
+    adapter: o.adapter ?? (host === 'node' ? process.env.DAGUERRE_ADAPTER || 'auto' : 'swiftshader'),
+    suites: o.suite === 'all' ? SUITES : [o.suite],
+    only: o.only,
+    dtypes: DTYPES[o.dtype],
+    reps: o.reps,
+    quick: o.quick ?? false,
+    json: o.json,
+    baseline: o.baseline,
+  };
+}

@@ -1,0 +1,101 @@
+/** What a run of the bench writes down. Times in milliseconds, sizes in bytes, rates in 10⁹ per second. */
+import { FormatError } from '../src/engine/errors.ts';
+
+export type Suite = 'kernels' | 'models';
+export const SUITES: readonly Suite[] = ['kernels', 'models'];
+
+/** Another runtime on the same work, the same adapter and the same data, in the same run. */
+export interface PeerResult {
+  name: string;
+  version: string;
+  /** Median wall time of a run. */
+  ms: number;
+  /** Preparing and the first run. */
+  firstMs: number;
+  /** The peer's ms over ours: above 1 we are faster. */
+  ratio: number;
+  /** Largest error as a fraction of what is tolerated of us; a peer above 1 is reported, not refused. */
+  maxError: number;
+}
+
+export interface BenchResult {
+  suite: Suite;
+  /** `group/what-shape`. */
+  name: string;
+  dtype: 'f32' | 'f16';
+  /** Median wall time of a run, from submit to done; several runs stand behind each other where one is short. */
+  ms: number;
+  /** The fastest, and the distance between the quartiles as a fraction of the median. */
+  minMs: number;
+  spread: number;
+  /** Median time between the first and the last timestamp of a run; null where the adapter has no timestamps. */
+  gpuMs: number | null;
+  /** Compilation, allocation and the first run on a fresh device; reading weights is not in it. */
+  firstMs: number;
+  /** Of the arithmetic that the formula needs, whatever the kernel does; null for work that memory bounds. */
+  gflops: number | null;
+  /** Inputs, weights and outputs once each; null for whole models. */
+  gbps: number | null;
+  /** Everything that the work held on the GPU: weights, inputs, outputs, activations, parameters. */
+  peakBytes: number;
+  dispatches: number;
+  /** Times measured, and runs in each. */
+  reps: number;
+  runsPerRep: number;
+  /** Largest error found before timing, as a fraction of what is tolerated. */
+  maxError: number;
+  peers: PeerResult[];
+}
+
+/** A case that could not be measured; a wrong result is one. */
+export interface BenchFailure {
+  suite: Suite;
+  name: string;
+  dtype: 'f32' | 'f16';
+  message: string;
+}
+
+export interface BenchReport {
+  /** Short hash, with `+` where files were changed since. */
+  commit: string;
+  /** Where it ran. */
+  host: 'node' | 'chromium';
+  adapter: string;
+  /** ISO 8601. */
+  date: string;
+  results: BenchResult[];
+  failures: BenchFailure[];
+}
+
+const NUMBERS = ['ms', 'spread', 'firstMs', 'peakBytes', 'dispatches'] as const;
+
+/**
+ * A report from its JSON text, checked as far as a comparison reads it.
+ * @param where what messages call the text
+ * @throws FormatError naming the field that is not what a report has
+ */
+export function readReport(text: string, where: string): BenchReport {
+  let report: Partial<BenchReport> | null;
+  try {
+    report = JSON.parse(text) as Partial<BenchReport> | null;
+  } catch (cause) {
+    throw new FormatError(`${where}: expected a report written with --json, got text that is not JSON`, { cause });
+  }
+  const refuse = (field: string, expected: string): never => {
+    throw new FormatError(`${where}: expected ${field} to be ${expected}; write it with npm run bench -- --json FILE`);
+  };
+  if (typeof report !== 'object' || report === null || Array.isArray(report)) return refuse('a report', 'an object');
+  for (const field of ['commit', 'adapter', 'host'] as const) {
+    if (typeof report[field] !== 'string') refuse(field, 'a text');
+  }
+  if (!Array.isArray(report.results)) refuse('results', 'a list');
+  report.results!.forEach((result, i) => {
+    for (const field of ['suite', 'name', 'dtype'] as const) {
+      if (typeof result?.[field] !== 'string') refuse(`results[${i}].${field}`, 'a text');
+    }
+    for (const field of NUMBERS) {
+      if (!Number.isFinite(result[field])) refuse(`results[${i}].${field}`, 'a number');
+    }
+  });
+  return { failures: [], date: '', ...report } as BenchReport;
+}

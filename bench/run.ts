@@ -1,0 +1,53 @@
+/** The bench itself, the same in Node and in a page: it is given a way to open devices and a place to read models from. */
+import { describe, Device, throwIfAborted } from '../src/engine/index.ts';
+import type { Directory } from '../src/loading/index.ts';
+import type { BenchCase, Peer } from './case.ts';
+import { kernelCases } from './kernels/cases.ts';
+import { measureGroup } from './measure.ts';
+import { modelCases } from './models/cases.ts';
+import type { BenchReport } from './result.ts';
+import { selects, type Selection } from './select.ts';
+
+export interface Host {
+  gpu: GPU;
+  /** The folder `weights` of this package. */
+  weights: Directory;
+  peers?: readonly Peer[];
+  signal?: AbortSignal;
+  note?(line: string): void;
+}
+
+/** What the core knows of a report; the host adds commit, date and its own kind. */
+export type CoreReport = Pick<BenchReport, 'adapter' | 'results' | 'failures'>;
+
+/** Runs the selected cases group by group. @throws AdapterError, AbortedError */
+export async function runCases(selection: Selection, host: Host): Promise<CoreReport> {
+  const openDevice = () => Device.open({ gpu: host.gpu, powerPreference: 'high-performance', label: 'bench' });
+  const probe = await openDevice();
+  const { software } = probe.caps;
+  const report: CoreReport = { adapter: describe(probe.info), results: [], failures: [] };
+  probe.dispose();
+  host.note?.(`on ${report.adapter}`);
+
+  const cases: BenchCase[] = [];
+  for (const dtype of selection.dtypes) {
+    if (selection.suites.includes('kernels')) cases.push(...kernelCases(dtype));
+    if (selection.suites.includes('models')) cases.push(...(await modelCases(host.weights, dtype)));
+  }
+  const chosen = cases.filter((c) => selects(selection, software, c));
+  const reps = selection.quick ? Math.min(3, selection.reps) : selection.reps;
+  for (const group of new Set(chosen.map((c) => `${c.suite} ${c.group}`))) {
+    throwIfAborted(host.signal, 'bench');
+    const members = chosen.filter((c) => `${c.suite} ${c.group}` === group);
+    const { results, failures } = await measureGroup(members, {
+      openDevice,
+      reps,
+      peers: host.peers,
+      signal: host.signal,
+      note: host.note,
+    });
+    report.results.push(...results);
+    report.failures.push(...failures);
+  }
+  return report;
+}

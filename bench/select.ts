@@ -1,0 +1,53 @@
+/** Which cases run. */
+import type { Suite } from './result.ts';
+
+/** What the core of the bench is told; plain data, so that a page can be told it too. */
+export interface Selection {
+  suites: readonly Suite[];
+  /** Pattern of names, with `*` and `?`. */
+  only?: string;
+  dtypes: readonly ('f32' | 'f16')[];
+  /** Times measured of each case, at most. */
+  reps: number;
+  /** One small case of each group, and no more than three times. */
+  quick: boolean;
+}
+
+/** Whether `text` as a whole fits a pattern in which `*` stands for any characters and `?` for one. */
+export function fits(pattern: string, text: string): boolean {
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replace(/\*/g, '.*')
+    .replace(/\?/g, '.');
+  return new RegExp(`^${source}$`, 'is').test(text);
+}
+
+/** Work that a processor does in about a second or less; a GPU gets all of it. */
+/** Multiply–adds × 2. */
+export const SOFTWARE_FLOPS = 2.2e9;
+export const SOFTWARE_BYTES = 64 * 2 ** 20;
+
+export interface Selectable {
+  suite: Suite;
+  name: string;
+  dtype: 'f32' | 'f16';
+  /** Arithmetic and bytes of one run. */
+  flops: number;
+  bytes: number;
+  /** Among the small ones of its group. */
+  quick?: boolean;
+}
+
+/** A pattern may name the whole case, its group, or the part behind the group. */
+export function selects(selection: Selection, software: boolean, c: Selectable): boolean {
+  const { suites, only, dtypes, quick } = selection;
+  const names = [c.name, ...c.name.split('/')];
+  return (
+    suites.includes(c.suite) &&
+    dtypes.includes(c.dtype) &&
+    (only === undefined || names.some((name) => fits(only, name))) &&
+    (!quick || c.quick === true) &&
+    // What is asked for by its full name runs even where it takes long.
+    (!software || only === c.name || c.suite === 'models' || (c.flops <= SOFTWARE_FLOPS && c.bytes <= SOFTWARE_BYTES))
+  );
+}

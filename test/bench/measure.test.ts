@@ -1,0 +1,182 @@
+import { describe, expect, test } from 'vitest';
+import type { BenchCase, Peer, Subject } from '../../bench/case.ts';
+import type { MatmulProblem } from '../../bench/kernels/problem.ts';
+import { measureGroup } from '../../bench/measure.ts';
+import { AbortedError, type Device } from '../../src/engine/index.ts';
+import { linearReference } from '../reference/linear.ts';
+
+/** Time passes where the fakes say so. */
+let clock = 0;
+const now = () => clock;
+
+/** A device that does nothing, and tells what was done to it. */
+function fakeDevice(log: string[] = []) {
+  return {
+    held: { bytes: 4096, buffers: 1 },
+    idle: async () => {},
+    dispose: () => void log.push('device disposed'),
+  } as unknown as Device;
+}
+
+function fakeCase(
+  name: string,
+  log: string[],
+  subject: Partial<Subject> = {},
+  more: Partial<BenchCase> = {},
+): BenchCase {
+  const busy = async (what: string) => {
+    log.push(`${name} ${what}`);
+    clock += 12;
+  };
+  return {
+    ...{ suite: 'kernels', group: 'matmul', name, dtype: 'f32', flops: 2e9, bytes: 4e9 },
+    open: async () => ({
+      first: () => busy('first'),
+      verify: async () => 0.25,
+      run: () => busy('run'),
+      dispatches: 3,
+      dispose: () => void log.push(`${name} disposed`),
+      ...subject,
+    }),
+    ...more,
+  } as BenchCase;
+}
+
+describe('a group', () => {
+  test('is checked, warmed up, and then measured in turns', async () => {
+    const log: string[] = [];
+    const { results, failures } = await measureGroup([fakeCase('a', log), fakeCase('b', log)], {
+      openDevice: async () => fakeDevice(log),
+      now,
+      reps: 3,
+    });
+    const warmUp = (name: string) => [`${name} first`, `${name} run`, `${name} run`];
+    const turns = ['a run', 'b run', 'a run', 'b run', 'a run', 'b run'];
+    const end = ['a disposed', 'device disposed', 'b disposed', 'device disposed'];
+    expect(log).toEqual([...warmUp('a'), ...warmUp('b'), ...turns, ...end]);
+    expect(failures).toEqual([]);
+    expect(results.map((r) => r.name)).toEqual(['a', 'b']);
+    expect(results[0]).toMatchObject({
+      reps: 3,
+      runsPerRep: 1,
+      dispatches: 3,
+      peakBytes: 4096,
+      maxError: 0.25,
+      gpuMs: null,
+    });
+    expect(results[0]).toMatchObject({ ms: 12, minMs: 12, spread: 0, firstMs: 12, gflops: 2 / 0.012, gbps: 4 / 0.012 });
+  });
+
+  test('takes rates from the time on the GPU where there is one, and says nothing of rates that mean nothing', async () => {
+    const gpu = fakeCase('a', [], { gpuMs: async () => 4 }, { bytes: 0 });
+    const { results } = await measureGroup([gpu], { openDevice: async () => fakeDevice(), now, reps: 3 });
+    expect(results[0]).toMatchObject({ gpuMs: 4, gflops: 500, gbps: null });
+  });
+
+  test('puts short runs behind each other', async () => {
+    const log: string[] = [];
+    const short = fakeCase('a', log, { run: async () => void (log.push('run'), (clock += 3)) });
+    const { results } = await measureGroup([short], { openDevice: async () => fakeDevice(), now, reps: 3 });
+    expect(results[0]).toMatchObject({ ms: 3, runsPerRep: 4 });
+    expect(log.filter((l) => l === 'run')).toHaveLength(2 + 3 * 4);
+  });
+
+  test('measures slow cases less often than asked, but three times', async () => {
+    const slow = (seconds: number) => fakeCase(`${seconds}`, [], { run: async () => void (clock += 1000 * seconds) });
+    const { results } = await measureGroup([slow(1), slow(60), slow(0.1)], {
+      openDevice: async () => fakeDevice(),
+      now,
+      reps: 15,
+    });
+    expect(results.map((r) => r.reps)).toEqual([10, 3, 15]);
+  });
+
+  test('goes on without a case whose result is wrong, which is never timed', async () => {
+    const log: string[] = [];
+    const wrong = fakeCase('a', log, {
+      verify: async () => {
+        throw new Error('wrong result');
+      },
+    });
+    const { results, failures } = await measureGroup([wrong, fakeCase('b', log)], {
+      openDevice: async () => fakeDevice(),
+      now,
+      reps: 3,
+    });
+    expect(results.map((r) => r.name)).toEqual(['b']);
+    expect(failures).toEqual([{ suite: 'kernels', name: 'a', dtype: 'f32', message: 'wrong result' }]);
+    expect(log).not.toContain('a run');
+    expect(log).toContain('a disposed');
+  });
+
+  test('stops when told to, and leaves nothing open', async () => {
+    const log: string[] = [];
+    const controller = new AbortController();
+    const stopping = fakeCase('a', log, { verify: async () => (controller.abort(), 0) });
+    const options = { openDevice: async () => fakeDevice(log), now, reps: 3, signal: controller.signal };
+    await expect(measureGroup([stopping, fakeCase('b', log)], options)).rejects.toThrow(AbortedError);
+    expect(log.slice(-2)).toEqual(['a disposed', 'device disposed']);
+    expect(log).not.toContain('b first');
+  });
+});
+
+describe('a peer', () => {
+  const problem: MatmulProblem = { op: 'matmul', M: 3, N: 5, K: 7 };
+  const peer = (log: string[], factor: number, more: Partial<Peer> = {}): Peer => ({
+    name: 'peer',
+    version: '1.2.3',
+    open: async (p, { x, w, b }) => ({
+      first: async () => void log.push('peer first'),
+      run: async () => {
+        log.push('peer run');
+        clock += 24;
+      },
+      output: async () => Float32Array.from(linearReference(x, w, p as MatmulProblem, { bias: b }), (v) => v * factor),
+      dispose: () => void log.push('peer disposed'),
+    }),
+    ...more,
+  });
+  const measure = (log: string[], peers: Peer[], notes: string[] = []) =>
+    measureGroup([fakeCase('a', log, {}, { problem })], {
+      openDevice: async () => fakeDevice(),
+      now,
+      reps: 3,
+      peers,
+      note: (line) => void notes.push(line),
+    });
+
+  test('gets the same data, is checked alike, takes turns with ours, and is given as a ratio', async () => {
+    const log: string[] = [];
+    const { results } = await measure(log, [peer(log, 1)]);
+    const [p] = results[0].peers;
+    expect(p).toMatchObject({ name: 'peer', version: '1.2.3', ms: 24, ratio: 2 });
+    expect(p.maxError).toBeLessThan(1);
+    expect(log.slice(-8)).toEqual([
+      'a run',
+      'peer run',
+      'a run',
+      'peer run',
+      'a run',
+      'peer run',
+      'peer disposed',
+      'a disposed',
+    ]);
+  });
+
+  test('that errs is left out with a line, and ours is measured all the same', async () => {
+    const log: string[] = [];
+    const notes: string[] = [];
+    const { results, failures } = await measure(log, [peer(log, 1.01)], notes);
+    expect(results[0].peers).toEqual([]);
+    expect(failures).toEqual([]);
+    expect(notes.at(-1)).toMatch(/peer left out: bench: wrong result/);
+    expect(log).toContain('peer disposed');
+  });
+
+  test('that cannot do the work is passed over in silence', async () => {
+    const notes: string[] = [];
+    const { results } = await measure([], [peer([], 1, { open: async () => undefined })], notes);
+    expect(results[0].peers).toEqual([]);
+    expect(notes).toEqual(['a f32']);
+  });
+});
