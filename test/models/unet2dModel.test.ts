@@ -192,18 +192,15 @@ describe('calls that are refused', () => {
 
 describe('checkpoints that are refused leave nothing behind', () => {
   const KEY = 'mid_block.resnets.0.conv1.weight';
-  test.each([
-    ['a missing weight', { weights: (t: Record<string, unknown>) => delete t[KEY] }, [KEY]],
-    [
-      'a weight too many',
-      { weights: (t: Record<string, unknown>) => (t['mid_block.extra'] = t['conv_in.bias']) },
-      ['mid_block.extra'],
-    ],
-    ['a misshapen weight', { weights: (t: any) => t[KEY].shape.reverse() }, [KEY]],
-    ['a weight that is not finite', { weights: (t: any) => t[KEY].bytes.fill(0xff, 10, 12) }, [KEY]],
-    ['the config of another model', { config: (c: any) => (c.layers_per_block = 2) }, undefined],
-  ])('%s', async (_what, change, keys) => {
-    const source = await changed(NAME, change as any);
+  const refused: [string, Parameters<typeof changed>[1], string[] | undefined][] = [
+    ['a missing weight', { weights: (t) => delete t[KEY] }, [KEY]],
+    ['a weight too many', { weights: (t) => (t['mid_block.extra'] = t['conv_in.bias']) }, ['mid_block.extra']],
+    ['a misshapen weight', { weights: (t) => t[KEY].shape.reverse() }, [KEY]],
+    ['a weight that is not finite', { weights: (t) => t[KEY].bytes.fill(0xff, 10, 12) }, [KEY]],
+    ['the config of another model', { config: (c) => (c.layers_per_block = 2) }, undefined],
+  ];
+  test.each(refused)('%s', async (_what, change, keys) => {
+    const source = await changed(NAME, change);
     let error: Error | undefined;
     const left = await held(async () => {
       error = await failure(UNet2D.load(device, source));

@@ -6,6 +6,7 @@ import type { Directory } from '../../loading/directory.ts';
 import { openGpu } from '../adapter.ts';
 import { pathDirectory } from '../fileSource.ts';
 import { listCases, matchesGlob, type ParityCase } from './cases.ts';
+import { parsePythonJson } from './pythonJson.ts';
 import { runSchedulerCase } from './schedulerCase.ts';
 import { runTorchRandnCase } from './torchRandnCase.ts';
 import { runUNet2DCase } from './unet2dCase.ts';
@@ -140,7 +141,7 @@ async function measure(
   dtype: 'f32' | 'f16',
 ): Promise<{ error: number; tolerance: number }> {
   const host = Object.hasOwn(HOST, c.kind) ? HOST[c.kind] : undefined;
-  if (host) return host(await dir.json(c.path));
+  if (host) return host(parsePythonJson(await dir.text(c.path), `${dir.name}/${c.path}`));
   const model = Object.hasOwn(MODELS, c.kind) ? MODELS[c.kind] : undefined;
   if (!model) throw new UnsupportedError(`kind ${c.kind} is not built yet`);
   if (c.hint === undefined) throw new UnsupportedError('the manifest gives no tol_abs_hint to judge by');
