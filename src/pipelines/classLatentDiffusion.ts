@@ -2,7 +2,14 @@
  * Class → picture: a class-conditional U-Net in the latent space of a KL autoencoder (Rombach et al. 2022), sampled with
  * classifier-free guidance (Ho & Salimans 2022). The folder has `unet/`, `vae/`, `scheduler/` and `id2label`.
  */
-import { InvalidArgumentError, LimitError, throwIfAborted, type Device, type Report } from '../engine/index.ts';
+import {
+  InvalidArgumentError,
+  LimitError,
+  NonFiniteError,
+  throwIfAborted,
+  type Device,
+  type Report,
+} from '../engine/index.ts';
 import { readConfig, readModelIndex, type Directory } from '../loading/index.ts';
 import { AutoencoderKL, sizeMultiple, UNet2D } from '../models/index.ts';
 import {
@@ -45,6 +52,8 @@ export interface ClassToImageOptions {
   height?: number;
   /** Called after each step and awaited. `preview` decodes what the picture is believed to be. */
   onStep?: (event: StepProgress) => void | Promise<void>;
+  /** Waits after every op and names the first that writes a NaN or an infinity; slow. */
+  checkFinite?: boolean;
   /** Go on from a state that `onStep` gave. */
   resume?: SamplerState;
   signal?: AbortSignal;
@@ -136,7 +145,7 @@ export class ClassLatentDiffusionPipeline {
   /**
    * From noise to pictures.
    * @throws InvalidArgumentError for an option out of range; AbortedError when the signal fires, between two submits;
-   * DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
+   * NonFiniteError, DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
    */
   async generate(options: ClassToImageOptions): Promise<ClassToImageResult> {
     const started = performance.now();
@@ -164,14 +173,15 @@ export class ClassLatentDiffusionPipeline {
         onStep: async (event) => {
           stepMs.push(performance.now() - before);
           const { step, steps, timestep, sigma, state } = event;
-          const preview = () => this.decodeVec(space, event.preview(), shape, signal);
+          const preview = () => this.decodeVec(space, event.preview(), shape, options);
           await onStep?.({ step, steps, timestep, sigma, state, preview });
           before = performance.now();
         },
       });
       const latents = Float32Array.from(await space.read(x));
+      expectFinite(latents);
       const decoding = performance.now();
-      const images = await this.decodeVec(space, x, shape, signal);
+      const images = await this.decodeVec(space, x, shape, options);
       await this.device.idle();
       const done = performance.now();
       return { images, latents, timing: { totalMs: done - started, stepMs, decodeMs: done - decoding } };
@@ -184,7 +194,7 @@ export class ClassLatentDiffusionPipeline {
   async decode(latents: Float32Array, shape: LatentShape, signal?: AbortSignal): Promise<GeneratedImage[]> {
     const space = await GpuSpace.open(this.device);
     try {
-      return await this.decodeVec(space, space.vec(latents, shape[0]), shape, signal);
+      return await this.decodeVec(space, space.vec(latents, shape[0]), shape, { signal });
     } finally {
       space.dispose();
     }
@@ -242,14 +252,14 @@ export class ClassLatentDiffusionPipeline {
     sampler: Sampler,
     classes: readonly number[],
     [batch, ...item]: LatentShape,
-    { guidanceScale = 3, guidanceRescale }: ClassToImageOptions,
+    { guidanceScale = 3, guidanceRescale, checkFinite }: ClassToImageOptions,
   ): Denoiser {
     const { unet, nullLabel } = this.parts;
     const call = async (v: Vec, timestep: number, labels: readonly number[], signal?: AbortSignal): Promise<Vec[]> => {
       const { buffer } = space.contiguous(v);
       const parts = labels.length / batch;
       const sample = { data: Array<GPUBuffer>(parts).fill(buffer), shape: [labels.length, ...item] };
-      const out = await unet.forward({ sample, timestep, classLabels: labels, signal });
+      const out = await unet.forward({ sample, timestep, classLabels: labels, signal, checkFinite });
       // Copies, since the next call of the network writes over its output.
       return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, v.length, batch, i * v.length));
     };
@@ -269,13 +279,17 @@ export class ClassLatentDiffusionPipeline {
     space: GpuSpace,
     z: Vec,
     [batch, channels, height, width]: LatentShape,
-    signal?: AbortSignal,
+    { signal, checkFinite }: Pick<ClassToImageOptions, 'signal' | 'checkFinite'>,
   ): Promise<GeneratedImage[]> {
     const { vae } = this.parts;
     const { scalingFactor, shiftFactor } = vae.config;
     const latent = LinearForm.of(z, 1 / scalingFactor).plusConstant(shiftFactor ?? 0);
     const { buffer } = space.contiguous(latent.materialise());
-    const out = await vae.decode({ latent: { data: buffer, shape: [batch, channels, height, width] }, signal });
+    const out = await vae.decode({
+      latent: { data: buffer, shape: [batch, channels, height, width] },
+      signal,
+      checkFinite,
+    });
     const [, , H, W] = out.shape;
     const bytes = 4 * out.shape.reduce((a, b) => a * b, 1);
     const own = await this.device.scoped('decode', () => {
@@ -324,4 +338,15 @@ function initialNoise(
   const noise = new Float32Array(batch * size);
   generator.forEach((g, i) => noise.set(g.randn(size), i * size));
   return noise;
+}
+
+/** A picture made of NaN would be a black one. @throws NonFiniteError */
+function expectFinite(latents: Float32Array): void {
+  const bad = latents.findIndex((v) => !Number.isFinite(v));
+  if (bad < 0) return;
+  throw new NonFiniteError(
+    `generate: expected finite latents, got ${latents[bad]} at element ${bad}; ` +
+      "use dtype: 'f32', or checkFinite: true to learn which op it was",
+    'latents',
+  );
 }

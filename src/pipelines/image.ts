@@ -1,5 +1,5 @@
 /** What a pipeline gives back: a picture on the GPU that goes to a canvas, a blob or plain numbers when asked. */
-import { InvalidArgumentError, UnsupportedError, type Device } from '../engine/index.ts';
+import { InvalidArgumentError, NonFiniteError, UnsupportedError, type Device } from '../engine/index.ts';
 import { present } from './present.ts';
 
 /** A buffer of several pictures; it is released when the last of them is disposed of. */
@@ -46,12 +46,16 @@ export class GeneratedImage {
     present(device, canvas, buffer, this.index * 3 * this.width * this.height, this.width, this.height);
   }
 
-  /** Red, green and blue planes [3, H, W] in 0 … 1. */
+  /** Red, green and blue planes [3, H, W] in 0 … 1. @throws NonFiniteError in place of a black picture */
   async toTensor(): Promise<Float32Array> {
     this.alive();
     const { device, buffer } = this.shared;
     const count = 3 * this.width * this.height;
     const values = new Float32Array(await device.read(buffer, 4 * count, 4 * count * this.index));
+    const bad = values.findIndex((v) => !Number.isFinite(v));
+    if (bad >= 0) {
+      throw new NonFiniteError(`image: the decoder gave ${values[bad]} at element ${bad}; use dtype: 'f32'`, 'decoder');
+    }
     return values.map((v) => Math.min(1, Math.max(0, v * 0.5 + 0.5)));
   }
 

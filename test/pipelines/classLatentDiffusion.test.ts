@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest';
-import { AbortedError, Device, InvalidArgumentError } from '../../src/engine/index.ts';
+import { AbortedError, Device, InvalidArgumentError, NonFiniteError } from '../../src/engine/index.ts';
 import { Checkpoint } from '../../src/loading/index.ts';
 import { FileSource, pathDirectory } from '../../src/node/fileSource.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';
@@ -122,3 +122,17 @@ it('names what a folder lacks, and the class it cannot run', async () => {
   );
   await expect(Pipeline.fromPretrained('not a name')).rejects.toThrow(/hub name 'org\/name'/);
 });
+
+it('refuses to show a picture made of NaN, and names the op on request', async () => {
+  const device = await Device.open({ gpu: await getGpu('lavapipe') });
+  const pipe = await Pipeline.fromPretrained(model, { device, dtype: 'f32' });
+  const latents = new Float32Array(1024).fill(NaN);
+  const run = (checkFinite: boolean) =>
+    pipe({ classLabels: 0, latents, numInferenceSteps: 1, guidanceScale: 1, checkFinite }).catch((e: unknown) => e);
+  expect(await run(false)).toBeInstanceOf(NonFiniteError);
+  const named = (await run(true)) as NonFiniteError;
+  expect(named).toBeInstanceOf(NonFiniteError);
+  expect(named.op).toBe('fromNchw');
+  await pipe.dispose();
+  device.dispose();
+}, 600_000);
