@@ -42,7 +42,7 @@ export async function runInChromium(
     const tab = await browser.newPage();
     await tab.exposeFunction('benchNote', (line: string) => note?.(line));
     await tab.goto(server.url);
-    await tab.waitForFunction('typeof benchRun === "function"');
+    await tab.waitForFunction('typeof benchRun === "function"', { timeout: 120_000 });
     const { report, error } = await tab.evaluate((s) => (globalThis as unknown as BenchPage).benchRun(s), selection);
     if (!report) throw new Error(`bench: ${error}`);
     return report;

@@ -150,10 +150,21 @@ export function problemData(p: Problem, dtype: 'f32' | 'f16'): ProblemData {
   const { inputs, weights } = operands(p);
   const data: Record<string, Float32Array> = {};
   Object.entries({ ...inputs, ...weights }).forEach(([name, { shape, vector, mean = 0, std = 1 }], i) => {
-    const few = roundTo(vector ? 'f32' : dtype, normals(i + 1, Math.min(PERIOD, count(shape)), { mean, std }));
-    const all = new Float32Array(count(shape));
-    for (let at = 0; at < all.length; at += few.length) all.set(few.subarray(0, all.length - at), at);
-    data[name] = all;
+    const round = (values: Float32Array) => roundTo(vector ? 'f32' : dtype, values);
+    data[name] = seeded(i + 1, count(shape), { mean, std }, round);
   });
   return data;
+}
+
+/** `n` seeded normals, rounded. */
+export function seeded(
+  seed: number,
+  n: number,
+  form: { mean?: number; std?: number },
+  round: (values: Float32Array) => Float32Array,
+): Float32Array {
+  const few = round(normals(seed, Math.min(PERIOD, n), form));
+  const all = new Float32Array(n);
+  for (let at = 0; at < n; at += few.length) all.set(few.subarray(0, n - at), at);
+  return all;
 }

@@ -1,8 +1,9 @@
 import type { Directory } from '../../src/loading/index.ts';
 import type { BenchCase } from '../case.ts';
+import { cifar10Case } from './cifar10.ts';
 import { emojiCases } from './emoji.ts';
 
 /** The model suite. @param weights the folder `weights` of this package */
 export async function modelCases(weights: Directory, dtype: 'f32' | 'f16'): Promise<BenchCase[]> {
-  return emojiCases(weights, dtype);
+  return [...(await emojiCases(weights, dtype)), cifar10Case(dtype)];
 }

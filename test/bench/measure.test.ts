@@ -82,13 +82,17 @@ describe('a group', () => {
   });
 
   test('measures slow cases less often than asked, but three times', async () => {
-    const slow = (seconds: number) => fakeCase(`${seconds}`, [], { run: async () => void (clock += 1000 * seconds) });
+    const runs: number[] = [];
+    const slow = (seconds: number) =>
+      fakeCase(`${seconds}`, [], { run: async () => void (runs.push(seconds), (clock += 1000 * seconds)) });
     const { results } = await measureGroup([slow(1), slow(60), slow(0.1)], {
       openDevice: async () => fakeDevice(),
       now,
       reps: 15,
     });
     expect(results.map((r) => r.reps)).toEqual([10, 3, 15]);
+    // With two runs of warming up, or one where that takes long.
+    expect([1, 60, 0.1].map((s) => runs.filter((r) => r === s).length)).toEqual([2 + 10, 1 + 3, 2 + 15]);
   });
 
   test('goes on without a case whose result is wrong, which is never timed', async () => {
