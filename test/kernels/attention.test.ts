@@ -109,15 +109,16 @@ describe.each(adapters())('attention on %s', (adapter) => {
       await check(await openDevice(adapter, options), dtype, { ...c, algorithm: 'matrix' }, c.std);
     });
 
-    it.each(dtype === 'f32' || isFullRun ? flash : flash.filter((c) => c.d === 6))(
-      '$algorithm B=$B T=$T S=$S heads=$heads d=$d',
-      async (c) => {
-        await check(await openDevice(adapter, options), dtype, c);
-      },
-    );
+    it.each(
+      dtype === 'f32' || isFullRun
+        ? flash
+        : flash.filter((c) => c.d === 6 && (c.algorithm === 'row' || adapter !== 'lavapipe')),
+    )('$algorithm B=$B T=$T S=$S heads=$heads d=$d', async (c) => {
+      await check(await openDevice(adapter, options), dtype, c);
+    });
   });
 
-  // Two rows of vec4 are the dearest to compile; one adapter that does it quickly is enough from day to day.
+  // `block` is the dearest to compile; one adapter that does it quickly is enough for its variants from day to day.
   const affordable = adapter === 'lavapipe' && !isFullRun ? variants.filter((c) => !c.tunables?.ROW4) : variants;
   it.each(affordable)('$algorithm d=$d $tunables $scoreBytes', async (c) => {
     await check(await openDevice(adapter), 'f32', c);
