@@ -211,10 +211,17 @@ function shorten(path: string): string {
 /** `daguerre generate`: status 0 when the files are written. */
 export async function generateCommand(options: GenerateOptions, terminal: Terminal): Promise<number> {
   const interrupt = onInterrupt();
+  const { signal } = interrupt;
+  let patience: NodeJS.Timeout | undefined;
+  signal.addEventListener('abort', () => {
+    // Mostly it ends sooner than anyone could read this; compiling on a software adapter may take seconds.
+    patience = setTimeout(() => terminal.note('\nstopping after the work in hand; Ctrl-C again ends it at once'), 700);
+  });
   try {
-    await generate(options, terminal, interrupt.signal);
+    await generate(options, terminal, signal);
     return EXIT.ok;
   } finally {
+    clearTimeout(patience);
     interrupt.dispose();
   }
 }
