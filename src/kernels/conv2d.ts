@@ -13,7 +13,8 @@ import {
 } from '../engine/index.ts';
 import { ACTIVATIONS, activationCode, ceilDiv, expectRank, expectSame, type Activation } from './common.ts';
 import shader from './conv2d.wgsl';
-import { linearOp } from './matmul.ts';
+import subgroupShader from './conv2dSubgroup.wgsl';
+import { linearOp, sharesInSubgroup } from './matmul.ts';
 import { packConv, packVector } from './packing.ts';
 
 export const conv2dKernel = defineKernel({
@@ -32,6 +33,24 @@ export const conv2dKernel = defineKernel({
     return [ceilDiv(O4, t.WG_O), y, z];
   },
   valid: (t, { limits }) => t.WG_O * t.WG_P <= limits.maxComputeInvocationsPerWorkgroup,
+});
+
+export const conv2dSubgroupKernel = defineKernel({
+  shader: subgroupShader,
+  tunables: {
+    SG: [8, 4],
+    SUBS: [1, 2, 4],
+    WG: [8, 4, 16, 32],
+    ACT: Object.values(ACTIVATIONS),
+    HAS_BIAS: [true, false],
+    HAS_SHIFT: [false, true],
+    HAS_RESIDUAL: [false, true],
+  },
+  grid({ B, OH, OW, O4 }, t) {
+    const [y, z] = linearGrid(ceilDiv(B * OH * OW, 8 * t.SUBS));
+    return [ceilDiv(O4, t.SG), y, z];
+  },
+  valid: (t, caps) => t.SG === caps.subgroupSize && t.WG === t.SG * t.SUBS,
 });
 
 export interface Padding {
@@ -71,10 +90,12 @@ export const conv2dOp: Op<Conv2dAttrs> = {
     }
     const { x, weight, bias, shift, residual } = inputs;
     const { B, H, W, OH, OW, O, R, S, stride, top, left, scale } = a;
+    const SG = to.caps.subgroupSize;
+    const shared = sharesInSubgroup(to.caps, ceilDiv(O, 4));
     to.dispatch({
-      kernel: conv2dKernel,
+      kernel: shared ? conv2dSubgroupKernel : conv2dKernel,
       tunables: {
-        ...conv2dTile(a),
+        ...(shared ? { SG, WG: SG } : conv2dTile(a)),
         ACT: activationCode(a.act),
         HAS_BIAS: bias !== undefined,
         HAS_SHIFT: shift !== undefined,

@@ -1,11 +1,20 @@
 /** Graph ops and the kernels behind them. */
-export { attention, attentionBlockKernel, attentionOp, attentionRowKernel } from './attention.ts';
-export type { AttentionOptions } from './attention.ts';
+export {
+  attention,
+  ATTENTION_ALGORITHMS,
+  attentionBlockKernel,
+  attentionMixKernel,
+  attentionOp,
+  attentionRowKernel,
+  attentionScoresKernel,
+  attentionSoftmaxKernel,
+} from './attention.ts';
+export type { AttentionAlgorithm, AttentionOptions } from './attention.ts';
 export { avgPool2, avgPool2Kernel } from './avgPool2.ts';
 export { ACTIVATIONS } from './common.ts';
 export type { Activation } from './common.ts';
 export { concat, concatKernel } from './concat.ts';
-export { conv2d, conv2dKernel, conv2dOp } from './conv2d.ts';
+export { conv2d, conv2dKernel, conv2dOp, conv2dSubgroupKernel } from './conv2d.ts';
 export type { Conv2dOptions, Padding } from './conv2d.ts';
 export { copyRowsKernel, reshape } from './copyRows.ts';
 export { add, elementwiseKernel, elementwiseOp, mul, scaleShift, unary } from './elementwise.ts';
@@ -20,7 +29,17 @@ export {
   groupNormStatsKernel,
 } from './groupNorm.ts';
 export { fromNchw, fromNchwKernel, toNchw, toNchwKernel } from './layout.ts';
-export { linear, linearOp, matmulKernel } from './matmul.ts';
+export { layerNorm, layerNormKernel } from './layerNorm.ts';
+export { linear, linearOp, matmulKernel, matmulSubgroupKernel } from './matmul.ts';
 export { packConv, packMatrix, packRows, packVector } from './packing.ts';
+export { rewrites } from './rewrites.ts';
 export { slice, sliceKernel } from './slice.ts';
 export { upsampleNearest, upsampleNearestKernel } from './upsampleNearest.ts';
+export {
+  vecCopyKernel,
+  vecItemsKernel,
+  vecLinearKernel,
+  vecMatchStdKernel,
+  vecQuantileKernel,
+  vecStatsKernel,
+} from './vec.ts';

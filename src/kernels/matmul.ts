@@ -1,7 +1,17 @@
 /** linear: y = act(x Wᵀ + b) + residual, as one register-tiled matmul. */
-import { defineKernel, formatShape, ShapeError, type Op, type Tensor, type Weight } from '../engine/index.ts';
+import {
+  defineKernel,
+  formatShape,
+  linearGrid,
+  ShapeError,
+  type Capabilities,
+  type Op,
+  type Tensor,
+  type Weight,
+} from '../engine/index.ts';
 import { ACTIVATIONS, activationCode, ceilDiv, expectSame, rowsOf, width4, type Activation } from './common.ts';
 import shader from './matmul.wgsl';
+import subgroupShader from './matmulSubgroup.wgsl';
 import { packMatrix, packVector } from './packing.ts';
 
 export const matmulKernel = defineKernel({
@@ -18,6 +28,28 @@ export const matmulKernel = defineKernel({
   valid: (t, { limits }) => t.WG_N * t.WG_M <= limits.maxComputeInvocationsPerWorkgroup,
 });
 
+export const matmulSubgroupKernel = defineKernel({
+  shader: subgroupShader,
+  tunables: {
+    SG: [8, 4],
+    SUBS: [1, 2, 4],
+    WG: [8, 4, 16, 32],
+    ACT: Object.values(ACTIVATIONS),
+    HAS_BIAS: [true, false],
+    HAS_RESIDUAL: [false, true],
+  },
+  grid({ M, N4 }, t) {
+    const [y, z] = linearGrid(ceilDiv(M, 8 * t.SUBS));
+    return [ceilDiv(N4, t.SG), y, z];
+  },
+  valid: (t, caps) => t.SG === caps.subgroupSize && t.WG === t.SG * t.SUBS,
+});
+
+/** Whether lanes of a subgroup should share what they load: on processors, where at least half of them have a column. */
+export function sharesInSubgroup({ software, subgroupSize }: Capabilities, columns: number): boolean {
+  return software && (subgroupSize === 4 || subgroupSize === 8) && 2 * columns >= subgroupSize;
+}
+
 export interface LinearAttrs {
   act: Activation;
   /** Applied after act and residual. */
@@ -29,10 +61,12 @@ export const linearOp: Op<LinearAttrs> = {
   name: 'linear',
   lower({ inputs: { x, weight, bias, residual }, attrs, output }, to) {
     const M = rowsOf(x!);
+    const SG = to.caps.subgroupSize;
+    const shared = M >= 4 && sharesInSubgroup(to.caps, width4(output));
     to.dispatch({
-      kernel: matmulKernel,
+      kernel: shared ? matmulSubgroupKernel : matmulKernel,
       tunables: {
-        ...matmulTile(M),
+        ...(shared ? { SG, WG: SG } : matmulTile(M)),
         ACT: activationCode(attrs.act),
         HAS_BIAS: bias !== undefined,
         HAS_RESIDUAL: residual !== undefined,

@@ -15,7 +15,7 @@ import {
   type Report,
   type WeightSource,
 } from '../engine/index.ts';
-import { rewrites } from '../kernels/rewrites.ts';
+import { rewrites } from '../kernels/index.ts';
 
 /**
  * Values for an input: host f32, a buffer of dense f32 on the same device, or several buffers with equal parts of the

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { Graph, InvalidArgumentError, ShapeError } from '../../src/engine/index.ts';
+import { Graph, InvalidArgumentError, ShapeError, type Tunables } from '../../src/engine/index.ts';
 import { conv2d, type Conv2dOptions } from '../../src/kernels/conv2d.ts';
 import { convAt, convHeight, convReference, convWidth, type ConvCase } from '../reference/conv.ts';
 import { dotTolerance, expectClose } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
 import { normals, pairwise, roundTo, uniform } from '../support/random.ts';
-import { openDevice, runGraph, storages } from '../support/runGraph.ts';
+import { openDevice, runGraph, storages, withoutSubgroups } from '../support/runGraph.ts';
 
 /** Symmetric, none, more than the kernel needs, and only below and on the right, as downsamplers of autoencoders have it. */
 const GEOMETRIES = [
@@ -20,13 +20,17 @@ const GEOMETRIES = [
   { name: '4×4/4', R: 4, S: 4, stride: 4, top: 3, left: 3, bottom: 3, right: 3 },
 ];
 
-/** One pipeline each (two with the pointwise path): compiling is what costs on a software adapter. */
+/**
+ * One pipeline each: compiling is what costs on a software adapter. `subgroup` shares loads where the adapter has
+ * subgroups of a width that pays.
+ */
 const VARIANTS = [
-  { PIXELS: 4, WG_O: 8, WG_P: 8, act: 'none', bias: true, shift: false, residual: false },
-  { PIXELS: 4, WG_O: 4, WG_P: 16, act: 'silu', bias: true, shift: true, residual: true },
-  { PIXELS: 1, WG_O: 1, WG_P: 64, act: 'sigmoid', bias: false, shift: false, residual: true },
-  { PIXELS: 2, WG_O: 32, WG_P: 2, act: 'relu', bias: false, shift: true, residual: false },
-  { PIXELS: 8, WG_O: 16, WG_P: 4, act: 'gelu', bias: true, shift: false, residual: true },
+  { name: 'plain', tile: { PIXELS: 4, WG_O: 4, WG_P: 16 }, act: 'silu', bias: true, shift: true, residual: true },
+  { name: 'plain', tile: { PIXELS: 1, WG_O: 1, WG_P: 64 }, act: 'sigmoid', bias: false, shift: false, residual: true },
+  { name: 'plain', tile: { PIXELS: 2, WG_O: 32, WG_P: 2 }, act: 'relu', bias: false, shift: true, residual: false },
+  { name: 'subgroup', tile: { SUBS: 1 }, act: 'none', bias: true, shift: false, residual: false },
+  { name: 'subgroup', tile: { SUBS: 4 }, act: 'silu', bias: true, shift: true, residual: true },
+  { name: 'subgroup', tile: { SUBS: 2 }, act: 'sigmoid', bias: false, shift: false, residual: true },
 ] as const;
 
 const cases = pairwise({
@@ -36,7 +40,7 @@ const cases = pairwise({
   H: [3, 4, 7],
   W: [3, 5, 8, 9, 17],
   I: [1, 3, 4, 13],
-  O: [1, 4, 7, 33],
+  O: [1, 7, 17, 33],
   std: [1, 200],
 });
 
@@ -80,17 +84,20 @@ function record(
 describe.each(adapters())('conv2d on %s', (adapter) => {
   describe.each(storages(adapter))('%s', (_, dtype, options) => {
     it.each(cases)(
-      '$B×$H×$W×$I→$O $geometry.name $variant.act $variant.PIXELS std=$std',
+      '$B×$H×$W×$I→$O $geometry.name $variant.name $variant.act std=$std',
       async ({ variant, geometry, std, ...sizes }) => {
-        const device = await openDevice(adapter, options);
         const c: ConvCase = { ...sizes, ...geometry };
-        const { act, bias, shift, residual, ...tile } = variant;
+        const { name, tile, act, bias, shift, residual } = variant;
+        const device = await openDevice(adapter, name === 'plain' ? withoutSubgroups(options) : options);
+        const SG = device.caps.subgroupSize;
+        const tunables: Record<string, Tunables> =
+          'SUBS' in tile ? { conv2dSubgroup: { ...tile, SG, WG: SG * tile.SUBS } } : { conv2d: tile };
         const d = data(dtype, c, std);
         const g = record(dtype, c, { bias, shift, residual }, { act, scale: 0.5 });
         const { outputs } = await runGraph(device, g, {
           inputs: { x: d.x, shift: d.shift, residual: d.residual },
           weights: { w: d.w, bias: d.bias },
-          tunables: { conv2d: tile },
+          tunables,
         });
         const want = convReference(d.x, d.w, c, {
           bias: bias ? d.bias : undefined,

@@ -1,34 +1,37 @@
 import { describe, expect, it } from 'vitest';
-import { Graph, ShapeError } from '../../src/engine/index.ts';
+import { Graph, ShapeError, type Tunables } from '../../src/engine/index.ts';
 import { linear } from '../../src/kernels/matmul.ts';
 import { linearReference } from '../reference/linear.ts';
 import { dotTolerance, expectClose } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
 import { normals, pairwise, roundTo } from '../support/random.ts';
-import { openDevice, runGraph, storages } from '../support/runGraph.ts';
+import { openDevice, runGraph, storages, withoutSubgroups } from '../support/runGraph.ts';
+
+/** One pipeline each: compiling is what costs on a software adapter. */
+const VARIANTS = [
+  { name: 'plain', tile: { ROWS: 1, WG_N: 32, WG_M: 1 }, act: 'none', bias: true, residual: false },
+  { name: 'plain', tile: { ROWS: 2, WG_N: 4, WG_M: 16 }, act: 'silu', bias: false, residual: true },
+  { name: 'plain', tile: { ROWS: 4, WG_N: 8, WG_M: 8 }, act: 'sigmoid', bias: true, residual: true },
+  { name: 'subgroup', tile: { SUBS: 1 }, act: 'none', bias: true, residual: false },
+  { name: 'subgroup', tile: { SUBS: 4 }, act: 'gelu', bias: false, residual: true },
+  { name: 'subgroup', tile: { SUBS: 2 }, act: 'sigmoid', bias: true, residual: true },
+] as const;
 
 const cases = pairwise({
+  variant: VARIANTS,
   M: [1, 2, 7, 33, 64],
   K: [1, 3, 4, 31, 130],
   N: [1, 4, 5, 63, 66],
-  ROWS: [1, 2, 4, 8, 16],
-  group: [
-    [8, 8],
-    [4, 16],
-    [32, 1],
-  ] as const,
-  bias: [true, false],
-  residual: [true, false],
-  act: ['none', 'silu', 'gelu'] as const,
   std: [1, 200],
 });
 
 describe.each(adapters())('linear on %s', (adapter) => {
   describe.each(storages(adapter))('%s', (_, dtype, options) => {
-    it.each(cases)('$M×$K×$N ROWS=$ROWS group=$group bias=$bias residual=$residual act=$act std=$std', async (c) => {
-      const device = await openDevice(adapter, options);
-      const { M, K, N } = c;
-      const x = roundTo(dtype, normals(1, M * K, { std: c.std }));
+    it.each(cases)('$M×$K×$N $variant.name $variant.act std=$std', async ({ variant, M, K, N, std }) => {
+      const { name, tile, ...c } = variant;
+      const device = await openDevice(adapter, name === 'plain' ? withoutSubgroups(options) : options);
+      const SG = device.caps.subgroupSize;
+      const x = roundTo(dtype, normals(1, M * K, { std: std }));
       const w = roundTo(dtype, normals(2, N * K, { std: 1 / Math.sqrt(K) }));
       const bias = normals(3, N);
       const residual = roundTo(dtype, normals(4, M * N));
@@ -45,15 +48,21 @@ describe.each(adapters())('linear on %s', (adapter) => {
         },
       );
       g.output('y', y);
-      const tunables = { matmul: { ROWS: c.ROWS, WG_N: c.group[0], WG_M: c.group[1] } };
+      const tunables: Record<string, Tunables> =
+        'SUBS' in tile ? { matmulSubgroup: { ...tile, SG, WG: SG * tile.SUBS } } : { matmul: tile };
       const { outputs } = await runGraph(device, g, { inputs: { x, r: residual }, weights: { w, b: bias }, tunables });
-      const want = linearReference(x, w, c, {
-        bias: c.bias ? bias : undefined,
-        residual: c.residual ? residual : undefined,
-        act: c.act,
-        scale: 0.5,
-      });
-      expectClose(outputs.y, want, dotTolerance(dtype, K, 5 * c.std), 'linear');
+      const want = linearReference(
+        x,
+        w,
+        { M, N, K },
+        {
+          bias: c.bias ? bias : undefined,
+          residual: c.residual ? residual : undefined,
+          act: c.act,
+          scale: 0.5,
+        },
+      );
+      expectClose(outputs.y, want, dotTolerance(dtype, K, 5 * std), 'linear');
     });
   });
 

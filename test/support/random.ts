@@ -36,7 +36,7 @@ export function pairwise<F extends Record<string, readonly unknown[]>>(
 ): { [K in keyof F]: F[K][number] }[] {
   type Row = { [K in keyof F]: F[K][number] };
   const names = Object.keys(factors) as (keyof F & string)[];
-  if (process.env.DAGUERRE_FULL) {
+  if (!['', '0'].includes(process.env.DAGUERRE_FULL ?? '')) {
     let rows: Record<string, unknown>[] = [{}];
     for (const n of names) rows = rows.flatMap((r) => factors[n].map((v) => ({ ...r, [n]: v })));
     return rows as Row[];

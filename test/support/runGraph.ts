@@ -201,3 +201,8 @@ export function storages(adapter: string): [string, 'f32' | 'f16', { without?: G
   forms.push(['packed halves', 'f16', { without: ['shader-f16'] }]);
   return forms;
 }
+
+/** The options for the kernels that do without subgroups. */
+export function withoutSubgroups(options: { without?: GPUFeatureName[] }): { without: GPUFeatureName[] } {
+  return { without: [...(options.without ?? []), 'subgroups' as GPUFeatureName] };
+}
