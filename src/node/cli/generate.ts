@@ -6,6 +6,7 @@ import { encodePng, type Raster, writeWhole } from '../png.ts';
 import { EXIT, InterruptedError } from './exit.ts';
 import { type GenerateOptions, type OutputPaths, outputPaths, resolveClasses } from './generateOptions.ts';
 import { onInterrupt } from './interrupt.ts';
+import { latentShape } from './modelFolder.ts';
 import { Progress } from './progress.ts';
 import { enlarge, gridFor, layOut, moments } from './sheet.ts';
 import type { Terminal } from './terminal.ts';
@@ -67,6 +68,24 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+/** What the first picture looked like before its first step: its noise, decoded. */
+async function takeNoise(
+  pipe: Pipeline,
+  model: string,
+  order: Order,
+  size: Raster,
+  signal: AbortSignal,
+): Promise<Raster> {
+  const shape = await latentShape(model, size);
+  const noise = new TorchGenerator(order.seed).randn(shape.reduce((a, b) => a * b, 1));
+  const images = await pipe.decode(noise, shape, signal);
+  try {
+    return await take(images[0]);
+  } finally {
+    images.forEach((image) => image.dispose());
+  }
+}
+
 async function develop(
   pipe: Pipeline,
   orders: Order[],
@@ -111,6 +130,10 @@ async function develop(
         for (const image of images) made.pictures.push(await take(image));
       } finally {
         images.forEach((image) => image.dispose());
+      }
+      if (index === 0) {
+        const noise = await takeNoise(pipe, options.model, run[0], made.pictures[0], signal);
+        made.strip.unshift({ raster: noise, step: 0 });
       }
       made.stepMs.push(...timing.stepMs);
       made.decodeMs += timing.decodeMs;

@@ -1,5 +1,4 @@
 /** `daguerre inspect`: what a model is made of and what it would take, from its headers and configs alone: no GPU. */
-import { existsSync } from 'node:fs';
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import type { Report } from '../../engine/index.ts';
 import {
@@ -12,9 +11,8 @@ import {
   readModelIndex,
 } from '../../loading/index.ts';
 import { planAutoencoderKL, planUNet2D, readAutoencoderKLConfig, readUNet2DConfig } from '../../models/index.ts';
-import { resolveSource } from '../../pipelines/source.ts';
-import { pathDirectory } from '../fileSource.ts';
 import { EXIT } from './exit.ts';
+import { modelFolder } from './modelFolder.ts';
 import type { InspectOptions } from './program.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -94,7 +92,7 @@ function plans(
 
 /** Status 0; a model that cannot be read or planned is an error of its own type. */
 export async function inspectCommand(model: string, options: InspectOptions, terminal: Terminal): Promise<number> {
-  const directory = existsSync(model) || /^[./~]/.test(model) ? pathDirectory(model) : resolveSource(model);
+  const directory = modelFolder(model);
   const components: Component[] = [];
   try {
     if (await directory.has('model_index.json')) {
