@@ -12,7 +12,7 @@ import {
   type Tensor,
   type Weights,
 } from '../src/engine/index.ts';
-import { rewrites } from '../src/kernels/rewrites.ts';
+import { rewrites } from '../src/kernels/index.ts';
 import type { Subject } from './case.ts';
 
 export interface ProgramWork {

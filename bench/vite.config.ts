@@ -1,6 +1,9 @@
 import { defineConfig } from 'vite';
 import { wgslPlugin } from '../scripts/wgslPlugin.ts';
 
+/** How long plugins took is no news to whoever waits for a bench. */
+const checks = { pluginTimings: false };
+
 /** The bench, not part of the package: `--mode page` is what Chromium loads, `--mode node` what Node runs. */
 export default defineConfig(({ mode }) => ({
   root: mode === 'page' ? 'bench/page' : '.',
@@ -12,7 +15,11 @@ export default defineConfig(({ mode }) => ({
     minify: false,
     emptyOutDir: true,
     ...(mode === 'page'
-      ? { outDir: '../../.bench/page' }
-      : { outDir: '.bench/node', ssr: 'bench/main.ts', rolldownOptions: { output: { entryFileNames: 'main.js' } } }),
+      ? { outDir: '../../.bench/page', rolldownOptions: { checks } }
+      : {
+          outDir: '.bench/node',
+          ssr: 'bench/main.ts',
+          rolldownOptions: { checks, output: { entryFileNames: 'main.js' } },
+        }),
   },
 }));

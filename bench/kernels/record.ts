@@ -1,7 +1,6 @@
 /** A problem as a graph of ours. */
 import { Graph, type Tensor, type Weight } from '../../src/engine/index.ts';
-import { add, attention, conv2d, groupNorm, linear, scaleShift, unary } from '../../src/kernels/index.ts';
-import { layerNorm } from '../../src/kernels/layerNorm.ts';
+import { add, attention, conv2d, groupNorm, layerNorm, linear, scaleShift, unary } from '../../src/kernels/index.ts';
 import { operands, type Problem } from './problem.ts';
 
 /** Inputs and weights by the names of {@link operands}; the result is the output `out`. */

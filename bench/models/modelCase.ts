@@ -1,5 +1,5 @@
 import { DEFAULT_CAPABILITIES, prepare, type Device, type Graph } from '../../src/engine/index.ts';
-import { rewrites } from '../../src/kernels/rewrites.ts';
+import { rewrites } from '../../src/kernels/index.ts';
 import type { BenchCase, Subject } from '../case.ts';
 
 export interface ModelCase {
