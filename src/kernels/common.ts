@@ -11,8 +11,10 @@ export const ACTIVATIONS = {
   relu: 5,
   tanh: 6,
   sigmoid: 7,
+  mish: 8,
 } as const;
 
+/** The name of an activation. */
 export type Activation = keyof typeof ACTIVATIONS;
 
 export const ceilDiv = (a: number, b: number) => Math.ceil(a / b);

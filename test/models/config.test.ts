@@ -40,6 +40,10 @@ describe('UNet2DModel', () => {
     });
   });
 
+  test.each(['silu', 'gelu', 'relu', 'mish'])('act_fn %s', (act) => {
+    expect(readUNet2DConfig({ act_fn: act }).act).toBe(act);
+  });
+
   test.each([
     ['down_block_types', { down_block_types: ['DownBlock2D'] }],
     ['up_block_types', { up_block_types: ['UpBlock2D', 'UpBlock2D'] }],

@@ -1,5 +1,6 @@
 /** Activations in f64. */
-export type ActivationName = 'none' | 'silu' | 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'tanh' | 'sigmoid';
+export type ActivationName =
+  'none' | 'silu' | 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'tanh' | 'sigmoid' | 'mish';
 
 const sigmoid = (x: number) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
 
@@ -37,6 +38,8 @@ export function activation(x: number, name: ActivationName): number {
       return Math.tanh(x);
     case 'sigmoid':
       return sigmoid(x);
+    case 'mish':
+      return x * Math.tanh(Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))));
     default:
       return x;
   }

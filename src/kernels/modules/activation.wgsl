@@ -8,6 +8,7 @@ const ACT_QUICK_GELU = 4u;
 const ACT_RELU = 5u;
 const ACT_TANH = 6u;
 const ACT_SIGMOID = 7u;
+const ACT_MISH = 8u;
 
 fn sigmoid4(x: vec4<f32>) -> vec4<f32> {
   return 1.0 / (1.0 + exp(-clamp(x, vec4<f32>(-80.0), vec4<f32>(80.0))));
@@ -25,6 +26,14 @@ fn erf4(x: vec4<f32>) -> vec4<f32> {
   return sign(x) * (1.0 - p * exp(-min(a * a, vec4<f32>(80.0))));
 }
 
+// x·tanh(softplus(x)) = x·p/(p + 2) with p = e²ˣ + 2eˣ (Misra 2019). For x > 0 the fraction is expanded by e⁻²ˣ, so that only
+// exp(-|x|) occurs, which cannot overflow.
+fn mish4(x: vec4<f32>) -> vec4<f32> {
+  let e = exp(-min(abs(x), vec4<f32>(80.0)));
+  let p = select(e * (e + 2.0), 1.0 + 2.0 * e, x > vec4<f32>(0.0));
+  return x * p / (p + 2.0 * select(vec4<f32>(1.0), e * e, x > vec4<f32>(0.0)));
+}
+
 fn activate(x: vec4<f32>, act: u32) -> vec4<f32> {
   switch act {
     case ACT_SILU: { return x * sigmoid4(x); }
@@ -34,6 +43,7 @@ fn activate(x: vec4<f32>, act: u32) -> vec4<f32> {
     case ACT_RELU: { return max(x, vec4<f32>(0.0)); }
     case ACT_TANH: { return tanh4(x); }
     case ACT_SIGMOID: { return sigmoid4(x); }
+    case ACT_MISH: { return mish4(x); }
     default: { return x; }
   }
 }
