@@ -5,6 +5,7 @@
 
 /** Base of every error that Daguerre raises on purpose. */
 export class DaguerreError extends Error {
+  /** @param message `where: expected …, got …; what to do` */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = new.target.name;
@@ -23,10 +24,14 @@ export class FormatError extends DaguerreError {}
 /** A file, folder, shard or component is not there. */
 export class NotFoundError extends DaguerreError {}
 
+/** A server cannot be reached, is in trouble (HTTP 5xx, 408, 429) or breaks off; trying again may help. */
+export class NetworkError extends DaguerreError {}
+
 /** A weight is missing, left over, of another shape, or not finite; `keys` names every one of them. */
 export class WeightError extends DaguerreError {
   constructor(
     message: string,
+    /** Checkpoint keys, every one that is wrong. */
     readonly keys: readonly string[],
     options?: ErrorOptions,
   ) {
@@ -38,6 +43,7 @@ export class WeightError extends DaguerreError {
 export class ConfigError extends DaguerreError {
   constructor(
     message: string,
+    /** Name of the field as the config writes it. */
     readonly field: string,
     options?: ErrorOptions,
   ) {
@@ -64,6 +70,7 @@ export class ValidationError extends DaguerreError {}
 export class NonFiniteError extends DaguerreError {
   constructor(
     message: string,
+    /** Label of the op. */
     readonly op: string,
     options?: ErrorOptions,
   ) {
@@ -77,7 +84,7 @@ export class AbortedError extends DaguerreError {}
 /** A kind of model, layer or option that this version does not build yet. */
 export class UnsupportedError extends DaguerreError {}
 
-/** Throws {@link AbortedError} once the signal has fired. */
+/** Does nothing until the signal has fired. @throws AbortedError from then on, with the signal's reason as its cause. */
 export function throwIfAborted(signal: AbortSignal | undefined, where: string): void {
   if (signal?.aborted) throw new AbortedError(`${where}: aborted by the caller`, { cause: signal.reason });
 }

@@ -2,7 +2,7 @@ import { ConfigError, FormatError, NotFoundError } from '../engine/errors.ts';
 import { Checkpoint, type CheckpointOptions } from './checkpoint.ts';
 import type { RawConfig } from './configReader.ts';
 import { joinPath, type Directory } from './directory.ts';
-import { isObject, kindOf } from './json.ts';
+import { isObject, kindOf, parsePythonJson } from './json.ts';
 import { openSharded } from './shardedCheckpoint.ts';
 
 /** Base names of weight files: diffusers models use the first, text encoders the second. */
@@ -93,6 +93,7 @@ export interface ConfigQuery {
 
 /**
  * Reads a component's config and checks whose it is: diffusers writes `_class_name`, transformers `architectures`.
+ * Python's `Infinity`, `-Infinity` and `NaN` are numbers.
  * @param expected the class name or names that the caller can build; undefined accepts any
  * @throws NotFoundError, FormatError when it is not a JSON object, ConfigError when it is of another class
  */
@@ -102,7 +103,7 @@ export async function readConfig(
   { file = 'config.json', signal }: ConfigQuery = {},
 ): Promise<RawConfig> {
   const where = joinPath(directory.name, file);
-  const config = await directory.json(file, signal);
+  const config = parsePythonJson(await directory.text(file, signal), `read ${where}`);
   if (!isObject(config)) {
     throw new FormatError(
       `config ${where}: expected a JSON object, got ${kindOf(config)}; this is another kind of file`,

@@ -181,8 +181,8 @@ export class ConfigReader {
   only(field: string, ...values: readonly unknown[]): void {
     this.asked.add(field);
     const value = this.own(field);
-    if (value === undefined || values.some((v) => JSON.stringify(v) === JSON.stringify(value))) return;
-    this.refuse(field, values.map((v) => JSON.stringify(v)).join(' or '), 'this version builds no other setting');
+    if (value === undefined || values.some((v) => jsonText(v) === jsonText(value))) return;
+    this.refuse(field, values.map(jsonText).join(' or '), 'this version builds no other setting');
   }
 
   /** Names fields that cannot change the result (dropout, initialisers, training options). */
@@ -299,7 +299,13 @@ function oneOf(values: readonly string[]): string {
   return values.map((v) => `"${v}"`).join(' or ');
 }
 
+/** As JSON.stringify, which would show an infinity or NaN as null, alone or in a list. */
+function jsonText(value: unknown): string {
+  if (typeof value === 'number') return String(value);
+  return Array.isArray(value) ? `[${value.map(jsonText).join(',')}]` : (JSON.stringify(value) ?? String(value));
+}
+
 function brief(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = jsonText(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

@@ -9,13 +9,13 @@ import { BlobSource, type ByteSource } from './source.ts';
 export interface Directory {
   /** What error messages call it. */
   readonly name: string;
-  /** @throws NotFoundError */
+  /** A file in it. @throws NotFoundError; NetworkError where the place is a server that cannot be reached */
   open(path: string, signal?: AbortSignal): Promise<ByteSource>;
-  /** Whether a file of that path is there. @throws NotFoundError when the place itself cannot be asked */
+  /** Whether a file of that path is there. @throws NotFoundError, NetworkError when the place itself cannot be asked */
   has(path: string, signal?: AbortSignal): Promise<boolean>;
-  /** The file as UTF-8 text. @throws NotFoundError, FormatError */
+  /** The file as UTF-8 text of at most 64 MiB. @throws as {@link open}, and FormatError for anything else */
   text(path: string, signal?: AbortSignal): Promise<string>;
-  /** The file as JSON, no key twice in any object. @throws NotFoundError, FormatError */
+  /** The file as JSON, no key twice in any object. @throws as {@link text}, and FormatError for anything else */
   json(path: string, signal?: AbortSignal): Promise<unknown>;
   /** Names of the files (not folders) directly in it; undefined where the place cannot list (a URL). */
   list(signal?: AbortSignal): Promise<string[] | undefined>;

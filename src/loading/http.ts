@@ -1,6 +1,7 @@
-import { AbortedError, FormatError, NotFoundError, throwIfAborted } from '../engine/errors.ts';
+import { AbortedError, NetworkError, NotFoundError, throwIfAborted, type DaguerreError } from '../engine/errors.ts';
 import { shortRead } from './source.ts';
 
+/** How files behind http(s) are asked for. */
 export interface UrlOptions {
   /** Sent with every request, e.g. an authorization token. */
   headers?: Readonly<Record<string, string>>;
@@ -8,6 +9,7 @@ export interface UrlOptions {
   fetch?: (input: string, init: RequestInit) => Promise<Response>;
 }
 
+/** What one request asks for; by default the whole file. */
 export interface RequestOptions {
   /** Bytes [start, end). */
   range?: readonly [number, number];
@@ -15,7 +17,7 @@ export interface RequestOptions {
   signal?: AbortSignal;
 }
 
-/** One HTTP request, whatever the status. @throws NotFoundError when no answer comes, AbortedError */
+/** One HTTP request, whatever the status. @throws NetworkError when no answer comes, AbortedError */
 export async function send(
   url: string,
   name: string,
@@ -30,15 +32,15 @@ export async function send(
     return await (options.fetch ? options.fetch(url, init) : fetch(url, init));
   } catch (cause) {
     throwIfAborted(signal, `read ${name}`);
-    throw new NotFoundError(
+    throw new NetworkError(
       `read ${name}: expected an answer from the server, got none (${reason(cause)}); check the address, the ` +
-        'network and, in a page, that the server allows other origins (CORS)',
+        'network and, in a page, that the server allows other origins (CORS), then try again',
       { cause },
     );
   }
 }
 
-/** As {@link send}, but only success comes back. @throws NotFoundError naming address and status */
+/** As {@link send}, but only success comes back. @throws as {@link refused} and {@link send} */
 export async function request(
   url: string,
   name: string,
@@ -52,15 +54,22 @@ export async function request(
   throw refused(name, response.status);
 }
 
-/** The error for a status that brings no file. */
-export function refused(name: string, status: number): NotFoundError {
+/** Statuses besides 5xx that pass: the server gave up waiting, or wants fewer requests. */
+const BUSY = [408, 429];
+
+/** The error for a status that brings no file: NetworkError for one that may pass, NotFoundError for the others. */
+export function refused(name: string, status: number): DaguerreError {
+  const where = `read ${name}: expected the file, got HTTP status ${status}`;
+  if (status >= 500 || BUSY.includes(status)) {
+    return new NetworkError(`${where}; the server is in trouble or busy: try again later`);
+  }
   const advice =
     status === 401 || status === 403
       ? 'access is refused: pass a token, or accept the terms of the model on its page'
       : status === 404 || status === 410
         ? 'there is no such file: check the address'
-        : 'the server is in trouble: try again later';
-  return new NotFoundError(`read ${name}: expected the file, got HTTP status ${status}; ${advice}`);
+        : 'the server does not give it like this: check the address, or download the file first';
+  return new NotFoundError(`${where}; ${advice}`);
 }
 
 /** Content-Length, where it tells the size of the file. */
@@ -86,7 +95,7 @@ export class ForwardStream {
     this.position = position;
   }
 
-  /** Up to `most` bytes; empty at the end of the body. */
+  /** Up to `most` bytes; empty at the end of the body. @throws NetworkError when the connection breaks, AbortedError */
   async next(most: number, name: string, signal?: AbortSignal): Promise<Uint8Array> {
     while (this.rest.length === 0) {
       throwIfAborted(signal, `read ${name}`);
@@ -100,7 +109,7 @@ export class ForwardStream {
       } catch (cause) {
         if (cause instanceof AbortedError) throw cause;
         throwIfAborted(signal, `read ${name}`);
-        throw new FormatError(
+        throw new NetworkError(
           `read ${name}: expected more data at byte ${this.position}, got a broken connection (${reason(cause)}); ` +
             'try again',
           { cause },
@@ -115,18 +124,23 @@ export class ForwardStream {
     return part;
   }
 
+  /** Reads on to a byte of the file, or to the end of the body, and drops what it reads. @throws as {@link next} */
   async skipTo(position: number, name: string, signal?: AbortSignal): Promise<void> {
     while (this.position < position) {
       if ((await this.next(position - this.position, name, signal)).length === 0) return;
     }
   }
 
+  /** Ends the connection. */
   async cancel(): Promise<void> {
     await this.reader?.cancel().catch(() => undefined);
   }
 }
 
-/** Fills `into` with what the stream brings up to byte `end`, and cancels the stream unless it is to go on. */
+/**
+ * Fills `into` with what the stream brings up to byte `end`, and cancels the stream unless it is to go on.
+ * @throws FormatError when the body ends before; NetworkError, AbortedError
+ */
 export async function fill(
   stream: ForwardStream,
   end: number,
@@ -150,7 +164,7 @@ export async function fill(
   }
 }
 
-/** The whole body; undefined when it is longer than `most` bytes. */
+/** The whole body; undefined when it is longer than `most` bytes. @throws NetworkError, AbortedError */
 export async function readAll(
   response: Response,
   most: number,

@@ -33,7 +33,35 @@ export function parseJson(text: string, where: string): unknown {
   return value;
 }
 
-/** @throws FormatError unless the JSON is an object */
+/** What stands for NaN until the text is parsed: JSON has no way to write one, as 1e999 is one to write infinity. */
+const NAN_MARK = '\u0000NaN';
+const WORDS: Readonly<Record<string, string>> = {
+  Infinity: '1e999',
+  '-Infinity': '-1e999',
+  NaN: JSON.stringify(NAN_MARK),
+};
+
+/**
+ * {@link parseJson} of JSON as Python writes it: the words `Infinity`, `-Infinity` and `NaN` are numbers. Configs of
+ * schedulers hold them.
+ * @throws FormatError
+ */
+export function parsePythonJson(text: string, where: string): unknown {
+  if (!/Infinity|NaN/.test(text)) return parseJson(text, where);
+  // Strings are matched whole, so that a word inside one stays what it is.
+  const token = /"(?:[^"\\]|\\.)*"|(?<![\w.+-])(?:-?Infinity|NaN)(?![\w.]|\s*:)/g;
+  const plain = text.replace(token, (found) => WORDS[found] ?? found);
+  return withNaN(parseJson(plain, where));
+}
+
+function withNaN(value: unknown): unknown {
+  if (value === NAN_MARK) return NaN;
+  if (Array.isArray(value)) return value.map(withNaN);
+  if (!isObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, withNaN(item)]));
+}
+
+/** The object that a JSON text is. @throws FormatError unless it is JSON, an object, and has no key twice */
 export function parseJsonObject(text: string, where: string): Record<string, unknown> {
   const value = parseJson(text, where);
   if (!isObject(value)) {
@@ -42,10 +70,12 @@ export function parseJsonObject(text: string, where: string): Record<string, unk
   return value;
 }
 
+/** Whether a parsed value is an object, neither null nor an array. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** What a parsed value is, in words for a message. */
 export function kindOf(value: unknown): string {
   return value === null ? 'null' : Array.isArray(value) ? 'an array' : `a ${typeof value}`;
 }

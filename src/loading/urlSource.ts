@@ -13,6 +13,7 @@ const MAX_RESTARTS = 8;
  * read as one forward stream: reading in file order downloads it once, and never more than a chunk is in memory.
  */
 export class UrlSource implements ByteSource {
+  /** The address without query string. */
   readonly name: string;
   private readonly url: string;
   private readonly options: UrlOptions;
@@ -24,6 +25,7 @@ export class UrlSource implements ByteSource {
   private restarts = 0;
   private queue: Promise<unknown> = Promise.resolve();
 
+  /** @param url absolute, or in a page relative to it; its query string stays out of messages */
   constructor(url: string | URL, options: UrlOptions = {}) {
     this.url = String(url);
     // Tokens in a query string do not belong into error messages.
@@ -31,7 +33,11 @@ export class UrlSource implements ByteSource {
     this.options = options;
   }
 
-  /** @throws NotFoundError when the server refuses, lacks the file or cannot be reached */
+  /**
+   * Bytes of the whole file; asks the server the first time.
+   * @throws NotFoundError when the server refuses or lacks the file; NetworkError when it cannot be reached or is in
+   * trouble; FormatError when it does not tell the size; AbortedError
+   */
   async size(signal?: AbortSignal): Promise<number> {
     if (this.total === undefined) await this.learnSize(signal);
     return this.total!;

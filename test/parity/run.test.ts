@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { AbortedError, FormatError, InvalidArgumentError, NotFoundError } from '../../src/engine/index.ts';
 import { matchesGlob } from '../../src/node/parity/cases.ts';
-import { parsePythonJson } from '../../src/node/parity/pythonJson.ts';
 import { runParity, type ParityResult } from '../../src/node/parity/run.ts';
 import { failure, fixturesPath } from '../models/fixtures.ts';
 import { HINT_FACTOR } from '../support/close.ts';
@@ -39,12 +38,6 @@ test.each([
   ['unet*, ddim_*', 'ddim_eta0', true],
 ])('%s chooses %s: %s', (glob, name, chosen) => {
   expect(matchesGlob(glob, name)).toBe(chosen);
-});
-
-test('JSON as Python writes it', () => {
-  const text = '{"a": -Infinity, "b": [Infinity, NaN, -1.5], "c": "NaN \\" Infinity"}';
-  expect(parsePythonJson(text, 'x')).toEqual({ a: -Infinity, b: [Infinity, null, -1.5], c: 'NaN " Infinity' });
-  expect(() => parsePythonJson('{', 'x')).toThrow(FormatError);
 });
 
 test('every sampler and the noise, on the host', async () => {
