@@ -89,10 +89,16 @@ export function enlarge(picture: Raster, factor: number): Raster {
 }
 
 /**
- * Which of `steps` steps to show when there is room for `places`: the first and the last always, the others evenly.
- * Numbers of finished steps, rising, 0 (noise) … steps.
+ * Which of `steps` steps to show when there is room for `places`: the first and the last always, the early ones closer
+ * together, for that is when most of a picture is decided. Numbers of finished steps, rising, 0 (noise) … steps.
  */
 export function moments(steps: number, places: number): number[] {
-  const count = Math.min(places, steps + 1);
-  return Array.from({ length: count }, (_, i) => Math.round((i * steps) / Math.max(1, count - 1)));
+  const last = Math.min(places, steps + 1) - 1;
+  const shown: number[] = [];
+  for (let i = 0; i <= last; i++) {
+    const wanted = Math.round(steps * (i / last) ** 1.8);
+    // Each after the one before it, and none so late that those to come find no room.
+    shown.push(Math.min(steps - (last - i), Math.max(wanted, (shown.at(-1) ?? -1) + 1)));
+  }
+  return shown;
 }
