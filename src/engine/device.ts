@@ -9,12 +9,14 @@ export interface Capabilities {
   f16: boolean;
   /** Width of a subgroup where `subgroups` was granted and the adapter has one width only; otherwise 0. */
   subgroupSize: number;
+  /** `timestamp-query` was granted. */
   timestamps: boolean;
   /** True for an adapter that runs on the processor (SwiftShader, lavapipe, WARP). */
   software: boolean;
   limits: Limits;
 }
 
+/** The limits that plans and kernels look at, by their names in WebGPU; sizes and alignments in bytes. */
 export interface Limits {
   maxStorageBufferBindingSize: number;
   maxBufferSize: number;
@@ -47,9 +49,11 @@ export const DEFAULT_CAPABILITIES: Capabilities = {
   limits: DEFAULT_LIMITS,
 };
 
+/** What to ask of an adapter. */
 export interface DeviceOptions {
   /** The WebGPU entry point; default `navigator.gpu`. In Node `daguerre/node` supplies one. */
   gpu?: GPU;
+  /** A wish between battery and speed; adapters may ignore it. */
   powerPreference?: GPUPowerPreference;
   /** Features that must be there. */
   require?: GPUFeatureName[];
@@ -57,6 +61,7 @@ export interface DeviceOptions {
   without?: GPUFeatureName[];
   /** `default` asks for no more than every adapter has; `raised` takes larger buffers and bindings where offered. */
   limits?: 'default' | 'raised';
+  /** Name in the messages of WebGPU; default `daguerre`. */
   label?: string;
 }
 
@@ -64,7 +69,9 @@ const OPTIONAL: GPUFeatureName[] = ['shader-f16', 'timestamp-query', 'subgroups'
 
 /** An open device. `dispose()` releases everything made from it. */
 export class Device {
+  /** Compiled pipelines by their code. */
   readonly pipelines: PipelineCache;
+  /** Keeps submits short and few of them under way. */
   readonly pacer: Pacer;
   /** Bytes in live buffers made by {@link createBuffer}, and how many. */
   readonly held = { bytes: 0, buffers: 0 };
@@ -140,7 +147,10 @@ export class Device {
     });
   }
 
-  /** @throws the error that ended the device or was last caught outside a scope. */
+  /**
+   * Throws what went wrong since the last look, once; a lost device is lost for good.
+   * @throws DeviceLostError; OutOfMemoryError or ValidationError that was caught outside a scope.
+   */
   check(): void {
     if (!this.failure) return;
     const error = this.failure;
@@ -165,7 +175,9 @@ export class Device {
 
   /**
    * Runs `work` with all three error scopes open.
-   * @throws OutOfMemoryError, ValidationError or DeviceLostError, whichever the GPU reports first.
+   * @param where What messages begin with.
+   * @throws OutOfMemoryError, ValidationError or DeviceLostError, whichever the GPU reports first, else what `work`
+   * throws.
    */
   async scoped<T>(where: string, work: () => T | Promise<T>): Promise<T> {
     this.check();
@@ -189,7 +201,10 @@ export class Device {
     return result as T;
   }
 
-  /** Copies `size` bytes from a buffer to the host. */
+  /**
+   * Copies `size` bytes of a buffer, from byte `offset` (a multiple of 4) on, to the host.
+   * @throws DeviceLostError when the device goes before they have come.
+   */
   async read(source: GPUBuffer, size = source.size, offset = 0): Promise<ArrayBuffer> {
     this.check();
     const bytes = Math.ceil(size / 4) * 4;
@@ -208,12 +223,13 @@ export class Device {
     }
   }
 
-  /** Waits until everything submitted is done. */
+  /** Waits until everything submitted is done. @throws as {@link check}. */
   async idle(): Promise<void> {
     await this.gpu.queue.onSubmittedWorkDone();
     this.check();
   }
 
+  /** Destroys the device and with it every buffer and pipeline; nothing made from it may be used afterwards. */
   dispose(): void {
     this.disposed = true;
     this.gpu.destroy();

@@ -84,7 +84,10 @@ export class AbortedError extends DaguerreError {}
 /** A kind of model, layer or option that this version does not build yet. */
 export class UnsupportedError extends DaguerreError {}
 
-/** Does nothing until the signal has fired. @throws AbortedError from then on, with the signal's reason as its cause. */
+/**
+ * Does nothing until the signal has fired.
+ * @throws AbortedError from then on, with the signal's reason as its cause.
+ */
 export function throwIfAborted(signal: AbortSignal | undefined, where: string): void {
   if (signal?.aborted) throw new AbortedError(`${where}: aborted by the caller`, { cause: signal.reason });
 }

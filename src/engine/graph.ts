@@ -30,17 +30,25 @@ export interface Tensor {
   readonly constant?: Constant;
 }
 
-/** Turns a checkpoint tensor into the bytes a kernel wants; `id` tells two packings of one key apart. */
+/**
+ * Turns a checkpoint tensor into the bytes a kernel wants, in equal blocks that can be made one after the other, so that
+ * loading never holds a second copy of a large tensor. `id` tells two packings of one key apart.
+ */
 export interface Packing {
   readonly id: string;
-  /** Shape and layout of what `pack` returns, in elements, from the checkpoint's shape. */
+  /** Shape of the packed tensor, in elements, from the checkpoint's shape. */
   shape(from: readonly number[]): readonly number[];
-  /** Repacks row-major `data` of `shape`; the result is row-major in `this.shape(shape)`, which must be dense. */
-  pack(data: Float32Array, shape: readonly number[]): Float32Array;
+  /** How many blocks the packed tensor consists of. */
+  blocks(from: readonly number[]): number;
+  /**
+   * Writes blocks `first` … `last` − 1 of row-major `data` of shape `from` to the start of `out`, which is zero there.
+   */
+  pack(data: Float32Array, from: readonly number[], first: number, last: number, out: Float32Array): void;
   /** Only these rows of the first dimension are needed (tables too large for one binding). */
   readonly rows?: readonly [number, number];
 }
 
+/** A weight as a recording uses it: which checkpoint tensor, and how its elements are laid out. */
 export interface Constant {
   readonly key: string;
   /** Shape in the checkpoint. */
@@ -51,6 +59,7 @@ export interface Constant {
 /** An operation: its name for labels and profiles, and how it becomes dispatches. */
 export interface Op<A = unknown> {
   readonly name: string;
+  /** Asks for the dispatches that compute the node. @throws LimitError as {@link Lowering.dispatch} does. */
   lower(node: Node<A>, to: Lowering): void;
 }
 
@@ -75,7 +84,7 @@ export function numel(shape: readonly number[]): number {
   return shape.reduce((a, b) => a * b, 1);
 }
 
-/** `[1,64,64,320]` */
+/** A shape as messages show it: `[1,64,64,320]`. */
 export function formatShape(shape: readonly number[]): string {
   return `[${shape.join(',')}]`;
 }
@@ -94,9 +103,13 @@ export function byteSize(t: Pick<Tensor, 'shape' | 'layout' | 'dtype'>): number 
 
 /** A recorded computation: inputs, weights, nodes in order, outputs. */
 export class Graph {
+  /** Calls in the order of recording. */
   readonly nodes: Node[] = [];
+  /** Inputs by name. */
   readonly inputs = new Map<string, Tensor>();
+  /** Results by name. */
   readonly outputs = new Map<string, Tensor>();
+  /** Weights by key, packing and dtype. */
   readonly constants = new Map<string, Tensor>();
   private nextId = 0;
   private path: string[] = [];
@@ -114,7 +127,10 @@ export class Graph {
     }
   }
 
-  /** Declares an input; dense f32 unless told otherwise. */
+  /**
+   * Declares an input; dense f32 unless told otherwise.
+   * @throws ShapeError when the name is taken or a dimension is no positive integer.
+   */
   input(name: string, shape: readonly number[], options: { dtype?: DType; layout?: Layout } = {}): Tensor {
     if (this.inputs.has(name)) throw new ShapeError(`graph: input ${name} is declared twice`);
     checkShape(name, shape);
@@ -123,7 +139,10 @@ export class Graph {
     return tensor;
   }
 
-  /** The tensor of a weight under one packing; the same key and packing give the same tensor. */
+  /**
+   * The tensor of a weight under one packing; the same key and packing give the same tensor.
+   * @throws ShapeError when the key has been used with another shape.
+   */
   constant(weight: Weight, packing: Packing, dtype: DType): Tensor {
     const id = `${weight.key}|${packing.id}|${dtype}`;
     let tensor = this.constants.get(id);
@@ -138,13 +157,17 @@ export class Graph {
     return tensor;
   }
 
-  /** Names a result. Its memory is kept apart from the planned arenas. */
+  /** Names a result; its memory is kept apart from the planned arenas. @throws ShapeError when the name is taken. */
   output(name: string, tensor: Tensor): void {
     if (this.outputs.has(name)) throw new ShapeError(`graph: output ${name} is declared twice`);
     this.outputs.set(name, tensor);
   }
 
-  /** Appends a node and returns its result. Called by ops, after they have checked their shapes. */
+  /**
+   * Appends a node and returns its result, in rows and the graph's dtype unless told otherwise. Called by ops, after
+   * they have checked their shapes.
+   * @throws ShapeError when an input belongs to another graph or a dimension is no positive integer.
+   */
   record<A>(
     op: Op<A>,
     inputs: Record<string, Tensor | undefined>,
@@ -164,7 +187,10 @@ export class Graph {
     return output;
   }
 
-  /** The same bytes under another shape; rows must stay rows of the same padded width. */
+  /**
+   * The same bytes under another shape; rows must stay rows of the same padded width.
+   * @throws ShapeError when the number of elements or the padding differs.
+   */
   view(t: Tensor, shape: readonly number[]): Tensor {
     const same = numel(shape) === numel(t.shape);
     const flat = (s: readonly number[]) => (s.at(-1) ?? 1) % 4 === 0;

@@ -8,7 +8,9 @@ export interface HalfBits {
 
 /**
  * Encodes f32 values as IEEE half-precision bits, rounding to nearest, ties to even; subnormals are kept, a NaN stays
- * a (quiet) NaN.
+ * a (quiet) NaN. IEEE 754-2019, binary16.
+ * @param out Receives the bits; allocated where absent.
+ * @throws RangeError when `out` has another length than `values`.
  */
 export function encodeF16(values: Float32Array, out: Uint16Array = new Uint16Array(values.length)): HalfBits {
   if (out.length !== values.length) {

@@ -3,8 +3,10 @@ import { InvalidArgumentError } from './errors.ts';
 import type { Capabilities } from './device.ts';
 import type { ShaderSource, StorageModule, Tunables, TunableValue } from './shader.ts';
 
+/** Values of `struct Params` by field; a list for a vector. */
 export type Params = Readonly<Record<string, number | readonly number[]>>;
 
+/** What a kernel declares beside its WGSL file. */
 export interface KernelSpec {
   shader: ShaderSource;
   /** Every tunable with the values worth trying; the first is the default. Names are the `const`s of the file. */

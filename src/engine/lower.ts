@@ -19,11 +19,15 @@ export interface Dispatch {
   readonly flops: number;
 }
 
+/** One call of a kernel as an op asks for it. */
 export interface DispatchRequest {
   kernel: Kernel;
+  /** Other values than the defaults, by the names of the `const`s. */
   tunables?: Record<string, TunableValue>;
   params?: Params;
+  /** Tensor per binding name; undefined for one that is switched off. */
   bindings: Record<string, Tensor | undefined>;
+  /** Multiply–adds × 2; default 0. */
   flops?: number;
   /** Storage of `Elem4`; default: the graph's dtype. */
   dtype?: 'f32' | 'f16';
@@ -33,6 +37,7 @@ export interface DispatchRequest {
 export interface Lowering {
   readonly graph: Graph;
   readonly caps: Capabilities;
+  /** Appends a dispatch. @throws as {@link makeDispatch}. */
   dispatch(request: DispatchRequest): void;
   /** A tensor that lives only between dispatches of this graph. */
   scratch(shape: readonly number[], dtype: DType, layout?: Layout): Tensor;
@@ -61,7 +66,12 @@ export function lowerNodes(graph: Graph, nodes: readonly Node[], caps: Capabilit
   return dispatches;
 }
 
-/** Completes and checks one request. */
+/**
+ * Completes one request by defaults and grid, and checks it.
+ * @param label Where in the model it stands, for messages.
+ * @throws InvalidArgumentError for tunables that cannot run here or an unknown binding; ShapeError for a binding of
+ * another dtype; LimitError when a binding or the grid exceeds what the device has.
+ */
 export function makeDispatch(
   request: DispatchRequest,
   label: string,

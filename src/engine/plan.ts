@@ -8,12 +8,14 @@ import { byteSize, formatShape, rootOf, type Tensor } from './graph.ts';
 import type { Dispatch } from './lower.ts';
 import type { Limits } from './device.ts';
 
+/** Where a tensor lies. */
 export interface Placement {
   arena: number;
   /** Bytes from the start of the arena. */
   offset: number;
 }
 
+/** A place for every transient tensor, by the id of the tensor. */
 export interface MemoryPlan {
   places: ReadonlyMap<number, Placement>;
   /** Bytes of each arena. */

@@ -5,6 +5,7 @@ import { lowerNodes, type Dispatch } from './lower.ts';
 import { planMemory, type MemoryPlan } from './plan.ts';
 import { rewriteGraph, type Rewrite } from './rewrite.ts';
 
+/** Which rewrites a graph goes through; by default none. */
 export interface PrepareOptions {
   rewrites?: readonly Rewrite[];
   /** Names of rewrites to leave out. */
@@ -20,11 +21,15 @@ export interface Report {
   weightBytes: number;
   /** Inputs and outputs. */
   edgeBytes: number;
+  /** The binding that decides whether an adapter can run it. */
   largestBinding: { bytes: number; label: string };
+  /** Multiply–adds × 2. */
   flops: number;
+  /** How often each rewrite fired. */
   rewrites: Record<string, number>;
 }
 
+/** A graph ready to be compiled. */
 export interface Prepared {
   dispatches: Dispatch[];
   plan: MemoryPlan;

@@ -1,16 +1,20 @@
 /** Where the time of a program goes: a table per op and a trace for Chrome's viewer. */
 import type { Program } from './program.ts';
 
+/** The time of one dispatch. */
 export interface ProfileRow {
+  /** Where in the model the dispatch stands. */
   label: string;
   kernel: string;
   /** Milliseconds on the GPU; wall time of a submit of its own where the adapter has no timestamps. */
   ms: number;
   /** Start relative to the first dispatch, ms. */
   start: number;
+  /** Multiply–adds × 2. */
   flops: number;
 }
 
+/** The times of one run, in the order of the dispatches. */
 export interface Profile {
   /** `timestamp` or `wall`. */
   clock: 'timestamp' | 'wall';
@@ -18,7 +22,10 @@ export interface Profile {
   totalMs: number;
 }
 
-/** Runs the program once, one pass per dispatch, and times each. */
+/**
+ * Runs the program once on the inputs it holds, one pass per dispatch, and times each.
+ * @throws DeviceLostError
+ */
 export async function profile(program: Program): Promise<Profile> {
   const rows = program.device.caps.timestamps ? await byTimestamps(program) : await byWall(program);
   return {

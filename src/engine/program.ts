@@ -18,11 +18,14 @@ interface Step {
   dispatch: Dispatch;
 }
 
+/** How to compile: which rewrites, when to stop, whom to tell. */
 export interface CompileOptions extends PrepareOptions {
   signal?: AbortSignal;
+  /** Called after each distinct pipeline, `progress` from 0 to 1. */
   onProgress?: (p: { status: 'compile'; loaded: number; total: number; progress: number }) => void;
 }
 
+/** A compiled graph on one device: inputs are written, {@link run} replays it, outputs are read. */
 export class Program {
   private constructor(
     readonly device: Device,
@@ -66,17 +69,20 @@ export class Program {
     return this.prepared.report;
   }
 
-  /** The buffer of an input, dense f32; write to it, or copy into it on the GPU. */
+  /**
+   * The buffer of an input, dense f32 or u32; write to it, or copy into it on the GPU.
+   * @throws InvalidArgumentError when there is no such input.
+   */
   inputBuffer(name: string): GPUBuffer {
     return this.buffers.get(rootOf(this.find(this.graph.inputs, name, 'input')).id)!;
   }
 
-  /** The buffer of an output, in the layout the graph gave it. */
+  /** The buffer of an output, in the layout the graph gave it. @throws InvalidArgumentError when there is none such. */
   outputBuffer(name: string): GPUBuffer {
     return this.buffers.get(rootOf(this.find(this.graph.outputs, name, 'output')).id)!;
   }
 
-  /** Uploads an input. @throws InvalidArgumentError when the number of elements differs. */
+  /** Uploads an input. @throws InvalidArgumentError when there is none such or the number of elements differs. */
   write(name: string, data: Float32Array | Uint32Array): void {
     const t = this.find(this.graph.inputs, name, 'input');
     if (data.length !== numel(t.shape)) {
@@ -87,7 +93,10 @@ export class Program {
     this.device.gpu.queue.writeBuffer(this.inputBuffer(name), 0, data.buffer, data.byteOffset, data.byteLength);
   }
 
-  /** Reads an output back as row-major f32, padding taken off. */
+  /**
+   * Reads an output back as row-major f32, padding taken off.
+   * @throws InvalidArgumentError when there is no such output; DeviceLostError
+   */
   async read(name: string): Promise<Float32Array> {
     const t = this.find(this.graph.outputs, name, 'output');
     return unpad(await this.device.read(this.outputBuffer(name), byteSize(t)), t);
@@ -136,6 +145,7 @@ export class Program {
     }
   }
 
+  /** What one run dispatches, in order. */
   get dispatches(): readonly Dispatch[] {
     return this.prepared.dispatches;
   }

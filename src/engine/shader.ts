@@ -8,6 +8,7 @@ import { InvalidArgumentError } from './errors.ts';
 /** How `Elem4` is stored: f32; f16 with `shader-f16`; two halves to a u32 without it. */
 export type StorageModule = 'f32' | 'f16' | 'packed';
 
+/** One `var<storage>` or `var<uniform>` of a shader. */
 export interface ShaderBinding {
   name: string;
   binding: number;
@@ -16,6 +17,7 @@ export interface ShaderBinding {
   element: string;
 }
 
+/** One field of `struct Params`. */
 export interface ShaderParam {
   name: string;
   type: 'u32' | 'i32' | 'f32';
@@ -40,7 +42,9 @@ export interface ShaderSource {
   consts: Record<string, string>;
 }
 
+/** A tunable is a number or a switch. */
 export type TunableValue = number | boolean;
+/** Values of a shader's `const`s by name. */
 export type Tunables = Readonly<Record<string, TunableValue>>;
 
 /** Writes `value` in the literal form (`8u`, `1.0`, `true`) that `like` has. */

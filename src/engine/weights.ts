@@ -1,23 +1,32 @@
 /** Weights on the GPU: read tensor by tensor from wherever they are kept, repacked once for the kernels that use them. */
 import type { Device } from './device.ts';
 import { ShapeError, throwIfAborted, WeightError } from './errors.ts';
-import { byteSize, formatShape, numel, storedElements, type Graph, type Tensor } from './graph.ts';
-import { toHalf } from './half.ts';
+import { byteSize, formatShape, numel, type Graph, type Tensor } from './graph.ts';
+import { encodeF16 } from './half.ts';
 
 /** Where weights come from; `Checkpoint` of `loading` is one. */
 export interface WeightSource {
   readonly name: string;
+  /** Keys of all weights. */
   keys(): Iterable<string>;
+  /** What is known of a weight without reading it; undefined or an error where there is none. */
   info(key: string): { dtype: string; shape: readonly number[] } | undefined;
-  read(key: string, options?: { rows?: readonly [number, number]; signal?: AbortSignal }): Promise<Float32Array>;
+  /** A weight, or its rows [start, end) along the first dimension, row-major; into `out` where it can. @throws AbortedError */
+  read(
+    key: string,
+    options?: { rows?: readonly [number, number]; signal?: AbortSignal; out?: Float32Array },
+  ): Promise<Float32Array>;
 }
 
+/** How far the loading of weights has come. */
 export interface LoadProgress {
   status: 'weights';
   file: string;
   /** Bytes as stored on the GPU. */
   loaded: number;
+  /** Bytes of all weights to load. */
   total: number;
+  /** loaded / total, 0 … 1. */
   progress: number;
 }
 
@@ -30,7 +39,7 @@ export class Weights {
     readonly source: WeightSource,
   ) {}
 
-  /** The buffer of a constant that {@link load} has brought. */
+  /** The buffer of a constant that {@link load} has brought. @throws WeightError for one that it has not. */
   buffer(t: Tensor): GPUBuffer {
     const buffer = this.buffers.get(idOf(t));
     if (!buffer) throw new WeightError(`weights: ${t.label} is not loaded; call load(graph) first`, [t.label]);
@@ -39,7 +48,8 @@ export class Weights {
 
   /**
    * Brings every constant of the graph that is not here yet, one tensor at a time.
-   * @throws WeightError for a missing, misshapen or non-finite weight; ShapeError for a packing that breaks its promise.
+   * @throws WeightError for a missing, misshapen or non-finite weight; ShapeError for a packing that breaks its
+   * promise; OutOfMemoryError, DeviceLostError, AbortedError, after which {@link dispose} releases what had come.
    */
   async load(
     graph: Graph,
@@ -49,15 +59,16 @@ export class Weights {
     const total = missing.reduce((sum, t) => sum + byteSize(t), 0);
     let loaded = 0;
     let inFlight = 0;
+    const scratch = new Scratch();
     for (const t of missing) {
       throwIfAborted(options.signal, 'weights');
-      const data = await this.read(t, options.signal);
+      const data = await this.read(t, scratch, options.signal);
       const bytes = byteSize(t);
       await this.device.scoped(`weights: ${t.label}`, () => {
         const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
         const buffer = this.device.createBuffer(bytes, usage, t.label);
         this.buffers.set(idOf(t), buffer);
-        this.device.gpu.queue.writeBuffer(buffer, 0, data.buffer, data.byteOffset, data.byteLength);
+        this.pack(t, data, buffer, scratch);
       });
       loaded += bytes;
       inFlight += bytes;
@@ -70,37 +81,47 @@ export class Weights {
     }
   }
 
-  private async read(t: Tensor, signal?: AbortSignal): Promise<ArrayBufferView<ArrayBuffer>> {
+  /** The checkpoint's values, checked; in memory that the next call uses again. */
+  private async read(t: Tensor, scratch: Scratch, signal?: AbortSignal): Promise<Float32Array> {
     const { key, shape, packing } = t.constant!;
+    const { name } = this.source;
     const info = this.source.info(key);
-    if (!info)
-      throw new WeightError(`${this.source.name}: expected weight ${key} ${formatShape(shape)}, got none`, [key]);
+    if (!info) throw new WeightError(`${name}: expected weight ${key} ${formatShape(shape)}, got none`, [key]);
     if (numel(info.shape) !== numel(shape)) {
       throw new WeightError(
-        `${this.source.name}: ${key} has shape ${formatShape(info.shape)}, the model expects ${formatShape(shape)}`,
+        `${name}: ${key} has shape ${formatShape(info.shape)}, the model expects ${formatShape(shape)}`,
         [key],
       );
     }
-    const rows = packing.rows;
-    const data = await this.source.read(key, { rows, signal });
+    const { rows } = packing;
+    const out = scratch.data(numel(partOf(t)));
+    const data = await this.source.read(key, { rows, signal, out });
     for (let i = 0; i < data.length; i++) {
-      if (!Number.isFinite(data[i])) {
-        throw new WeightError(`${this.source.name}: ${key} holds ${data[i]} at element ${i}; the file is damaged`, [
-          key,
-        ]);
-      }
+      if (data[i] - data[i] === 0) continue; // 0 for every finite number, NaN for all others
+      throw new WeightError(`${name}: ${key} holds ${data[i]} at element ${i}; the file is damaged`, [key]);
     }
-    const part = rows ? [rows[1] - rows[0], ...shape.slice(1)] : shape;
-    const packed = packing.pack(data, part);
-    if (packed.length !== numel(t.shape)) {
-      throw new ShapeError(`packing ${packing.id}: ${key} gave ${packed.length} elements for ${formatShape(t.shape)}`);
+    return data;
+  }
+
+  /** Packs a few blocks at a time, so that no second copy of a large tensor exists. */
+  private pack(t: Tensor, data: Float32Array, buffer: GPUBuffer, scratch: Scratch): void {
+    const { packing } = t.constant!;
+    const part = partOf(t);
+    const blocks = packing.blocks(part);
+    const size = numel(t.shape) / blocks;
+    if (!Number.isInteger(size)) {
+      throw new ShapeError(`packing ${packing.id}: ${blocks} blocks do not divide ${formatShape(t.shape)}`);
     }
-    const stored = storedElements(t);
-    if (t.dtype === 'f16') return toHalf(packed, stored);
-    if (packed.length === stored) return packed as Float32Array<ArrayBuffer>;
-    const padded = new Float32Array(stored);
-    padded.set(packed);
-    return padded;
+    const step = Math.max(1, Math.floor(SLAB / size));
+    const bytes = t.dtype === 'f16' ? 2 : 4;
+    for (let first = 0; first < blocks; first += step) {
+      const last = Math.min(blocks, first + step);
+      const slab = scratch.slab((last - first) * size);
+      packing.pack(data, part, first, last, slab);
+      const stored = t.dtype === 'f16' ? scratch.halves(slab) : slab;
+      const at = first * size * bytes;
+      this.device.gpu.queue.writeBuffer(buffer, at, stored.buffer, stored.byteOffset, stored.byteLength);
+    }
   }
 
   /** Bytes of all weights here. */
@@ -110,10 +131,47 @@ export class Weights {
     return sum;
   }
 
+  /** Releases every buffer; programs that use them may not run afterwards. */
   dispose(): void {
     for (const buffer of this.buffers.values()) this.device.destroyBuffer(buffer);
     this.buffers.clear();
   }
+}
+
+/** Elements that are packed at a time. */
+const SLAB = 2 ** 21;
+
+/** Host memory of a load, used again for every tensor: garbage would pile up faster than it is collected. */
+class Scratch {
+  private buffers: Record<string, ArrayBuffer> = {};
+
+  data(length: number): Float32Array<ArrayBuffer> {
+    return new Float32Array(this.memory('data', 4 * length), 0, length);
+  }
+
+  /** Zeros. */
+  slab(length: number): Float32Array<ArrayBuffer> {
+    return new Float32Array(this.memory('slab', 4 * length), 0, length).fill(0);
+  }
+
+  /** `values` as halves; an odd number of them gets a zero behind, since uploads are whole words. */
+  halves(values: Float32Array): Uint16Array<ArrayBuffer> {
+    const length = 2 * Math.ceil(values.length / 2);
+    const out = new Uint16Array(this.memory('halves', 2 * length), 0, length);
+    encodeF16(values, out.subarray(0, values.length));
+    return out;
+  }
+
+  private memory(name: string, bytes: number): ArrayBuffer {
+    if (!(this.buffers[name]?.byteLength >= bytes)) this.buffers[name] = new ArrayBuffer(bytes);
+    return this.buffers[name];
+  }
+}
+
+/** Shape of the part of the checkpoint's tensor that the packing wants. */
+function partOf(t: Tensor): readonly number[] {
+  const { shape, packing } = t.constant!;
+  return packing.rows ? [packing.rows[1] - packing.rows[0], ...shape.slice(1)] : shape;
 }
 
 function idOf(t: Tensor): string {

@@ -152,9 +152,9 @@ describe.each(adapters())('program on %s', (adapter) => {
     await weights.load(g);
     const program = await Program.compile(d, g, weights);
     const p = await profile(program);
-    expect(p.rows.map((r) => r.kernel)).toEqual(['fromNchw', 'matmul', 'toNchw']);
+    expect(p.rows.map((r) => r.kernel)).toEqual(['fromNchw', expect.stringMatching(/^matmul/), 'toNchw']);
     expect(p.rows.every((r) => r.ms >= 0 && Number.isFinite(r.start))).toBe(true);
-    expect(profileTable(p)).toMatch(/matmul +[\d.]+ +[\d.]+% +1/);
+    expect(profileTable(p)).toMatch(/matmul\w* +[\d.]+ +[\d.]+% +1/);
     expect(JSON.parse(chromeTrace(p)).traceEvents).toHaveLength(3);
   });
 

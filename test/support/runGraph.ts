@@ -119,7 +119,10 @@ export async function runGraph(device: Device, graph: Graph, options: RunOptions
       if (!data) throw new Error(`runGraph: no data for weight ${key}`);
       const [from, to] = packing.rows ?? [0, shape[0]];
       const inner = numel(shape.slice(1));
-      upload(t, packing.pack(data.subarray(from * inner, to * inner), [to - from, ...shape.slice(1)]));
+      const part = [to - from, ...shape.slice(1)];
+      const packed = new Float32Array(numel(t.shape));
+      packing.pack(data.subarray(from * inner, to * inner), part, 0, packing.blocks(part), packed);
+      upload(t, packed);
     }
     const dummy = device.createBuffer(16, usage, 'dummy');
     temporary.push(dummy);
