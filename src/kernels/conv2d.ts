@@ -17,6 +17,7 @@ import subgroupShader from './conv2dSubgroup.wgsl';
 import { linearOp, sharesInSubgroup } from './matmul.ts';
 import { packConv, packVector } from './packing.ts';
 
+/** Implicit matrix multiplication; PIXELS pixels of a row × one vec4 of channels per invocation. */
 export const conv2dKernel = defineKernel({
   shader,
   tunables: {
@@ -35,6 +36,7 @@ export const conv2dKernel = defineKernel({
   valid: (t, { limits }) => t.WG_O * t.WG_P <= limits.maxComputeInvocationsPerWorkgroup,
 });
 
+/** The same with pixels shared in a subgroup; for adapters that run on a processor. */
 export const conv2dSubgroupKernel = defineKernel({
   shader: subgroupShader,
   tunables: {
@@ -53,6 +55,7 @@ export const conv2dSubgroupKernel = defineKernel({
   valid: (t, caps) => t.SG === caps.subgroupSize && t.WG === t.SG * t.SUBS,
 });
 
+/** Pixels of zeros on each side, ≥ 0. */
 export interface Padding {
   top: number;
   left: number;
@@ -60,6 +63,7 @@ export interface Padding {
   right: number;
 }
 
+/** What {@link conv2dOp} is told beside its inputs; sizes in pixels and channels. */
 export interface Conv2dAttrs {
   /** Batch and map sizes; the output tensor may show the same bytes under another shape. */
   B: number;
@@ -79,7 +83,7 @@ export interface Conv2dAttrs {
   scale: number;
 }
 
-/** Inputs: x, weight, and perhaps bias, shift [B,O], residual [B,OH,OW,O]. */
+/** Inputs: x [B,H,W,I], weight, and perhaps bias, shift [B,O], residual [B,OH,OW,O]. */
 export const conv2dOp: Op<Conv2dAttrs> = {
   name: 'conv2d',
   lower(node, to) {
@@ -122,7 +126,9 @@ function conv2dTile({ OW, O }: Conv2dAttrs): { PIXELS: number; WG_O: number; WG_
   return { PIXELS, WG_O: O4, WG_P: 64 / O4 };
 }
 
+/** Stride, padding, and what happens after the convolution. */
 export interface Conv2dOptions {
+  /** Pixels, ≥ 1; default 1. */
   stride?: number;
   /** Pixels of zeros on every side, or by side. */
   padding?: number | Padding;
@@ -131,6 +137,7 @@ export interface Conv2dOptions {
   shift?: Tensor;
   /** Of the output's shape, added after the activation. */
   residual?: Tensor;
+  /** Applied last; default 1. */
   scale?: number;
 }
 

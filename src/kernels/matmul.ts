@@ -14,6 +14,7 @@ import shader from './matmul.wgsl';
 import subgroupShader from './matmulSubgroup.wgsl';
 import { packMatrix, packVector } from './packing.ts';
 
+/** ROWS rows × one vec4 column per invocation, in registers. */
 export const matmulKernel = defineKernel({
   shader,
   tunables: {
@@ -28,6 +29,7 @@ export const matmulKernel = defineKernel({
   valid: (t, { limits }) => t.WG_N * t.WG_M <= limits.maxComputeInvocationsPerWorkgroup,
 });
 
+/** The same with rows shared in a subgroup; for adapters that run on a processor. */
 export const matmulSubgroupKernel = defineKernel({
   shader: subgroupShader,
   tunables: {
@@ -50,13 +52,14 @@ export function sharesInSubgroup({ software, subgroupSize }: Capabilities, colum
   return software && (subgroupSize === 4 || subgroupSize === 8) && 2 * columns >= subgroupSize;
 }
 
+/** What {@link linearOp} is told beside its inputs. */
 export interface LinearAttrs {
   act: Activation;
   /** Applied after act and residual. */
   scale: number;
 }
 
-/** Also what a 1×1 convolution lowers to. */
+/** Inputs x [...,K], weight, and perhaps bias and residual; also what a 1×1 convolution lowers to. */
 export const linearOp: Op<LinearAttrs> = {
   name: 'linear',
   lower({ inputs: { x, weight, bias, residual }, attrs, output }, to) {
