@@ -12,7 +12,6 @@
 //@use storage activation
 enable subgroups;
 const SG = 8u;             // 4 or 8: the width of a subgroup
-const PIXELS = 16u;        // a multiple of SG
 const SUBS = 1u;
 const WG = 8u;             // SG · SUBS
 const ACT = 0u;
