@@ -1,4 +1,5 @@
 /** IEEE half precision on the host: whole arrays, a few nanoseconds an element (Node 20 has no Float16Array). */
+import { InvalidArgumentError } from './errors.ts';
 
 /** Half-precision bits of f32 values, and how many finite values became infinite (|x| >= 65520). */
 export interface HalfBits {
@@ -10,11 +11,13 @@ export interface HalfBits {
  * Encodes f32 values as IEEE half-precision bits, rounding to nearest, ties to even; subnormals are kept, a NaN stays
  * a (quiet) NaN. IEEE 754-2019, binary16.
  * @param out Receives the bits; allocated where absent.
- * @throws RangeError when `out` has another length than `values`.
+ * @throws InvalidArgumentError when `out` has another length than `values`.
  */
 export function encodeF16(values: Float32Array, out: Uint16Array = new Uint16Array(values.length)): HalfBits {
   if (out.length !== values.length) {
-    throw new RangeError(`encodeF16: expected room for ${values.length} elements, got ${out.length}`);
+    throw new InvalidArgumentError(
+      `encodeF16: expected room for ${values.length} elements, got ${out.length}; pass an array of that length or none`,
+    );
   }
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
   let overflowed = 0;

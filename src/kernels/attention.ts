@@ -26,9 +26,12 @@ const MAX_D4 = 256;
 /** Bytes of scores that the matrix algorithm writes out at once; more queries take several rounds. */
 const SCORE_BYTES = 32 * 2 ** 20;
 
+/** The algorithms by name. */
 export const ATTENTION_ALGORITHMS = ['row', 'block', 'matrix'] as const;
+/** `row` for heads of up to 128 channels, `block` for any, `matrix` where a processor plays the GPU. */
 export type AttentionAlgorithm = (typeof ATTENTION_ALGORITHMS)[number];
 
+/** One invocation per query and head, online softmax in registers; heads of up to 128 channels. */
 export const attentionRowKernel = defineKernel({
   shader: rowShader,
   tunables: {
@@ -41,6 +44,7 @@ export const attentionRowKernel = defineKernel({
   grid: ({ T, heads, B }, t) => [ceilDiv(T, t.WG * t.ROWS), heads, B],
 });
 
+/** One workgroup per 4·ROW4 queries of a head, online softmax over blocks of keys; heads of up to 1024 channels. */
 export const attentionBlockKernel = defineKernel({
   shader: blockShader,
   tunables: { WG: [64, 32, 128, 256], ROW4: [1, 2, 4], HAS_MASK: [false, true] },
@@ -49,6 +53,7 @@ export const attentionBlockKernel = defineKernel({
     t.WG <= limits.maxComputeInvocationsPerWorkgroup && 16 * t.WG * t.ROW4 <= limits.maxComputeWorkgroupStorageSize,
 });
 
+/** First of three passes of `matrix`: the scores of some queries, f32 [B,heads,count,S]. */
 export const attentionScoresKernel = defineKernel({
   shader: scoresShader,
   tunables: { ROWS: [4, 1, 2, 8], WG_S: [8, 16, 32], WG_T: [8, 1, 4], HAS_MASK: [false, true] },
@@ -56,12 +61,14 @@ export const attentionScoresKernel = defineKernel({
   valid: (t, { limits }) => t.WG_S * t.WG_T <= limits.maxComputeInvocationsPerWorkgroup,
 });
 
+/** Second pass: scores become weights in place, f32 [B·heads·count,S], with their sums. */
 export const attentionSoftmaxKernel = defineKernel({
   shader: softmaxShader,
   tunables: { WG: [64, 8, 16, 32] },
   grid: ({ rows }, t) => linearGrid(ceilDiv(rows, t.WG)),
 });
 
+/** Third pass: values mixed by the weights, [B,T,heads,d]. */
 export const attentionMixKernel = defineKernel({
   shader: mixShader,
   tunables: { ROWS: [4, 1, 2, 8], WG_D: [8, 16, 32], WG_T: [8, 1, 4] },
@@ -69,6 +76,7 @@ export const attentionMixKernel = defineKernel({
   valid: (t, { limits }) => t.WG_D * t.WG_T <= limits.maxComputeInvocationsPerWorkgroup,
 });
 
+/** What {@link attentionOp} is told beside its inputs. */
 export interface AttentionAttrs {
   heads: number;
   scale: number;
@@ -78,7 +86,7 @@ export interface AttentionAttrs {
   scoreBytes?: number;
 }
 
-/** q, k, v and the result are [B, T|S, heads, d]. */
+/** Inputs q, k, v and perhaps mask; q, k, v and the result are [B,T|S,heads,d]. Vaswani et al. 2017, section 3.2.1. */
 export const attentionOp: Op<AttentionAttrs> = {
   name: 'attention',
   lower(node, to) {
@@ -140,6 +148,7 @@ function lowerMatrix({ inputs, attrs, output }: Node<AttentionAttrs>, to: Loweri
   }
 }
 
+/** Heads, and what may be left to be chosen. */
 export interface AttentionOptions {
   heads: number;
   /** Of the scores; default 1/√d. */
@@ -153,9 +162,10 @@ export interface AttentionOptions {
 }
 
 /**
- * softmax(scale·q kᵀ + mask)·v per head; q [B,T,heads·d], k, v [B,S,heads·d] → [B,T,heads·d], d from 1 to 1024.
+ * softmax(scale·q kᵀ + mask)·v per head (Vaswani et al. 2017, equation 1); q [B,T,heads·d], k, v [B,S,heads·d] → [B,T,heads·d], d from 1 to 1024.
  * Heads whose width is no multiple of four are copied apart first, so that each starts on a vec4.
- * @throws ShapeError when shapes, heads or mask do not fit; LimitError for a wider head.
+ * @throws ShapeError when shapes, heads or mask do not fit; LimitError for a wider head; InvalidArgumentError for an
+ * unknown algorithm.
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
   const { heads, mask, algorithm, scoreBytes } = options;

@@ -3,12 +3,14 @@ import { defineKernel, formatShape, linearGrid, ShapeError, type Op, type Tensor
 import shader from './avgPool2.wgsl';
 import { ceilDiv, expectRank, width4 } from './common.ts';
 
+/** Means of 2×2 pixels, one vec4 of channels per invocation. */
 export const avgPool2Kernel = defineKernel({
   shader,
   tunables: { WG: [64, 128, 256] },
   grid: ({ B, H, W, C4 }, t) => linearGrid(ceilDiv(B * Math.floor(H / 2) * Math.floor(W / 2) * C4, t.WG)),
 });
 
+/** Input x [B,H,W,C]; result [B,⌊H/2⌋,⌊W/2⌋,C]. */
 export const avgPool2Op: Op<Record<string, never>> = {
   name: 'avgPool2',
   lower({ inputs: { x }, output }, to) {

@@ -3,12 +3,14 @@ import { defineKernel, formatShape, linearGrid, ShapeError, type Op, type Tensor
 import { ceilDiv, rowsOf, sameShape, width4 } from './common.ts';
 import shader from './concat.wgsl';
 
+/** Rows of one tensor followed by those of another, one vec4 per invocation. */
 export const concatKernel = defineKernel({
   shader,
   tunables: { WG: [64, 128, 256], SHIFT: [0, 1, 2, 3] },
   grid: ({ rows, N4 }, t) => linearGrid(ceilDiv(rows * N4, t.WG)),
 });
 
+/** Inputs a […,A] and b […,B]; result […,A+B]. */
 export const concatOp: Op<Record<string, never>> = {
   name: 'concat',
   lower({ inputs: { a, b }, output }, to) {

@@ -64,10 +64,8 @@ fn madd(sum: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32
 }
 
 fn put(m: u32, o4: u32, sum: vec4<f32>) {
-  let area = p.OH * p.OW;
-  if (m >= p.B * area) { return; }
   var v = sum;
-  if (HAS_SHIFT) { v += load4(shift[(m / area) * p.O4 + o4]); }
+  if (HAS_SHIFT) { v += load4(shift[(m / (p.OH * p.OW)) * p.O4 + o4]); }
   v = activate(v, ACT);
   // The only activation that makes padding lanes non-zero.
   if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, 4u * o4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.O)); }
@@ -121,12 +119,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
   }
   if (column >= p.O4) { return; }
-  put(m0, o4, s0);
-  put(m0 + 1u, o4, s1);
-  put(m0 + 2u, o4, s2);
-  put(m0 + 3u, o4, s3);
-  put(m0 + 4u, o4, s4);
-  put(m0 + 5u, o4, s5);
-  put(m0 + 6u, o4, s6);
-  put(m0 + 7u, o4, s7);
+  // A loop of unknown length stays a loop: eight copies of what follows would take longer to compile than all before.
+  let end = min(m0 + 8u, p.B * p.OH * p.OW);
+  var sums = array<vec4<f32>, 8>(s0, s1, s2, s3, s4, s5, s6, s7);
+  for (var m = m0; m < end; m++) { put(m, o4, sums[m - m0]); }
 }

@@ -3,12 +3,14 @@ import { defineKernel, formatShape, linearGrid, numel, ShapeError, type Op, type
 import { ceilDiv, rowsOf, sameShape, width4 } from './common.ts';
 import shader from './copyRows.wgsl';
 
+/** The same elements under another row length, one vec4 per invocation. */
 export const copyRowsKernel = defineKernel({
   shader,
   tunables: { WG: [64, 128, 256] },
   grid: ({ rows, N4 }, t) => linearGrid(ceilDiv(rows * N4, t.WG)),
 });
 
+/** Input x; result of as many elements in row-major order. */
 export const reshapeOp: Op<Record<string, never>> = {
   name: 'reshape',
   lower({ inputs: { x }, output }, to) {

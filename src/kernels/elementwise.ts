@@ -3,6 +3,7 @@ import { defineKernel, formatShape, linearGrid, ShapeError, type Op, type Tensor
 import { ACTIVATIONS, activationCode, ceilDiv, sameShape, width4, type Activation } from './common.ts';
 import shader from './elementwise.wgsl';
 
+/** Unary, sum, product or affine by OP, with an activation behind, one vec4 per invocation. */
 export const elementwiseKernel = defineKernel({
   shader,
   tunables: {
@@ -16,6 +17,7 @@ export const elementwiseKernel = defineKernel({
 
 const OPS = { unary: 0, add: 1, mul: 2, affine: 3 } as const;
 
+/** What {@link elementwiseOp} is told beside its inputs. */
 export interface ElementwiseAttrs {
   kind: keyof typeof OPS;
   act: Activation;
@@ -23,6 +25,7 @@ export interface ElementwiseAttrs {
   beta: number;
 }
 
+/** Inputs a, and perhaps b and c, each of a's shape or [B,C]; result of a's shape. */
 export const elementwiseOp: Op<ElementwiseAttrs> = {
   name: 'elementwise',
   lower({ inputs: { a, b, c }, attrs, output }, to) {
@@ -55,18 +58,21 @@ interface BinaryOptions {
 }
 
 function record(kind: keyof typeof OPS, a: Tensor, b: Tensor | undefined, c: Tensor | undefined, o: BinaryOptions) {
+  if (a.layout !== 'rows') {
+    throw new ShapeError(`${kind}: expected a in rows, got dense ${formatShape(a.shape)}; use fromNchw first`);
+  }
+  const row = [a.shape[0], a.shape.at(-1)!];
   for (const t of [b, c]) {
-    const row = [a.shape[0], a.shape.at(-1)!];
-    if (a.layout !== 'rows' || (t && !sameShape(t.shape, a.shape) && !sameShape(t.shape, row))) {
+    if (t && !sameShape(t.shape, a.shape) && !sameShape(t.shape, row)) {
       const rows = `${formatShape(a.shape)} or ${formatShape(row)}`;
-      throw new ShapeError(`${kind}: expected an operand ${rows}, got ${formatShape(t!.shape)}`);
+      throw new ShapeError(`${kind}: expected an operand ${rows}, got ${formatShape(t.shape)}`);
     }
   }
   const attrs = { kind, act: o.act ?? 'none', alpha: o.alpha ?? 1, beta: o.beta ?? 1 } as const;
   return a.graph.record(elementwiseOp, { a, b, c }, attrs, a.shape);
 }
 
-/** act(alpha·a); a of any shape in rows layout. */
+/** act(alpha·a); a of any shape. @throws ShapeError unless a is in rows. */
 export const unary = (a: Tensor, options: { act?: Activation; alpha?: number } = {}) =>
   record('unary', a, undefined, undefined, options);
 

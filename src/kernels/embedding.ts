@@ -15,6 +15,7 @@ import { ceilDiv, width4 } from './common.ts';
 import shader from './embedding.wgsl';
 import { packRows } from './packing.ts';
 
+/** Rows of one part of a table by id, one vec4 per invocation. */
 export const embeddingKernel = defineKernel({
   shader,
   tunables: { WG: [64, 128, 256] },
@@ -27,6 +28,7 @@ interface EmbeddingAttrs {
   starts: readonly number[];
 }
 
+/** Inputs ids and the parts of the table; result [...ids, D]. */
 export const embeddingOp: Op<EmbeddingAttrs> = {
   name: 'embedding',
   lower({ inputs: { ids, ...parts }, attrs: { V, starts }, output }, to) {
@@ -72,7 +74,11 @@ export function embedding(
   return g.record(embeddingOp, { ids, ...Object.fromEntries(parts) }, { V, starts }, [...ids.shape, D]);
 }
 
-/** @throws InvalidArgumentError unless every id is an integer from 0 to V − 1. */
+/**
+ * Checks ids on the host, before they are uploaded for {@link embedding}.
+ * @param V Rows of the table.
+ * @throws InvalidArgumentError unless every id is an integer from 0 to V − 1.
+ */
 export function expectIds(where: string, ids: ArrayLike<number>, V: number): void {
   for (let i = 0; i < ids.length; i++) {
     if (!(Number.isInteger(ids[i]) && ids[i] >= 0 && ids[i] < V)) {

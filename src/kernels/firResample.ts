@@ -6,6 +6,7 @@ import shader from './firResample.wgsl';
 
 const MAX_TAPS = 16;
 
+/** upfirdn2d for a separable filter of up to 16 taps, one vec4 per invocation. Karras et al. 2020. */
 export const firResampleKernel = defineKernel({
   shader,
   tunables: {
@@ -28,6 +29,7 @@ interface FirAttrs {
   kernel: readonly number[];
 }
 
+/** Input x [B,H,W,C]; result [B,height,width,C]. */
 export const firResampleOp: Op<FirAttrs> = {
   name: 'firResample',
   lower({ inputs: { x }, attrs: { up, down, pad, gain, kernel }, output }, to) {
@@ -45,6 +47,7 @@ export const firResampleOp: Op<FirAttrs> = {
   },
 };
 
+/** The filter, and by how much to resample. */
 export interface FirOptions {
   /** The filter in one dimension, 1 … 16 taps; normalised, so only the ratios count. Default [1, 3, 3, 1]. */
   kernel?: readonly number[];

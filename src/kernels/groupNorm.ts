@@ -15,18 +15,21 @@ import finaliseShader from './groupNormFinalise.wgsl';
 import statsShader from './groupNormStats.wgsl';
 import { packVector } from './packing.ts';
 
+/** First of three passes: mean and Σ(x − mean)² of every channel over chunks of pixels. */
 export const groupNormStatsKernel = defineKernel({
   shader: statsShader,
   tunables: { WG: [64, 32, 128, 256] },
   grid: ({ B, K, C4 }, t) => linearGrid(ceilDiv(B * K * C4, t.WG)),
 });
 
+/** Second pass: mean and gamma/√(var + eps) per channel, from the chunks of its group. */
 export const groupNormFinaliseKernel = defineKernel({
   shader: finaliseShader,
   tunables: { WG: [64, 128, 256], LANES: [64, 1, 8, 32], HAS_GAMMA: [true, false] },
   grid: ({ B, G }, t) => linearGrid(ceilDiv(B * G, t.WG / t.LANES)),
 });
 
+/** Third pass: normalises, scales and activates ROWS pixels × one vec4 per invocation. */
 export const groupNormApplyKernel = defineKernel({
   shader: applyShader,
   tunables: {
@@ -38,6 +41,7 @@ export const groupNormApplyKernel = defineKernel({
   grid: ({ B, P, C4 }, t) => linearGrid(ceilDiv(B * ceilDiv(P, t.ROWS) * C4, t.WG)),
 });
 
+/** What {@link groupNormOp} is told beside its inputs. */
 export interface GroupNormAttrs {
   groups: number;
   eps: number;

@@ -13,6 +13,7 @@ import { ceilDiv, rowsOf, width4 } from './common.ts';
 import shader from './layerNorm.wgsl';
 import { packVector } from './packing.ts';
 
+/** One team of LANES invocations per row. */
 export const layerNormKernel = defineKernel({
   shader,
   tunables: { WG: [64, 128, 256], LANES: [64, 1, 8, 32], HAS_GAMMA: [true, false], HAS_BETA: [true, false] },

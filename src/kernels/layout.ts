@@ -14,7 +14,9 @@ import toShader from './toNchw.wgsl';
 
 const grid: Kernel['grid'] = ({ B, C4, P }, t) => linearGrid(ceilDiv(B * C4 * P, t.WG));
 
+/** Dense NCHW f32 → padded NHWC storage, one vec4 per invocation. */
 export const fromNchwKernel = defineKernel({ shader: fromShader, tunables: { WG: [64, 128, 256] }, grid });
+/** Padded NHWC storage → dense NCHW f32, one vec4 per invocation. */
 export const toNchwKernel = defineKernel({ shader: toShader, tunables: { WG: [64, 128, 256] }, grid });
 
 interface EdgeAttrs {

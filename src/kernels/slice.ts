@@ -3,12 +3,14 @@ import { defineKernel, formatShape, linearGrid, ShapeError, type Op, type Tensor
 import { ceilDiv, rowsOf, width4 } from './common.ts';
 import shader from './slice.wgsl';
 
+/** Channels cut out of rows, one vec4 per invocation. */
 export const sliceKernel = defineKernel({
   shader,
   tunables: { WG: [64, 128, 256], SHIFT: [0, 1, 2, 3] },
   grid: ({ rows, N4 }, t) => linearGrid(ceilDiv(rows * N4, t.WG)),
 });
 
+/** Input x […,C]; result […,N], channels from `from` on. */
 export const sliceOp: Op<{ from: number }> = {
   name: 'slice',
   lower({ inputs: { x }, attrs: { from }, output }, to) {

@@ -3,12 +3,14 @@ import { defineKernel, InvalidArgumentError, linearGrid, type Op, type Tensor } 
 import { ceilDiv, expectRank, width4 } from './common.ts';
 import shader from './upsampleNearest.wgsl';
 
+/** Nearest neighbour to any size, one vec4 per invocation. */
 export const upsampleNearestKernel = defineKernel({
   shader,
   tunables: { WG: [64, 128, 256] },
   grid: ({ B, height, width, C4 }, t) => linearGrid(ceilDiv(B * height * width * C4, t.WG)),
 });
 
+/** Input x [B,H,W,C]; result [B,height,width,C]. */
 export const upsampleNearestOp: Op<Record<string, never>> = {
   name: 'upsampleNearest',
   lower({ inputs: { x }, output }, to) {

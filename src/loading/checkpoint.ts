@@ -22,11 +22,14 @@ export interface TensorInfo {
  */
 export type Rename = (storedKey: string) => string | readonly string[] | undefined;
 
+/** How to open a checkpoint. */
 export interface CheckpointOptions {
+  /** Names of a view; by default those in the files. */
   rename?: Rename;
   signal?: AbortSignal;
 }
 
+/** Which part of a tensor to read, and how. */
 export interface ReadOptions {
   /** Part of the first dimension, [start, end). */
   rows?: readonly [number, number];
@@ -98,7 +101,10 @@ export class Checkpoint {
     return new Checkpoint(name, stored, sources, options.rename, []);
   }
 
-  /** The same files under other names, without reading them again (one component of a single-file checkpoint). */
+  /**
+   * The same files under other names, without reading them again (one component of a single-file checkpoint).
+   * @throws WeightError when two tensors would get one name
+   */
   view(rename: Rename): Checkpoint {
     return new Checkpoint(this.name, this.stored, this.sources, rename, this.scratch);
   }
@@ -108,6 +114,7 @@ export class Checkpoint {
     return [...this.tensors.keys()];
   }
 
+  /** Whether this view has a tensor of that name. */
   has(key: string): boolean {
     return this.tensors.has(key);
   }
@@ -117,7 +124,7 @@ export class Checkpoint {
     return [...this.stored.keys()];
   }
 
-  /** @throws WeightError when there is no such key */
+  /** What is known of a tensor without reading it. @throws WeightError when there is no such key */
   info(key: string): TensorInfo {
     const { dtype, shape, start, end, storedKey, source } = this.locate(key);
     return { dtype, shape, bytes: end - start, storedKey, file: source.name };
@@ -147,7 +154,10 @@ export class Checkpoint {
     return out;
   }
 
-  /** A tensor, or some of its rows, as half-precision bits: the stored ones of F16, else rounded from f32. */
+  /**
+   * A tensor, or some of its rows, as half-precision bits: the stored ones of F16, else rounded from f32.
+   * @throws as {@link read}
+   */
   async readF16(key: string, options: Omit<ReadOptions, 'out'> = {}): Promise<HalfBits> {
     const part = this.part(key, options.rows);
     const bits = new Uint16Array(part.elements);
@@ -166,7 +176,10 @@ export class Checkpoint {
     return { bits, overflowed };
   }
 
-  /** The stored little-endian bytes of a tensor or of some of its rows; the type is that of {@link info}. */
+  /**
+   * The stored little-endian bytes of a tensor or of some of its rows; the type is that of {@link info}.
+   * @throws WeightError, FormatError, InvalidArgumentError, AbortedError as {@link read}
+   */
   async readRaw(key: string, options: Pick<ReadOptions, 'rows' | 'signal' | 'onBytes'> = {}): Promise<Uint8Array> {
     const part = this.part(key, options.rows);
     const bytes = new Uint8Array(part.elements * part.size);

@@ -8,6 +8,7 @@ import { openSharded } from './shardedCheckpoint.ts';
 /** Base names of weight files: diffusers models use the first, text encoders the second. */
 export const WEIGHT_BASES = ['diffusion_pytorch_model', 'model'] as const;
 
+/** Which weight files of a folder are meant. */
 export interface WeightQuery {
   /** File name without variant and ending; by default both of {@link WEIGHT_BASES} are tried. */
   base?: string | readonly string[];
@@ -33,7 +34,7 @@ const PICKLE = /\.(bin|pt|pth|ckpt|pkl)$/;
 /**
  * Finds the weights in a component's folder: the variant's file or index, else the plain ones; without a variant the
  * plain ones, else a half-precision variant. A variant that is not a precision (`non_ema`) is never replaced.
- * @throws FormatError when only pickles are there, NotFoundError when nothing is
+ * @throws FormatError when only pickles are there, NotFoundError when nothing is, NetworkError
  */
 export async function findWeights(directory: Directory, query: WeightQuery = {}): Promise<FoundWeights> {
   const { base = WEIGHT_BASES, variant, signal } = query;
@@ -85,6 +86,7 @@ export async function openWeights(
   }
 }
 
+/** Which config of a folder is meant. */
 export interface ConfigQuery {
   /** `config.json` by default; schedulers have `scheduler_config.json`. */
   file?: string;
@@ -122,7 +124,11 @@ export function configClass(config: RawConfig): string | undefined {
   return typeof first === 'string' ? first : undefined;
 }
 
-/** @throws ConfigError unless the config is of one of the classes */
+/**
+ * Checks whose config it is, by {@link configClass}.
+ * @param where what the message calls the config
+ * @throws ConfigError unless it is of one of the classes
+ */
 export function checkClass(config: RawConfig, expected: readonly string[], where: string): void {
   const got = configClass(config);
   if (got !== undefined && expected.includes(got)) return;
@@ -139,14 +145,20 @@ export interface ComponentEntry {
   readonly className: string | null;
 }
 
+/** What a `model_index.json` says. */
 export interface ModelIndex {
+  /** The class of the pipeline, e.g. `StableDiffusionPipeline`. */
   readonly className: string;
+  /** By the name of their folder. */
   readonly components: ReadonlyMap<string, ComponentEntry>;
   /** The other fields: options of the pipeline. */
   readonly options: RawConfig;
 }
 
-/** Reads a pipeline folder's `model_index.json`. @throws NotFoundError, FormatError, ConfigError */
+/**
+ * Reads a pipeline folder's `model_index.json`.
+ * @throws NotFoundError, FormatError when it is not a JSON object, ConfigError when it is of another class or of none
+ */
 export async function readModelIndex(
   directory: Directory,
   expected?: string | readonly string[],

@@ -64,7 +64,10 @@ export class ConfigReader {
     return this.get(field, fallback, `an integer${describe(range)}`, asInt(range), range.nullIsDefault);
   }
 
-  /** An integer or null; an absent field gives the default, a null stays null. */
+  /**
+   * An integer or null; an absent field gives the default, a null stays null.
+   * @throws ConfigError when not an integer or outside the range
+   */
   nullableInt(field: string, fallback: number | null = null, range: Range = {}): number | null {
     return this.getNullable(field, fallback, `an integer${describe(range)} or null`, asInt(range));
   }
@@ -74,7 +77,10 @@ export class ConfigReader {
     return this.get(field, fallback, `a number${describe(range)}`, asNumber(range), range.nullIsDefault);
   }
 
-  /** A finite number or null; an absent field gives the default, a null stays null. */
+  /**
+   * A finite number or null; an absent field gives the default, a null stays null.
+   * @throws ConfigError when not a finite number or outside the range
+   */
   nullableNumber(field: string, fallback: number | null = null, range: Range = {}): number | null {
     return this.getNullable(field, fallback, `a number${describe(range)} or null`, asNumber(range));
   }
@@ -84,17 +90,20 @@ export class ConfigReader {
     return this.get(field, fallback, 'true or false', asBool, options.nullIsDefault);
   }
 
-  /** true, false or null; an absent field gives the default, a null stays null. */
+  /**
+   * true, false or null; an absent field gives the default, a null stays null.
+   * @throws ConfigError for anything else
+   */
   nullableBool(field: string, fallback: boolean | null = null): boolean | null {
     return this.getNullable(field, fallback, 'true, false or null', asBool);
   }
 
-  /** Any string. */
+  /** Any string. @throws ConfigError when absent without default, or not a string */
   string(field: string, fallback?: string): string {
     return this.get(field, fallback, 'a string', asString);
   }
 
-  /** Any string, or null. */
+  /** Any string, or null. @throws ConfigError for anything else */
   nullableString(field: string, fallback: string | null = null): string | null {
     return this.getNullable(field, fallback, 'a string or null', asString);
   }
@@ -109,7 +118,7 @@ export class ConfigReader {
     return this.get(field, fallback, oneOf(values), asEnum(values), options.nullIsDefault);
   }
 
-  /** One of the values that the model understands, or null. */
+  /** One of the values that the model understands, or null. @throws ConfigError naming them all */
   nullableEnum<const T extends string>(
     field: string,
     values: readonly T[],
@@ -118,19 +127,22 @@ export class ConfigReader {
     return this.getNullable(field, fallback, `${oneOf(values)} or null`, asEnum(values));
   }
 
-  /** An array of integers. */
+  /** An array of integers. @throws ConfigError when absent without default, or of another kind, length or range */
   intArray(field: string, fallback?: readonly number[], range: ArrayRange = {}): number[] {
     const check = asArray(asInt(range), range);
     return [...this.get(field, fallback, `an array of ${count(range)}integers${describe(range)}`, check)];
   }
 
-  /** An array of finite numbers. */
+  /**
+   * An array of finite numbers.
+   * @throws ConfigError when absent without default, or of another kind, length or range
+   */
   numberArray(field: string, fallback?: readonly number[], range: ArrayRange = {}): number[] {
     const check = asArray(asNumber(range), range);
     return [...this.get(field, fallback, `an array of ${count(range)}numbers${describe(range)}`, check)];
   }
 
-  /** An array of finite numbers, or null. */
+  /** An array of finite numbers, or null. @throws ConfigError when of another kind, length or range */
   nullableNumberArray(
     field: string,
     fallback: readonly number[] | null = null,
@@ -141,7 +153,10 @@ export class ConfigReader {
     return got === null ? null : [...got];
   }
 
-  /** An array of strings, each one of the values that the model understands. */
+  /**
+   * An array of strings, each one of the values that the model understands.
+   * @throws ConfigError when absent without default, or of another kind, length or value
+   */
   enumArray<const T extends string>(
     field: string,
     values: readonly T[],
@@ -152,7 +167,10 @@ export class ConfigReader {
     return [...this.get(field, fallback, what, asArray(asEnum(values), range))];
   }
 
-  /** An integer that stands for every level, or an array with one per level; always returned as an array. */
+  /**
+   * An integer that stands for every level, or an array with one per level; always returned as an array.
+   * @throws ConfigError when absent without default, or of another kind, length or range
+   */
   intPerLevel(field: string, levels: number, fallback?: number | readonly number[], range: Range = {}): number[] {
     const each = asInt(range);
     const list = asArray(each, { length: levels });
@@ -165,7 +183,10 @@ export class ConfigReader {
     return typeof got === 'number' ? Array<number>(levels).fill(got) : [...got];
   }
 
-  /** true or false for every level, or an array with one per level; always returned as an array. */
+  /**
+   * true or false for every level, or an array with one per level; always returned as an array.
+   * @throws ConfigError when absent without default, or of another kind or length
+   */
   boolPerLevel(field: string, levels: number, fallback?: boolean | readonly boolean[]): boolean[] {
     const list = asArray(asBool, { length: levels });
     const check = (value: unknown): boolean[] | undefined =>
@@ -214,7 +235,11 @@ export class ConfigReader {
     return { ignored };
   }
 
-  /** Throws the ConfigError for a field whose value is well-formed but does not fit the others. */
+  /**
+   * Refuses a field whose value is well-formed but does not fit the others.
+   * @param expected what the field should be, in words
+   * @throws ConfigError naming the field, always
+   */
   refuse(field: string, expected: string, advice = 'correct the config'): never {
     const value = this.own(field);
     const got = value === undefined ? 'no such field' : brief(value);

@@ -1,3 +1,4 @@
+import { InvalidArgumentError } from '../engine/errors.ts';
 import { decodeF16 } from '../engine/half.ts';
 import { DTYPE_BYTES, type Dtype } from './dtype.ts';
 
@@ -8,12 +9,15 @@ export { encodeF16, type HalfBits } from '../engine/half.ts';
  * too), the others rounded to nearest.
  * @param bytes a whole number of elements of `dtype`, at any alignment
  * @param out receives the elements; allocated where absent
+ * @throws InvalidArgumentError when `bytes` is no whole number of elements, or `out` is of another length
  */
 export function decode(dtype: Dtype, bytes: Uint8Array, out?: Float32Array): Float32Array {
   const n = bytes.length / DTYPE_BYTES[dtype];
   const to = out ?? new Float32Array(n);
   if (!Number.isInteger(n) || to.length !== n) {
-    throw new RangeError(`decode ${dtype}: expected ${to.length} elements, got ${bytes.length} bytes`);
+    throw new InvalidArgumentError(
+      `decode ${dtype}: expected ${to.length} elements, got ${bytes.length} bytes; pass whole elements, as many as \`out\` holds`,
+    );
   }
   // Typed arrays want aligned memory; a range read rarely starts on such an address, and a copy is cheap beside it.
   const at = bytes.byteOffset % DTYPE_BYTES[dtype] === 0 ? bytes : bytes.slice();

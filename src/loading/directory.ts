@@ -9,7 +9,11 @@ import { BlobSource, type ByteSource } from './source.ts';
 export interface Directory {
   /** What error messages call it. */
   readonly name: string;
-  /** A file in it. @throws NotFoundError; NetworkError where the place is a server that cannot be reached */
+  /**
+   * A file in it.
+   * @throws NotFoundError when it is not there; NetworkError where the place is a server that cannot be reached;
+   * InvalidArgumentError for a path that is empty, absolute or leaves the folder
+   */
   open(path: string, signal?: AbortSignal): Promise<ByteSource>;
   /** Whether a file of that path is there. @throws NotFoundError, NetworkError when the place itself cannot be asked */
   has(path: string, signal?: AbortSignal): Promise<boolean>;
@@ -17,9 +21,15 @@ export interface Directory {
   text(path: string, signal?: AbortSignal): Promise<string>;
   /** The file as JSON, no key twice in any object. @throws as {@link text}, and FormatError for anything else */
   json(path: string, signal?: AbortSignal): Promise<unknown>;
-  /** Names of the files (not folders) directly in it; undefined where the place cannot list (a URL). */
+  /**
+   * Names of the files (not folders) directly in it; undefined where the place cannot list (a URL).
+   * @throws NotFoundError when the place itself cannot be asked
+   */
   list(signal?: AbortSignal): Promise<string[] | undefined>;
-  /** A folder inside; whether it exists shows when something in it is opened. */
+  /**
+   * A folder inside; whether it exists shows when something in it is opened.
+   * @throws InvalidArgumentError for a path that is empty, absolute or leaves this folder
+   */
   folder(path: string): Directory;
 }
 
@@ -30,14 +40,19 @@ export const MAX_TEXT = 64 * 2 ** 20;
 export abstract class BaseDirectory implements Directory {
   readonly name: string;
 
+  /** @param name what error messages call the folder */
   constructor(name: string) {
     this.name = name;
   }
 
+  /** {@inheritDoc Directory.open} @throws as there. */
   abstract open(path: string, signal?: AbortSignal): Promise<ByteSource>;
+  /** {@inheritDoc Directory.has} @throws as there. */
   abstract has(path: string, signal?: AbortSignal): Promise<boolean>;
+  /** {@inheritDoc Directory.list} @throws NotFoundError when the place itself cannot be asked. */
   abstract list(signal?: AbortSignal): Promise<string[] | undefined>;
 
+  /** {@inheritDoc Directory.text} @throws as there. */
   async text(path: string, signal?: AbortSignal): Promise<string> {
     const source = await this.open(path, signal);
     try {
@@ -49,10 +64,12 @@ export abstract class BaseDirectory implements Directory {
     }
   }
 
+  /** {@inheritDoc Directory.json} @throws as there. */
   async json(path: string, signal?: AbortSignal): Promise<unknown> {
     return parseJson(await this.text(path, signal), `read ${joinPath(this.name, path)}`);
   }
 
+  /** {@inheritDoc Directory.folder} @throws as there. */
   folder(path: string): Directory {
     return new SubDirectory(this, normalisePath(path));
   }
@@ -220,13 +237,14 @@ export function missing(directory: string, path: string, advice: string, cause?:
   return new NotFoundError(`open ${directory}: expected a file ${path}, got none; ${advice}`, { cause });
 }
 
+/** The error of every directory for a file that is too long to be a text. */
 export function tooLong(name: string, size: number): FormatError {
   return new FormatError(
     `read ${name}: expected a text of at most ${MAX_TEXT} bytes, got ${size}; this is another kind of file`,
   );
 }
 
-/** @throws InvalidArgumentError for a path that is empty, absolute or leaves the folder */
+/** A path without empty parts and dots. @throws InvalidArgumentError for one that is empty, absolute or leaves the folder */
 export function normalisePath(path: string): string {
   const parts = path.split('/').filter((part) => part !== '' && part !== '.');
   if (parts.length === 0 || path.startsWith('/') || /\\|^[a-z]+:/i.test(path) || parts.includes('..')) {
@@ -237,6 +255,7 @@ export function normalisePath(path: string): string {
   return parts.join('/');
 }
 
+/** A path below a folder; the path itself below the empty one. */
 export function joinPath(folder: string, path: string): string {
   return folder === '' ? path : `${folder.replace(/\/$/, '')}/${path}`;
 }

@@ -15,6 +15,7 @@ export const DTYPE_BYTES = {
   BOOL: 1,
 } as const;
 
+/** An element type by the name that safetensors gives it. */
 export type Dtype = keyof typeof DTYPE_BYTES;
 
 /** Types that the format knows and this library does not read: they need scales that live elsewhere, or are complex. */
@@ -30,10 +31,12 @@ const FOREIGN: ReadonlySet<string> = new Set([
   'C64',
 ]);
 
+/** Whether elements of that type are read. */
 export function isDtype(name: string): name is Dtype {
   return Object.hasOwn(DTYPE_BYTES, name);
 }
 
+/** Whether the format knows the type and this library does not read it. */
 export function isForeignDtype(name: string): boolean {
   return FOREIGN.has(name);
 }

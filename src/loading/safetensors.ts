@@ -11,9 +11,11 @@ export interface TensorEntry {
   readonly end: number;
 }
 
+/** The header of a safetensors file. */
 export interface SafetensorsHeader {
   /** In the order of the data. */
   readonly tensors: ReadonlyMap<string, TensorEntry>;
+  /** The strings of `__metadata__`; empty without it. */
   readonly metadata: ReadonlyMap<string, string>;
 }
 

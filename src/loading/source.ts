@@ -8,10 +8,10 @@ export interface ByteSource {
   size(signal?: AbortSignal): Promise<number>;
   /**
    * Exactly the bytes of [start, end); may be a view of shared memory, so not to be written to.
-   * @throws FormatError when the source ends before `end`
+   * @throws FormatError when the source ends before `end`; InvalidArgumentError unless 0 ≤ start ≤ end; AbortedError
    */
   read(start: number, end: number, signal?: AbortSignal): Promise<Uint8Array>;
-  /** As read, into the caller's memory: what large tensors use. */
+  /** As {@link read}, into the caller's memory: what large tensors use. @throws as read does */
   readInto?(start: number, into: Uint8Array, signal?: AbortSignal): Promise<void>;
   /** Lets go of what the source holds (a file handle, a connection); reading again afterwards is allowed. */
   close?(): Promise<void>;
@@ -54,21 +54,25 @@ export class MemorySource implements ByteSource {
   readonly name: string;
   private readonly bytes: Uint8Array;
 
+  /** @param bytes seen, not copied */
   constructor(bytes: Uint8Array | ArrayBuffer, name = 'memory') {
     this.bytes = bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes);
     this.name = name;
   }
 
+  /** {@inheritDoc ByteSource.size} */
   async size(): Promise<number> {
     return this.bytes.length;
   }
 
+  /** A view of the bytes [start, end). @throws FormatError when they end before `end`; InvalidArgumentError, AbortedError */
   async read(start: number, end: number, signal?: AbortSignal): Promise<Uint8Array> {
     throwIfAborted(signal, `read ${this.name}`);
     checkRange(this.name, start, end, this.bytes.length);
     return this.bytes.subarray(start, end);
   }
 
+  /** {@inheritDoc ByteSource.readInto} @throws as {@link MemorySource.read}. */
   async readInto(start: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     into.set(await this.read(start, start + into.length, signal));
   }
@@ -79,15 +83,22 @@ export class BlobSource implements ByteSource {
   readonly name: string;
   private readonly blob: Blob;
 
+  /** @param name by default that of a File */
   constructor(blob: Blob, name?: string) {
     this.blob = blob;
     this.name = name ?? ('name' in blob && typeof blob.name === 'string' ? blob.name : 'blob');
   }
 
+  /** {@inheritDoc ByteSource.size} */
   async size(): Promise<number> {
     return this.blob.size;
   }
 
+  /**
+   * A copy of the bytes [start, end).
+   * @throws NotFoundError when the file has changed since it was picked; FormatError when it ends before `end`;
+   * InvalidArgumentError, AbortedError
+   */
   async read(start: number, end: number, signal?: AbortSignal): Promise<Uint8Array> {
     throwIfAborted(signal, `read ${this.name}`);
     checkRange(this.name, start, end, this.blob.size);

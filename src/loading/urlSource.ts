@@ -43,6 +43,7 @@ export class UrlSource implements ByteSource {
     return this.total!;
   }
 
+  /** {@inheritDoc ByteSource.read} @throws as {@link readInto}, and as {@link size}. */
   async read(start: number, end: number, signal?: AbortSignal): Promise<Uint8Array> {
     // Checked before the allocation, so that a wrong offset cannot ask for memory beyond the file.
     checkRange(this.name, start, end, await this.size(signal));
@@ -51,6 +52,12 @@ export class UrlSource implements ByteSource {
     return bytes;
   }
 
+  /**
+   * {@inheritDoc ByteSource.readInto}
+   * @throws FormatError when the file ends before, has changed in between, or the server answers ranges wrongly;
+   * UnsupportedError when a server without ranges would have to send a large file over and over; NotFoundError,
+   * NetworkError, InvalidArgumentError, AbortedError
+   */
   async readInto(start: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     const end = start + into.length;
     checkRange(this.name, start, end, this.total ?? Infinity);
@@ -66,6 +73,7 @@ export class UrlSource implements ByteSource {
     await this.readForward(start, into, signal);
   }
 
+  /** Ends the connection; reading again opens another. */
   async close(): Promise<void> {
     await this.queue.catch(() => undefined);
     await this.stream?.cancel();

@@ -1,6 +1,7 @@
 import { WeightError } from '../engine/errors.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
+/** A checkpoint, and what a model wants from it. */
 export interface KeyCheck {
   /** What messages begin with, e.g. `UNet2DModel`. */
   where: string;

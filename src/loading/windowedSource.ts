@@ -22,16 +22,19 @@ export class WindowedSource implements ByteSource {
   /** By window number, least recently used first. */
   private readonly windows = new Map<number, Window>();
 
+  /** @param windowBytes bytes per window; a read of more than half of one goes straight to `inner` */
   constructor(inner: ByteSource, windowBytes = WINDOW_BYTES) {
     this.inner = inner;
     this.name = inner.name;
     this.windowBytes = windowBytes;
   }
 
+  /** {@inheritDoc ByteSource.size} @throws as `inner` does. */
   size(signal?: AbortSignal): Promise<number> {
     return this.inner.size(signal);
   }
 
+  /** {@inheritDoc ByteSource.read} @throws as `inner` does. */
   async read(start: number, end: number, signal?: AbortSignal): Promise<Uint8Array> {
     // Checked before the allocation, so that a wrong offset cannot ask for memory beyond the file.
     checkRange(this.name, start, end, await this.inner.size(signal));
@@ -40,6 +43,7 @@ export class WindowedSource implements ByteSource {
     return bytes;
   }
 
+  /** {@inheritDoc ByteSource.readInto} @throws as `inner` does. */
   async readInto(start: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     const size = await this.inner.size(signal);
     const end = start + into.length;
@@ -55,6 +59,7 @@ export class WindowedSource implements ByteSource {
     }
   }
 
+  /** Forgets the windows and closes `inner`. */
   async close(): Promise<void> {
     this.windows.clear();
     await this.inner.close?.();

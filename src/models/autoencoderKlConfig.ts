@@ -3,15 +3,20 @@ import type { Activation } from '../kernels/index.ts';
 import { ConfigReader, type RawConfig } from '../loading/index.ts';
 import { readActivation } from './activation.ts';
 
+/** Blocks of the encoder, by the names of diffusers. */
 export const ENCODER_BLOCKS = ['DownEncoderBlock2D', 'AttnDownEncoderBlock2D'] as const;
+/** Blocks of the decoder, by the names of diffusers. */
 export const DECODER_BLOCKS = ['UpDecoderBlock2D', 'AttnUpDecoderBlock2D'] as const;
 
+/** The fields of `config.json` in camelCase, defaults filled in. */
 export interface AutoencoderKLConfig {
   inChannels: number;
   outChannels: number;
   downBlockTypes: readonly (typeof ENCODER_BLOCKS)[number][];
   upBlockTypes: readonly (typeof DECODER_BLOCKS)[number][];
+  /** Channels per level, from the finest. */
   blockOutChannels: readonly number[];
+  /** ResNet layers per level of the encoder; the decoder has one more. */
   layersPerBlock: number;
   act: Activation;
   latentChannels: number;
@@ -27,6 +32,7 @@ export interface AutoencoderKLConfig {
   forceUpcast: boolean;
   useQuantConv: boolean;
   usePostQuantConv: boolean;
+  /** Whether the middle blocks have attention. */
   midBlockAddAttention: boolean;
 }
 

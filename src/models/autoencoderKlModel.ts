@@ -15,8 +15,10 @@ import {
 import { openModel, type LoadOptions, type ModelSource } from './modelSource.ts';
 import { WeightScope } from './weightScope.ts';
 
+/** A direction: pictures to moments, or latents to pictures. */
 export type AutoencoderPart = 'encode' | 'decode';
 
+/** How to load an autoencoder. */
 export interface AutoencoderLoadOptions extends LoadOptions {
   /** What to bring to the GPU now; the other half comes when it is first called. Both by default. */
   parts?: readonly AutoencoderPart[];
@@ -31,9 +33,13 @@ export interface AutoencoderShape {
 
 /** Moments [B,2L,h,w] on the GPU, and the distribution that they describe. */
 export interface EncodeOutput extends ModelOutput {
+  /** Reads the moments back; call it before the model's next call. @throws DeviceLostError */
   posterior(): Promise<DiagonalGaussian>;
 }
 
+/**
+ * `AutoencoderKL` on a device: pictures to latents and back. Kingma & Welling 2014; Rombach et al. 2022, section 3.1.
+ */
 export class AutoencoderKL {
   private constructor(
     readonly config: AutoencoderKLConfig,
@@ -69,7 +75,9 @@ export class AutoencoderKL {
 
   /**
    * image [B,C,H,W], in −1 … 1 as trained → moments [B,2L,H/f,W/f], valid until the next call. Scales nothing.
-   * @throws InvalidArgumentError, ShapeError for a bad image; DeviceLostError, NonFiniteError, AbortedError.
+   * @throws InvalidArgumentError, ShapeError for a bad image, or after {@link dispose}; LimitError where the size does
+   * not fit the device; OutOfMemoryError, DeviceLostError, NonFiniteError, AbortedError; all but a lost device leave it
+   * usable.
    */
   async encode({ image, ...options }: RunOptions & { image: TensorInput }): Promise<EncodeOutput> {
     const out = await this.call('encode', image, options);
@@ -84,7 +92,10 @@ export class AutoencoderKL {
     return this.call('decode', latent, options);
   }
 
-  /** What a call of that shape takes here. @throws LimitError, ShapeError */
+  /**
+   * What a call of that shape takes here; nothing is allocated.
+   * @throws LimitError when it does not fit; ShapeError for a shape that the network cannot have.
+   */
   plan(part: AutoencoderPart, shape: AutoencoderShape): Report {
     return planAutoencoderKL(this.config, part, shape, this.runtime.dtype, this.runtime.device.caps);
   }
@@ -94,6 +105,7 @@ export class AutoencoderKL {
     return this.runtime.weightBytes;
   }
 
+  /** Releases programs and weights; while a call is under way, as soon as it ends. */
   dispose(): void {
     this.runtime.dispose();
   }
@@ -117,7 +129,10 @@ export function autoencoderKlWeights(config: AutoencoderKLConfig): ReadonlyMap<s
   return w.wanted;
 }
 
-/** What a call takes, by default at the limits that every adapter has. @throws LimitError, ShapeError */
+/**
+ * What a call takes, by default at the limits that every adapter has; needs neither weights nor device.
+ * @throws as {@link AutoencoderKL.plan}.
+ */
 export function planAutoencoderKL(
   config: AutoencoderKLConfig,
   part: AutoencoderPart,

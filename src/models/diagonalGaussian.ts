@@ -4,6 +4,7 @@ import { formatShape, numel, ShapeError } from '../engine/index.ts';
 /** Log variances outside this range are clamped, as in the reference library. */
 const LOGVAR_RANGE = [-30, 20] as const;
 
+/** Independent normals, one per latent element. */
 export class DiagonalGaussian {
   /** [B,L,h,w]. */
   readonly shape: readonly number[];

@@ -29,10 +29,12 @@ export interface TensorInput {
   shape: readonly number[];
 }
 
+/** What every call of a model takes. */
 export interface RunOptions {
   signal?: AbortSignal;
   /** Stops at the first op that writes a NaN or an infinity; slow. */
   checkFinite?: boolean;
+  /** Called while a new shape is compiled. */
   onProgress?: CompileOptions['onProgress'];
 }
 
@@ -40,12 +42,14 @@ export interface RunOptions {
 export interface ModelOutput {
   readonly shape: readonly number[];
   readonly buffer: GPUBuffer;
+  /** The values on the host; call it before the model's next call. @throws DeviceLostError */
   read(): Promise<Float32Array>;
 }
 
 /** Programs hold activations of their size: the least recently used makes room. */
 const MAX_PROGRAMS = 4;
 
+/** How a model is stored and compiled. */
 export interface RuntimeOptions {
   /** Storage of activations and weights; arithmetic is f32 either way. */
   dtype?: 'f32' | 'f16';
@@ -53,6 +57,7 @@ export interface RuntimeOptions {
   rewritesOff?: ReadonlySet<string>;
 }
 
+/** The weights of a model on a device and its programs, one per shape. */
 export class ModelRuntime {
   readonly dtype: 'f32' | 'f16';
   private readonly programs = new Map<string, Promise<Program>>();

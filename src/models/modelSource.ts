@@ -17,12 +17,15 @@ export interface OpenedModel {
   checkpoint: Checkpoint;
 }
 
+/** A component's folder, or its config and weights opened already. */
 export type ModelSource = Directory | OpenedModel;
 
+/** How to load a model. */
 export interface LoadOptions extends RuntimeOptions {
   /** `fp16` prefers `NAME.fp16.safetensors`. */
   variant?: string;
   signal?: AbortSignal;
+  /** Called after each weight. */
   onProgress?: (progress: LoadProgress) => void;
 }
 

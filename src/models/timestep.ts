@@ -1,13 +1,15 @@
 /** Timestep features, computed on the host: the sine and cosine of real drivers are wrong in the fourth digit. */
 import { InvalidArgumentError } from '../engine/index.ts';
 
+/** The variants of sinusoidal features that checkpoints were trained with. */
 export interface SinusoidOptions {
-  /** [cos, sin] in place of [sin, cos]. */
+  /** [cos, sin] in place of [sin, cos]; default false. */
   flipSinToCos?: boolean;
-  /** Frequencies fall to 1/maxPeriod after dim/2 − freqShift steps. */
+  /** Frequencies fall to 1/maxPeriod after dim/2 − freqShift steps; default 1. */
   freqShift?: number;
-  /** Factor on every angle. */
+  /** Factor on every angle; default 1. */
   scale?: number;
+  /** Default 10,000. */
   maxPeriod?: number;
 }
 

@@ -4,6 +4,7 @@ import { ConfigReader, type RawConfig } from '../loading/index.ts';
 import { readActivation } from './activation.ts';
 import type { TimeNorm } from './blocks/resnetBlock.ts';
 
+/** Blocks of the way down, by the names of diffusers. */
 export const DOWN_BLOCKS = [
   'DownBlock2D',
   'AttnDownBlock2D',
@@ -11,8 +12,10 @@ export const DOWN_BLOCKS = [
   'SkipDownBlock2D',
   'AttnSkipDownBlock2D',
 ] as const;
+/** One of {@link DOWN_BLOCKS}. */
 export type DownBlockType = (typeof DOWN_BLOCKS)[number];
 
+/** Blocks of the way up, by the names of diffusers. */
 export const UP_BLOCKS = [
   'UpBlock2D',
   'AttnUpBlock2D',
@@ -20,11 +23,13 @@ export const UP_BLOCKS = [
   'SkipUpBlock2D',
   'AttnSkipUpBlock2D',
 ] as const;
+/** One of {@link UP_BLOCKS}. */
 export type UpBlockType = (typeof UP_BLOCKS)[number];
 
 /** Where a class condition comes in: rows of a table, features like those of a timestep, or the embedding itself. */
 export type ClassEmbedding = 'none' | 'table' | 'timestep' | 'identity';
 
+/** The fields of `config.json` in camelCase, defaults filled in. */
 export interface UNet2DConfig {
   /** Height and width that the model was trained with. */
   sampleSize: readonly [number, number] | null;
@@ -35,13 +40,17 @@ export interface UNet2DConfig {
   timeEmbeddingType: 'positional' | 'fourier' | 'learned';
   /** Width of the embedding that the blocks see. */
   timeEmbeddingDim: number;
+  /** For positional features: {@link SinusoidOptions}. */
   freqShift: number;
   flipSinToCos: boolean;
   downBlockTypes: readonly DownBlockType[];
   hasMidBlock: boolean;
   upBlockTypes: readonly UpBlockType[];
+  /** Channels per level, from the finest. */
   blockOutChannels: readonly number[];
+  /** ResNet layers per level on the way down; one more on the way up. */
   layersPerBlock: number;
+  /** Residuals of the middle block are divided by it. */
   midBlockScaleFactor: number;
   /** 0 pads at the right and bottom only. */
   downsamplePadding: number;
@@ -52,11 +61,17 @@ export interface UNet2DConfig {
   attentionHeadDim: number | null;
   /** Null: a quarter of the channels, at most 32. */
   normNumGroups: number | null;
+  /**
+   * Groups of the normalisation before the middle block's attention; null: normNumGroups, or no normalisation where
+   * timeNorm is `scale_shift`.
+   */
   attnNormNumGroups: number | null;
   normEps: number;
   timeNorm: TimeNorm;
+  /** Whether the middle block has attention. */
   addAttention: boolean;
   classEmbedding: ClassEmbedding;
+  /** Rows of the table of classes. */
   numClassEmbeds: number | null;
   /** Rows of the table of a learned time embedding. */
   numTrainTimesteps: number | null;
@@ -130,6 +145,7 @@ function check(cfg: ConfigReader, config: UNet2DConfig): void {
   }
 }
 
+/** Whether a block carries a picture beside the features. */
 export function isSkip(type: DownBlockType | UpBlockType): boolean {
   return type.includes('Skip');
 }

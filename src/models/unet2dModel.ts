@@ -23,6 +23,7 @@ import { sizeMultiple, timeFeatureDim, unet2d } from './unet2d.ts';
 import { readUNet2DConfig, type UNet2DConfig } from './unet2dConfig.ts';
 import { WeightScope } from './weightScope.ts';
 
+/** One evaluation of the network. */
 export interface UNet2DCall extends RunOptions {
   /** [B,C,H,W]. */
   sample: TensorInput;
@@ -39,6 +40,7 @@ export interface UNet2DShape {
   width: number;
 }
 
+/** `UNet2DModel` on a device: noise (or v, or x₀) from a noisy sample and a timestep. Ho et al. 2020, appendix B. */
 export class UNet2D {
   private constructor(
     readonly config: UNet2DConfig,
@@ -71,8 +73,11 @@ export class UNet2D {
   }
 
   /**
-   * Predicts from a noisy sample. Result [B,outChannels,H,W], valid until the next call.
-   * @throws InvalidArgumentError, ShapeError for inputs that do not fit; DeviceLostError, NonFiniteError, AbortedError.
+   * Predicts from a noisy sample [B,inChannels,H,W], one call at a time. Result [B,outChannels,H,W], valid until the
+   * next call.
+   * @throws InvalidArgumentError, ShapeError for inputs that do not fit, or after {@link dispose}; LimitError where the
+   * size does not fit the device; OutOfMemoryError, DeviceLostError, NonFiniteError, AbortedError; all but a lost
+   * device leave it usable.
    */
   async forward(call: UNet2DCall): Promise<ModelOutput> {
     checkTensorInput('UNet2DModel', 'sample', call.sample);
@@ -93,12 +98,15 @@ export class UNet2D {
     return this.runtime.call(key, recorder(config, { batch, height, width }), inputs, call);
   }
 
-  /** What a call of that shape takes here. @throws LimitError, InvalidArgumentError */
+  /**
+   * What a call of that shape takes here; nothing is allocated.
+   * @throws LimitError when it does not fit; InvalidArgumentError, ShapeError for a shape that the network cannot have.
+   */
   plan(shape: UNet2DShape): Report {
     return planUNet2D(this.config, shape, this.runtime.dtype, this.runtime.device.caps);
   }
 
-  /** Height and width must be multiples of this. */
+  /** Height and width of a sample must be multiples of this. */
   get sizeMultiple(): number {
     return sizeMultiple(this.config);
   }
@@ -108,6 +116,7 @@ export class UNet2D {
     return this.runtime.weightBytes;
   }
 
+  /** Releases programs and weights; while a call is under way, as soon as it ends. */
   dispose(): void {
     this.runtime.dispose();
   }
@@ -147,7 +156,10 @@ export function unet2dWeights(config: UNet2DConfig): ReadonlyMap<string, readonl
   return w.wanted;
 }
 
-/** What a call takes, by default at the limits that every adapter has. @throws LimitError, InvalidArgumentError */
+/**
+ * What a call takes, by default at the limits that every adapter has; needs neither weights nor device.
+ * @throws as {@link UNet2D.plan}.
+ */
 export function planUNet2D(
   config: UNet2DConfig,
   shape: UNet2DShape,

@@ -4,12 +4,17 @@
  */
 import { formatShape, numel, ShapeError, type Weight } from '../engine/index.ts';
 
+/** A place in the tree of a model's weights, which notes every weight that is asked for. */
 export class WeightScope {
   /** `down_blocks.0.resnets.1`; empty at the root. */
   readonly path: string;
   private readonly declared: Map<string, readonly number[]>;
 
-  /** A root; `prefix` is where the model's keys start in the checkpoint. */
+  /**
+   * A root.
+   * @param prefix where the model's keys start in the checkpoint
+   * @param declared receives every key with its shape
+   */
   constructor(prefix = '', declared = new Map<string, readonly number[]>()) {
     this.path = prefix;
     this.declared = declared;

@@ -14,12 +14,13 @@ export class FileSource implements ByteSource {
   private handle: Promise<FileHandle> | undefined;
   private length: number | undefined;
 
+  /** @param path absolute, or relative to the working directory */
   constructor(path: string) {
     this.path = path;
     this.name = path;
   }
 
-  /** @throws NotFoundError when there is no such file or it may not be read */
+  /** {@inheritDoc ByteSource.size} @throws NotFoundError when there is no such file or it may not be read */
   async size(): Promise<number> {
     if (this.length === undefined) {
       const info = await (await this.open()).stat();
@@ -32,6 +33,7 @@ export class FileSource implements ByteSource {
     return this.length;
   }
 
+  /** {@inheritDoc ByteSource.read} @throws as {@link readInto}. */
   async read(start: number, end: number, signal?: AbortSignal): Promise<Uint8Array> {
     checkRange(this.name, start, end, await this.size());
     const bytes = new Uint8Array(end - start);
@@ -39,6 +41,11 @@ export class FileSource implements ByteSource {
     return bytes;
   }
 
+  /**
+   * {@inheritDoc ByteSource.readInto}
+   * @throws NotFoundError when the file is not there; FormatError when it ends before; InvalidArgumentError for a range
+   * that is none; AbortedError
+   */
   async readInto(start: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     checkRange(this.name, start, start + into.length, await this.size());
     const handle = await this.open();
@@ -50,6 +57,7 @@ export class FileSource implements ByteSource {
     }
   }
 
+  /** Closes the file; reading again opens it anew. */
   async close(): Promise<void> {
     const handle = this.handle;
     this.handle = undefined;
@@ -66,7 +74,7 @@ export class FileSource implements ByteSource {
   }
 }
 
-/** A folder on disk. */
+/** A folder on disk; whether it exists shows when something in it is opened. */
 export function pathDirectory(path: string): Directory {
   return new PathDirectory(path);
 }

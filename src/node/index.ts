@@ -15,6 +15,7 @@ export { decodePng, encodePng, saveImage, type Raster } from './png.ts';
 export { ensureComponent } from './setup/components.ts';
 export { softwareEnvironment } from './softwareAdapter.ts';
 
+/** How to load a pipeline in Node. */
 export interface NodeOptions extends FromPretrainedOptions {
   /** `auto` (a real GPU, else a software adapter), `hardware`, `lavapipe`, `swiftshader`, or part of a device's name. */
   adapter?: AdapterChoice;
@@ -23,10 +24,15 @@ export interface NodeOptions extends FromPretrainedOptions {
 /** A string that names a folder here rather than on the hub. */
 const isPath = (source: string) => /^(\.{0,2}[/\\]|\.{1,2}$|[A-Za-z]:[/\\])/.test(source) || existsSync(source);
 
+/** A loaded pipeline; call it to make pictures. */
 export type Pipeline = Anywhere;
 
+/** Loads pipelines, from paths too, on a WebGPU of its own. */
 export const Pipeline = {
-  /** As in the browser; a source may also be a path, and WebGPU is opened when no device or gpu is given. */
+  /**
+   * As in the browser; a source may also be a path, and WebGPU is opened when no device or gpu is given.
+   * @throws as the browser's, and AdapterError where WebGPU cannot be had.
+   */
   async fromPretrained(source: PretrainedSource, options: NodeOptions = {}): Promise<Anywhere> {
     const place = typeof source === 'string' && isPath(source) ? pathDirectory(source) : source;
     if (options.device || options.gpu) return Anywhere.fromPretrained(place, options);

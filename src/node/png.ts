@@ -15,6 +15,7 @@ export interface Raster {
 export interface RgbaImage {
   readonly width: number;
   readonly height: number;
+  /** RGBA, 8 bits each, 4·width·height bytes. */
   toRgba(): Promise<Uint8ClampedArray>;
 }
 
@@ -29,7 +30,8 @@ async function pngjs(): Promise<typeof import('pngjs')> {
 
 /**
  * A PNG of 8-bit RGB, or RGBA where a pixel is not opaque.
- * @throws InvalidArgumentError when `data` does not have 4·width·height bytes
+ * @throws InvalidArgumentError when `data` does not have 4·width·height bytes; AdapterError when the npm package pngjs is
+ * not installed
  */
 export async function encodePng({ width, height, data }: Raster): Promise<Uint8Array> {
   if (!(width > 0 && height > 0) || data.length !== 4 * width * height) {
@@ -46,7 +48,10 @@ export async function encodePng({ width, height, data }: Raster): Promise<Uint8A
   return PNG.sync.write(png, { colorType: opaque ? 2 : 6, inputColorType: 6, inputHasAlpha: true });
 }
 
-/** @throws FormatError when the bytes are not a PNG */
+/**
+ * The picture in a PNG of any kind, as 8-bit RGBA.
+ * @throws FormatError when the bytes are not a PNG; AdapterError when the npm package pngjs is not installed
+ */
 export async function decodePng(bytes: Uint8Array): Promise<Raster> {
   const { PNG } = await pngjs();
   try {
@@ -75,7 +80,11 @@ export async function writeWhole(path: string, bytes: Uint8Array | string): Prom
   return target;
 }
 
-/** Writes a picture as PNG, whole or not at all. @returns the absolute path */
+/**
+ * Writes a picture as PNG, whole or not at all; missing folders are made.
+ * @returns the absolute path
+ * @throws as {@link encodePng}, and the system's error when the file cannot be written
+ */
 export async function saveImage(image: RgbaImage | Raster, path: string): Promise<string> {
   const { width, height } = image;
   const data = 'toRgba' in image ? await image.toRgba() : image.data;

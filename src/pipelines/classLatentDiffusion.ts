@@ -28,6 +28,7 @@ import { GeneratedImage } from './image.ts';
 import { readLabels, resolveClasses, type ClassLabel } from './labels.ts';
 import type { LoadPipelineOptions } from './options.ts';
 
+/** What one call takes. */
 export interface ClassToImageOptions {
   /** One class, or one per picture: an index or a name of {@link ClassLatentDiffusionPipeline.labels}. */
   classLabels: ClassLabel | readonly ClassLabel[];
@@ -56,15 +57,24 @@ export interface ClassToImageOptions {
   checkFinite?: boolean;
   /** Go on from a state that `onStep` gave. */
   resume?: SamplerState;
+  /** Checked between submits; the call then fails with AbortedError and the pipeline stays usable. */
   signal?: AbortSignal;
 }
 
+/** A step that is done; values as {@link StepEvent} gives them. */
 export interface StepProgress extends Pick<StepEvent, 'step' | 'steps' | 'timestep' | 'sigma' | 'state'> {
-  /** The believed pictures of this step; await it within the event, dispose of them afterwards. */
+  /**
+   * The believed pictures of this step; await it within the event, dispose of them afterwards.
+   * @throws OutOfMemoryError, DeviceLostError, AbortedError
+   */
   preview(): Promise<GeneratedImage[]>;
 }
 
+/** What one call gives. */
 export interface ClassToImageResult {
+  /**
+   * numImagesPerClass pictures of each class, in the order of classLabels; dispose of them when they are not needed.
+   */
   images: GeneratedImage[];
   /** [B,C,h,w] as the U-Net left them. */
   latents: Float32Array;
@@ -76,10 +86,13 @@ export interface ClassToImageResult {
 export interface PipelinePlan {
   /** Whether the device can run it; if not, `advice` says what to change and the figures are missing. */
   fits: boolean;
+  /** What to change where it does not fit. */
   advice?: string;
   /** Transient memory of U-Net and decoder, which exist side by side. */
   peakBytes?: number;
+  /** Weights of U-Net and autoencoder, which are on the GPU already. */
   weightBytes: number;
+  /** The largest tensor of either network, and where it stands. */
   largestBinding?: Report['largestBinding'];
   /** Of one U-Net evaluation, and of the decoder. */
   dispatches?: { unet: number; decoder: number };
@@ -96,7 +109,9 @@ interface Parts {
 /** Shape of the latents: batch, channels, height, width. */
 type LatentShape = readonly [number, number, number, number];
 
+/** Class → picture by latent diffusion: U-Net, autoencoder, scheduler and labels of one folder on one device. */
 export class ClassLatentDiffusionPipeline {
+  /** The `_class_name` of such a folder. */
   static readonly className = 'ClassLatentDiffusionPipeline';
 
   private constructor(
@@ -106,7 +121,8 @@ export class ClassLatentDiffusionPipeline {
 
   /**
    * Loads a pipeline folder.
-   * @throws NotFoundError, FormatError, ConfigError, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
+   * @throws NotFoundError, NetworkError, FormatError, ConfigError, UnsupportedError for a scheduler that is not built,
+   * WeightError, InvalidArgumentError, OutOfMemoryError, AbortedError; nothing is left behind.
    */
   static async load(device: Device, directory: Directory, options: LoadPipelineOptions = {}) {
     const { signal, variant, onProgress } = options;
@@ -144,8 +160,9 @@ export class ClassLatentDiffusionPipeline {
 
   /**
    * From noise to pictures.
-   * @throws InvalidArgumentError for an option out of range; AbortedError when the signal fires, between two submits;
-   * NonFiniteError, DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
+   * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
+   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
+   * any of them but a lost device the pipeline stays usable.
    */
   async generate(options: ClassToImageOptions): Promise<ClassToImageResult> {
     const started = performance.now();
@@ -190,7 +207,11 @@ export class ClassLatentDiffusionPipeline {
     }
   }
 
-  /** Latents [B,C,h,w] as {@link generate} gives them → pictures. @throws InvalidArgumentError when they do not fit. */
+  /**
+   * Latents [B,C,h,w] as {@link generate} gives them → pictures.
+   * @throws InvalidArgumentError, ShapeError when they do not fit; LimitError, OutOfMemoryError, DeviceLostError,
+   * AbortedError
+   */
   async decode(latents: Float32Array, shape: LatentShape, signal?: AbortSignal): Promise<GeneratedImage[]> {
     const space = await GpuSpace.open(this.device);
     try {
@@ -200,7 +221,11 @@ export class ClassLatentDiffusionPipeline {
     }
   }
 
-  /** What a call of that size takes on this device, with guidance; nothing is allocated. */
+  /**
+   * What a call of that size takes on this device, with guidance; nothing is allocated.
+   * @param options Pictures at once (default 1) and pixels (default {@link sampleSize}).
+   * @throws InvalidArgumentError unless width and height are multiples of {@link sizeMultiple}.
+   */
   plan(options: { batchSize?: number; width?: number; height?: number } = {}): PipelinePlan {
     const { unet, vae } = this.parts;
     const weightBytes = unet.weightBytes + vae.weightBytes;
@@ -222,13 +247,16 @@ export class ClassLatentDiffusionPipeline {
     }
   }
 
-  /** Releases weights and programs. */
+  /** Releases weights and programs; the device stays. */
   async dispose(): Promise<void> {
     this.parts.unet.dispose();
     this.parts.vae.dispose();
   }
 
-  /** Rows and columns of the latents. @throws InvalidArgumentError unless the size is a multiple of what fits. */
+  /**
+   * Rows and columns of the latents.
+   * @throws InvalidArgumentError unless width and height are positive multiples of {@link sizeMultiple}.
+   */
   private latentSize({ width, height }: { width?: number; height?: number }): [number, number] {
     const size = { ...this.sampleSize };
     if (width !== undefined) size.width = width;
@@ -340,7 +368,7 @@ function initialNoise(
   return noise;
 }
 
-/** A picture made of NaN would be a black one. @throws NonFiniteError */
+/** Keeps a picture made of NaN, which would be a black one, from being shown. @throws NonFiniteError */
 function expectFinite(latents: Float32Array): void {
   const bad = latents.findIndex((v) => !Number.isFinite(v));
   if (bad < 0) return;

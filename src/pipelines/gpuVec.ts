@@ -46,6 +46,7 @@ export class GpuVec implements Vec {
     return this.batch === 1 || this.stride === this.item;
   }
 
+  /** The vector that owns the buffer: itself, or what it is a view of. */
   get root(): GpuVec {
     return this.viewOf ?? this;
   }
@@ -73,7 +74,7 @@ export class GpuSpace implements VecSpace {
     private readonly queue: VecQueue,
   ) {}
 
-  /** A space whose pipelines are ready. @throws DeviceLostError, OutOfMemoryError */
+  /** A space whose pipelines are ready. @throws DeviceLostError, OutOfMemoryError, ValidationError */
   static async open(device: Device): Promise<GpuSpace> {
     const memory = new BufferPool(device);
     try {
@@ -130,10 +131,12 @@ export class GpuSpace implements VecSpace {
     return own.dense && own.offset === 0 ? own : this.gather(own, own.offset, own.item);
   }
 
+  /** {@inheritDoc VecSpace.materialise} */
   materialise(form: LinearForm): Vec {
     return form.single ? this.own(form.single) : this.linear(form);
   }
 
+  /** {@inheritDoc VecSpace.upload} @throws ShapeError on another length. */
   upload(values: HostValues, like: Vec): Vec {
     if (values.length !== like.length) {
       throw new ShapeError(`upload: expected ${like.length} values, got ${values.length}; match the state's shape`);
@@ -141,18 +144,22 @@ export class GpuSpace implements VecSpace {
     return this.vec(values, like.batch);
   }
 
+  /** {@inheritDoc VecSpace.clamp} */
   clamp(form: LinearForm, lo: number, hi: number): Vec {
     return this.linear(form, { op: 'clamp', lo, hi });
   }
 
+  /** {@inheritDoc VecSpace.mulExp} @throws ShapeError on another length. */
   mulExp(v: Vec, logScale: LinearForm): Vec {
     return this.linear(logScale, { op: 'mulExp', operands: [this.like(v, logScale, 'mulExp')] });
   }
 
+  /** {@inheritDoc VecSpace.mulSqrt} @throws ShapeError on another length. */
   mulSqrt(v: Vec, scale: LinearForm): Vec {
     return this.linear(scale, { op: 'mulSqrt', operands: [this.like(v, scale, 'mulSqrt')] });
   }
 
+  /** {@inheritDoc VecSpace.mask} @throws ShapeError on another length. */
   mask(inside: LinearForm, outside: LinearForm, mask: Vec): Vec {
     const m = this.like(mask, inside, 'mask');
     const rest = this.like(this.materialise(outside), inside, 'mask');
@@ -161,6 +168,7 @@ export class GpuSpace implements VecSpace {
     return out;
   }
 
+  /** {@inheritDoc VecSpace.threshold} @throws InvalidArgumentError unless 0 ≤ ratio ≤ 1. */
   threshold(form: LinearForm, ratio: number, maxValue: number): Vec {
     const [x, temporary] = this.denseOf(form);
     const quantiles = this.quantiles(x, ratio);
@@ -170,6 +178,7 @@ export class GpuSpace implements VecSpace {
     return out;
   }
 
+  /** {@inheritDoc VecSpace.matchStd} @throws ShapeError on another length. */
   matchStd(form: LinearForm, reference: Vec, amount: number): Vec {
     const [x, temporary] = this.denseOf(form);
     const a = this.stats(x);
@@ -183,6 +192,7 @@ export class GpuSpace implements VecSpace {
     return out;
   }
 
+  /** {@inheritDoc VecSpace.halves} @throws ShapeError when an item has an odd number of elements. */
   halves(v: Vec): readonly [Vec, Vec] {
     const own = this.own(v);
     const { item, batch, offset, stride } = own;
@@ -200,6 +210,7 @@ export class GpuSpace implements VecSpace {
     return [at(offset), at(offset + half)];
   }
 
+  /** {@inheritDoc VecSpace.norm} @throws DeviceLostError */
   async norm(v: Vec): Promise<number[]> {
     const own = this.own(v);
     const stats = this.stats(own);
@@ -214,6 +225,7 @@ export class GpuSpace implements VecSpace {
     });
   }
 
+  /** {@inheritDoc VecSpace.quantile} @throws InvalidArgumentError unless 0 ≤ p ≤ 1; DeviceLostError */
   async quantile(v: Vec, p: number): Promise<number[]> {
     const quantiles = this.quantiles(this.own(v), p);
     const values = new Float32Array(await this.device.read(quantiles.buffer, 4 * v.batch));
@@ -221,6 +233,7 @@ export class GpuSpace implements VecSpace {
     return [...values];
   }
 
+  /** {@inheritDoc VecSpace.read} @throws DeviceLostError */
   async read(v: Vec): Promise<HostValues> {
     const own = this.own(v);
     const dense = own.dense ? own : this.gather(own, own.offset, own.item);
@@ -229,15 +242,18 @@ export class GpuSpace implements VecSpace {
     return values;
   }
 
+  /** {@inheritDoc VecSpace.beginRun} */
   beginRun(): void {
     this.ofRun.clear();
   }
 
+  /** {@inheritDoc VecSpace.endStep} */
   endStep(keep: readonly Vec[]): void {
     const kept = new Set(keep.map((v) => this.own(v).root));
     for (const v of this.ofRun) if (!kept.has(v)) this.recycle(v);
   }
 
+  /** {@inheritDoc VecSpace.release} */
   release(v: Vec): void {
     const { root } = this.own(v);
     if (this.memory.owns(root.buffer)) this.recycle(root);

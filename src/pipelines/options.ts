@@ -1,14 +1,17 @@
 /** What every pipeline takes when it is loaded. */
 import type { LoadProgress } from '../engine/index.ts';
 
+/** Storage, choice of files, and who is told. */
 export interface LoadPipelineOptions {
   /**
-   * Storage of weights and activations; arithmetic is f32 either way. `auto` takes f16 where the adapter has
-   * `shader-f16`, f32 otherwise.
+   * Storage of weights and activations; arithmetic is f32 either way. `auto` (the default) takes f16 on a
+   * GPU with `shader-f16`, f32 otherwise, software adapters included.
    */
   dtype?: 'auto' | 'f32' | 'f16';
   /** `fp16` prefers `NAME.fp16.safetensors`. */
   variant?: string;
+  /** Called after each weight; `file` tells which component. */
   onProgress?: (progress: LoadProgress) => void;
+  /** Ends the loading with AbortedError; nothing is left behind. */
   signal?: AbortSignal;
 }

@@ -9,6 +9,7 @@ import {
 import type { LoadPipelineOptions } from './options.ts';
 import { resolveSource, type PretrainedSource, type SourceOptions } from './source.ts';
 
+/** How to load a pipeline, and on which device. */
 export interface FromPretrainedOptions extends LoadPipelineOptions, SourceOptions {
   /** An open device, which stays the caller's; by default one is opened and disposed of with the pipeline. */
   device?: Device;
@@ -23,6 +24,7 @@ export interface Pipeline extends Pick<
   ClassLatentDiffusionPipeline,
   'device' | 'labels' | 'sampleSize' | 'sizeMultiple' | 'plan' | 'decode' | 'dispose'
 > {
+  /** From noise to pictures. @throws as {@link ClassLatentDiffusionPipeline.generate}. */
   (options: ClassToImageOptions): Promise<ClassToImageResult>;
 }
 
@@ -40,12 +42,13 @@ function callable(pipeline: ClassLatentDiffusionPipeline, dispose: () => Promise
   }) as unknown as Pipeline;
 }
 
+/** Loads pipelines of any kind that this version builds. */
 export const Pipeline = {
   /**
    * Loads the pipeline that a source holds.
    * @param source a hub name, the URL of a folder, picked files, or a directory handle; in Node also a path
    * (`daguerre/node`).
-   * @throws NotFoundError, FormatError, ConfigError, WeightError, AdapterError, OutOfMemoryError, AbortedError, and
+   * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, AdapterError, OutOfMemoryError, AbortedError, and
    * UnsupportedError for a kind of pipeline that is not built yet; nothing is left behind.
    */
   async fromPretrained(source: PretrainedSource, options: FromPretrainedOptions = {}): Promise<Pipeline> {

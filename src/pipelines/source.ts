@@ -5,6 +5,7 @@ import { filesDirectory, handleDirectory, urlDirectory, type Directory } from '.
 /** A hub name (`org/name`, `org/name/subfolder`), a URL of a folder, picked files, a directory handle, or a directory. */
 export type PretrainedSource = string | URL | Iterable<File> | FileSystemDirectoryHandle | Directory;
 
+/** How to reach what a source names. */
 export interface SourceOptions {
   /** Branch, tag or commit on the hub; default `main`. */
   revision?: string;

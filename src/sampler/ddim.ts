@@ -7,6 +7,7 @@ import { LinearForm } from './vec.ts';
 /** At eta = 1 from pure noise σ² = 1 − ᾱ exactly, and the difference is only rounding. */
 const ROUNDING = 1e-12;
 
+/** The choices that DDIM leaves. */
 export interface DdimOptions {
   /** η ≥ 0: 0 is deterministic, 1 has DDPM's `fixed_small` variance; default 0. Noise is drawn when η > 0. */
   eta?: number;

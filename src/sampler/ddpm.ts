@@ -5,6 +5,7 @@ import type { NoiseLevel } from './schedule.ts';
 import type { Solver } from './solver.ts';
 import { LinearForm, type Vec } from './vec.ts';
 
+/** Kinds of variance, by the names of diffusers. */
 export const VARIANCE_TYPES = [
   'fixed_small',
   'fixed_small_log',
@@ -13,11 +14,13 @@ export const VARIANCE_TYPES = [
   'learned',
   'learned_range',
 ] as const;
+/** One of {@link VARIANCE_TYPES}. */
 export type VarianceType = (typeof VARIANCE_TYPES)[number];
 
 /** Smallest variance whose logarithm is taken. */
 const FLOOR = 1e-20;
 
+/** The choice that DDPM leaves. */
 export interface DdpmOptions {
   /** Default `fixed_small`. */
   varianceType?: VarianceType;

@@ -21,7 +21,9 @@ export type PairNetwork = (
 
 /** What is believed of x at one level of noise, x = alpha·x₀ + sigma·ε. */
 export interface Prediction {
+  /** The picture. @throws InvalidArgumentError (when read) where the network says nothing of it. */
   readonly x0: LinearForm;
+  /** The noise. @throws InvalidArgumentError (when read) where the network says nothing of it. */
   readonly eps: LinearForm;
   /** The network's output in its own parameterisation, from which x0 and eps are read. */
   readonly out: LinearForm;
@@ -43,7 +45,9 @@ export type PairDenoiser = (
 
 /** How x₀ and ε follow from x and the output at a level. */
 export interface Parameterisation {
+  /** x₀ from x and the output. @throws InvalidArgumentError where it says nothing at that level. */
   x0(x: Vec, out: LinearForm, level: NoiseLevel): LinearForm;
+  /** ε from x and the output. @throws InvalidArgumentError where it says nothing at that level. */
   eps(x: Vec, out: LinearForm, level: NoiseLevel): LinearForm;
 }
 
@@ -85,7 +89,9 @@ const PREDICTIONS = {
   v_prediction: vPrediction,
   sample: samplePrediction,
 } as const satisfies Record<string, Parameterisation>;
+/** What a network was trained to output, by the names of diffusers. */
 export type PredictionType = keyof typeof PREDICTIONS;
+/** All of them. */
 export const PREDICTION_TYPES = Object.keys(PREDICTIONS) as PredictionType[];
 
 function resolve(type: PredictionType | Parameterisation): Parameterisation {
@@ -136,7 +142,10 @@ export function parameterise(network: Network, type: PredictionType | Parameteri
   return async (x, level, signal) => read(p, x, level, await network(x, level.timestep, signal));
 }
 
-/** As {@link parameterise}, for a network that answers without and with the condition in one call. */
+/**
+ * As {@link parameterise}, for a network that answers without and with the condition in one call.
+ * @throws ConfigError if the type is unknown; ShapeError, InvalidArgumentError as there
+ */
 export function parameterisePair(network: PairNetwork, type: PredictionType | Parameterisation): PairDenoiser {
   const p = resolve(type);
   return async (x, level, signal) => {

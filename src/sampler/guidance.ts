@@ -3,6 +3,7 @@ import { InvalidArgumentError } from '../engine/errors.ts';
 import type { Denoiser, PairDenoiser } from './denoiser.ts';
 import { LinearForm } from './vec.ts';
 
+/** What may be done to the guided output. */
 export interface GuidanceOptions {
   /** φ in [0, 1]: how far the standard deviation of each item is drawn back to the conditional one; default 0. */
   guidanceRescale?: number;

@@ -5,6 +5,7 @@ import type { HostValues, LinearForm, Vec, VecSpace } from './vec.ts';
 /** A host array of `batch` items, [B, …]. */
 export class HostVec implements Vec {
   readonly space: HostSpace;
+  /** The values, item after item. */
   readonly data: HostValues;
   readonly batch: number;
 
@@ -14,6 +15,7 @@ export class HostVec implements Vec {
     this.batch = batch;
   }
 
+  /** Elements in all items together. */
   get length(): number {
     return this.data.length;
   }
@@ -43,6 +45,7 @@ function stdOf(values: ArrayLike<number>): number {
 export class HostSpace implements VecSpace {
   readonly precision: 'f32' | 'f64';
 
+  /** @param precision storage of every vector of this space */
   constructor(precision: 'f32' | 'f64' = 'f32') {
     this.precision = precision;
   }
@@ -58,30 +61,36 @@ export class HostSpace implements VecSpace {
     return new HostVec(this, data, batch);
   }
 
+  /** {@inheritDoc VecSpace.materialise} */
   materialise(form: LinearForm): Vec {
     return form.single ?? this.map(form, (x) => x);
   }
 
+  /** {@inheritDoc VecSpace.upload} @throws ShapeError on another length. */
   upload(values: HostValues, like: Vec): Vec {
     if (values.length !== like.length)
       throw new ShapeError(`upload: expected ${like.length} values, got ${values.length}; match the state's shape`);
     return this.vec(values, like.batch);
   }
 
+  /** {@inheritDoc VecSpace.clamp} */
   clamp(form: LinearForm, lo: number, hi: number): Vec {
     return this.map(form, (x) => Math.min(Math.max(x, lo), hi));
   }
 
+  /** {@inheritDoc VecSpace.mulExp} */
   mulExp(v: Vec, logScale: LinearForm): Vec {
     const { data } = this.own(v);
     return this.map(logScale, (s, i) => data[i] * Math.exp(s));
   }
 
+  /** {@inheritDoc VecSpace.mulSqrt} */
   mulSqrt(v: Vec, scale: LinearForm): Vec {
     const { data } = this.own(v);
     return this.map(scale, (s, i) => data[i] * Math.sqrt(s));
   }
 
+  /** {@inheritDoc VecSpace.mask} @throws ShapeError on another length. */
   mask(inside: LinearForm, outside: LinearForm, mask: Vec): Vec {
     if (mask.length !== inside.like.length)
       throw new ShapeError(`mask: expected ${inside.like.length} values, got ${mask.length}; match the state's shape`);
@@ -90,6 +99,7 @@ export class HostSpace implements VecSpace {
     return this.map(inside, (x, i) => m[i] * x + (1 - m[i]) * out[i]);
   }
 
+  /** {@inheritDoc VecSpace.threshold} */
   threshold(form: LinearForm, ratio: number, maxValue: number): Vec {
     const values = this.evaluate(form);
     for (const item of this.items(values, form.like.batch)) {
@@ -99,6 +109,7 @@ export class HostSpace implements VecSpace {
     return this.vec(values, form.like.batch);
   }
 
+  /** {@inheritDoc VecSpace.matchStd} */
   matchStd(form: LinearForm, reference: Vec, amount: number): Vec {
     const values = this.evaluate(form);
     const wanted = [...this.items(this.own(reference).data, reference.batch)].map(stdOf);
@@ -109,6 +120,7 @@ export class HostSpace implements VecSpace {
     return this.vec(values, form.like.batch);
   }
 
+  /** {@inheritDoc VecSpace.halves} @throws ShapeError when an item has an odd number of elements. */
   halves(v: Vec): readonly [Vec, Vec] {
     const items = [...this.items(this.own(v).data, v.batch)];
     if (items[0].length % 2 !== 0)
@@ -124,6 +136,7 @@ export class HostSpace implements VecSpace {
     return [gather(0), gather(half)];
   }
 
+  /** {@inheritDoc VecSpace.norm} */
   async norm(v: Vec): Promise<number[]> {
     return [...this.items(this.own(v).data, v.batch)].map((item) => {
       let sum = 0;
@@ -132,20 +145,25 @@ export class HostSpace implements VecSpace {
     });
   }
 
+  /** {@inheritDoc VecSpace.quantile} */
   async quantile(v: Vec, p: number): Promise<number[]> {
     return [...this.items(this.own(v).data, v.batch)].map((item) =>
       quantileOf(Float64Array.from(item, Math.abs).sort(), p),
     );
   }
 
+  /** {@inheritDoc VecSpace.read} */
   async read(v: Vec): Promise<HostValues> {
     return this.own(v).data.slice();
   }
 
+  /** {@inheritDoc VecSpace.beginRun} */
   beginRun(): void {}
 
+  /** {@inheritDoc VecSpace.endStep} */
   endStep(): void {}
 
+  /** {@inheritDoc VecSpace.release} */
   release(): void {}
 
   private storage(length: number): HostValues {

@@ -9,15 +9,19 @@ import type { Vec } from './vec.ts';
 export interface SamplerState {
   /** Steps done. */
   step: number;
+  /** The state, [B, C, …]. */
   x: number[];
+  /** What a multistep solver keeps of earlier steps. */
   history: number[][];
   /** One per generator that the run was given. */
   generators: GeneratorState[];
 }
 
+/** What is told after each step. */
 export interface StepEvent {
   /** Steps done, 1 … steps. */
   step: number;
+  /** Steps of the whole run. */
   steps: number;
   /** What the network was told in this step. */
   timestep: number;
@@ -25,18 +29,23 @@ export interface StepEvent {
   sigma: number;
   /** x₀ as believed in this step; valid until the next step begins. */
   preview(): Vec;
-  /** Reads the state back; await it within the event. */
+  /** Reads the state back; await it within the event. @throws DeviceLostError */
   state(): Promise<SamplerState>;
 }
 
+/** One run of a solver. */
 export interface RunOptions {
   /** The start: noise (or a noised picture), [B, C, …]. Not written to, and still valid afterwards. */
   x: Vec;
+  /** What is asked in every step. */
   denoiser: Denoiser;
+  /** The method, one call per transition. */
   solver: Solver;
+  /** Pairs of noise levels, from noise to picture. */
   transitions: readonly Transition[];
-  /** Where noise comes from when the solver draws: one generator, one per item, or a source of your own. */
+  /** Where noise comes from when the solver draws: one generator, or one per item. */
   generator?: TorchGenerator | readonly TorchGenerator[];
+  /** A source of your own, in place of the generators. */
   noise?: NoiseSource;
   /** Steps to leave out at the start, 0 … steps − 1; default 0. */
   start?: number;

@@ -29,6 +29,7 @@ export interface StepChoice {
 /** What only some solvers take. */
 export type SolverOptions = DdimOptions;
 
+/** A run with the solver and the steps of a config. */
 export type SampleOptions = Omit<RunOptions, 'solver' | 'transitions'> & StepChoice & SolverOptions;
 
 /** DDPM or DDIM as a `scheduler_config.json` describes it. */
@@ -38,17 +39,24 @@ export class Sampler {
   /** Standard deviation that the initial noise must have. */
   readonly initNoiseSigma = 1;
 
+  /** @throws ConfigError, InvalidArgumentError as {@link NoiseSchedule} for values that make no schedule */
   constructor(config: SchedulerConfig) {
     this.config = config;
     this.schedule = new NoiseSchedule(config);
   }
 
-  /** The network's output read as the config says it was trained; guidance goes round it, clipping comes later. */
+  /**
+   * The network's output read as the config says it was trained; guidance goes round it, clipping comes later.
+   * @throws as the denoiser of {@link parameterise} does, on the call
+   */
   denoiser(network: Network): Denoiser {
     return parameterise(network, this.config.predictionType);
   }
 
-  /** As {@link Sampler.denoiser}, for a network that answers without and with the condition in one call. */
+  /**
+   * As {@link Sampler.denoiser}, for a network that answers without and with the condition in one call.
+   * @throws as the denoiser of {@link parameterise} does, on the call
+   */
   pairDenoiser(network: PairNetwork): PairDenoiser {
     return parameterisePair(network, this.config.predictionType);
   }
@@ -60,7 +68,7 @@ export class Sampler {
     return clipSample ? clipped(denoiser, clipSampleRange) : denoiser;
   }
 
-  /** @throws InvalidArgumentError if DDIM's options are given to DDPM, or eta < 0 */
+  /** The method of the config's class. @throws InvalidArgumentError if DDIM's options are given to DDPM, or eta < 0 */
   solver(options: SolverOptions = {}): Solver {
     if (this.config.className === 'DDIMScheduler') return ddim(options);
     if (options.eta || options.useClippedModelOutput)
@@ -89,8 +97,9 @@ export class Sampler {
   }
 
   /**
-   * The steps as pairs of noise levels. As in the reference library a spaced step goes down by ⌊N / steps⌋, which
-   * with `linspace` and `trailing` need not be where the next one starts; custom timesteps lead to each other.
+   * The steps as pairs of noise levels. As in the reference library a spaced step goes down by ⌊N / steps⌋, which with
+   * `linspace` and `trailing` need not be where the next one starts; custom timesteps lead to each other.
+   * @throws InvalidArgumentError if steps or timesteps are out of range
    */
   transitions(choice: StepChoice): Transition[] {
     const timesteps = this.timesteps(choice);
@@ -101,7 +110,10 @@ export class Sampler {
     });
   }
 
-  /** √ᾱ_t·original + √(1 − ᾱ_t)·noise: the forward process, both [B, C, …]. Ho et al. 2020, equation 4. */
+  /**
+   * √ᾱ_t·original + √(1 − ᾱ_t)·noise: the forward process, both [B, C, …]. Ho et al. 2020, equation 4.
+   * @throws InvalidArgumentError if the lengths differ or the timestep is out of range
+   */
   addNoise(original: Vec | LinearForm, noise: Vec | LinearForm, timestep: number): LinearForm {
     const { alpha, sigma } = this.schedule.at(timestep);
     return LinearForm.of(original, alpha).plus(noise, sigma);
@@ -109,8 +121,9 @@ export class Sampler {
 
   /**
    * From noise to a picture: {@link runSolver} with this config's timesteps, solver and clipping.
-   *
    * @param options `denoiser` from {@link Sampler.denoiser}, guided or not; `x` with unit variance
+   * @returns x₀, [B, C, …]; the caller releases it
+   * @throws InvalidArgumentError, AbortedError as {@link runSolver}, and as {@link timesteps} and {@link solver}
    */
   async sample(options: SampleOptions): Promise<Vec> {
     const transitions = this.transitions(options);

@@ -8,9 +8,12 @@
  */
 import { ConfigError, InvalidArgumentError } from '../engine/errors.ts';
 
+/** Named schedules, by the names of diffusers. */
 export const BETA_SCHEDULES = ['linear', 'scaled_linear', 'squaredcos_cap_v2', 'sigmoid'] as const;
+/** One of {@link BETA_SCHEDULES}. */
 export type BetaSchedule = (typeof BETA_SCHEDULES)[number];
 
+/** What a schedule is made of; the defaults are those of Ho et al. 2020. */
 export interface ScheduleOptions {
   /** Training timesteps N, ≥ 1; default 1000. */
   numTrainTimesteps?: number;
@@ -99,7 +102,9 @@ function oneMinus(values: Float64Array, round: Round): Float64Array {
 
 /** β_t and ᾱ_t for t = 0 … N−1. */
 export class NoiseSchedule {
+  /** β_t, after rescaling. */
   readonly betas: Float64Array;
+  /** ᾱ_t. */
   readonly alphasCumprod: Float64Array;
 
   /**

@@ -5,7 +5,9 @@ import { PREDICTION_TYPES, type PredictionType } from './denoiser.ts';
 import { BETA_SCHEDULES, type BetaSchedule } from './schedule.ts';
 import { TIMESTEP_SPACINGS, type TimestepSpacing } from './timesteps.ts';
 
+/** Schedulers that are built, by the names of diffusers. */
 export const SCHEDULER_CLASSES = ['DDPMScheduler', 'DDIMScheduler'] as const;
+/** One of {@link SCHEDULER_CLASSES}. */
 export type SchedulerClass = (typeof SCHEDULER_CLASSES)[number];
 
 /** The fields as published, defaults filled in. */

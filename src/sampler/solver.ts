@@ -12,6 +12,7 @@ export interface Transition {
 /** Standard normal noise with the shape of `like`; each call draws anew. */
 export type NoiseSource = (like: Vec) => Vec;
 
+/** What a step starts from. */
 export interface StepInput extends Transition {
   readonly x: Vec;
   readonly denoise: Denoiser;
@@ -21,6 +22,7 @@ export interface StepInput extends Transition {
   readonly signal?: AbortSignal;
 }
 
+/** What a step ends with. */
 export interface StepOutput {
   /** The state at `to`. */
   readonly x: Vec;

@@ -4,7 +4,9 @@
  */
 import { ConfigError, InvalidArgumentError } from '../engine/errors.ts';
 
+/** Ways to spread a few steps over the training timesteps, by the names of diffusers. */
 export const TIMESTEP_SPACINGS = ['leading', 'trailing', 'linspace'] as const;
+/** One of {@link TIMESTEP_SPACINGS}. */
 export type TimestepSpacing = (typeof TIMESTEP_SPACINGS)[number];
 
 /** Nearest integer, ties to even, as numpy and Python round. */
@@ -13,7 +15,7 @@ function roundHalfEven(x: number): number {
   return Math.abs(x % 1) === 0.5 && r % 2 !== 0 ? r - 1 : r;
 }
 
-/** @throws InvalidArgumentError unless 1 ≤ steps ≤ numTrainTimesteps, an integer. */
+/** Checks a number of steps. @throws InvalidArgumentError unless 1 ≤ steps ≤ numTrainTimesteps, an integer. */
 export function checkSteps(steps: number, numTrainTimesteps: number): void {
   if (!Number.isInteger(steps) || steps < 1 || steps > numTrainTimesteps)
     throw new InvalidArgumentError(

@@ -58,7 +58,7 @@ export class TorchGenerator {
     this.engine = new Mt19937(Number(this.seed & 0xffffffffn));
   }
 
-  /** `torch.randn(n)`: standard normals, f32. */
+  /** `torch.randn(n)`: standard normals, f32. @throws InvalidArgumentError unless n is an integer ≥ 0. */
   randn(n: number): Float32Array {
     const data = new Float32Array(this.size(n, 'randn'));
     if (n < BLOCK) return data.map(() => this.pairedNormal());
@@ -72,7 +72,7 @@ export class TorchGenerator {
     return data;
   }
 
-  /** `torch.rand(n)`: uniform in [0, 1), f32. */
+  /** `torch.rand(n)`: uniform in [0, 1), f32. @throws InvalidArgumentError unless n is an integer ≥ 0. */
   rand(n: number): Float32Array {
     return new Float32Array(this.size(n, 'rand')).map(() => this.uniform24());
   }

@@ -11,6 +11,7 @@ export interface Vec {
   readonly length: number;
   /** Items along the first axis; the per-item operations (threshold, norm …) treat each alone. */
   readonly batch: number;
+  /** What computes with it. */
   readonly space: VecSpace;
 }
 
@@ -19,12 +20,13 @@ export type HostValues = Float32Array | Float64Array;
 
 /**
  * Where vectors live and how they are computed with. A space may defer any of these and fold it into the dispatch
- * that needs the result. No argument is ever written to. Only `norm`, `quantile` and `read` wait for the device.
+ * that needs the result. No argument is ever written to. Only `norm`, `quantile` and `read` wait for the device. Every
+ * method throws InvalidArgumentError for a vector of another space or one that was released.
  */
 export interface VecSpace {
   /** Σ cᵢ·tᵢ + bias, accumulated without intermediate rounding, in one dispatch; `1·v` may return v itself. */
   materialise(form: LinearForm): Vec;
-  /** Host values [B, C, H, W] as a vector with the shape and layout of `like`. */
+  /** Host values [B, C, H, W] as a vector with the shape and layout of `like`. @throws ShapeError on another length. */
   upload(values: HostValues, like: Vec): Vec;
   /** min(max(form, lo), hi), elementwise. */
   clamp(form: LinearForm, lo: number, hi: number): Vec;
@@ -32,7 +34,7 @@ export interface VecSpace {
   mulExp(v: Vec, logScale: LinearForm): Vec;
   /** v ⊙ √scale, elementwise; negative `scale` gives NaN. */
   mulSqrt(v: Vec, scale: LinearForm): Vec;
-  /** mask ⊙ inside + (1 − mask) ⊙ outside, elementwise; mask in [0, 1], same length. */
+  /** mask ⊙ inside + (1 − mask) ⊙ outside, elementwise; mask in [0, 1]. @throws ShapeError on another length. */
   mask(inside: LinearForm, outside: LinearForm, mask: Vec): Vec;
   /**
    * Dynamic thresholding, per item: s = min(max(quantile(|x|, ratio), 1), maxValue); clamp(x, −s, s) / s.
@@ -44,13 +46,16 @@ export interface VecSpace {
    * Lin et al. 2023 (Common Diffusion Noise Schedules …), equations 15 and 16.
    */
   matchStd(form: LinearForm, reference: Vec, amount: number): Vec;
-  /** A vector [B, 2C, …] as its first and last C channels, each [B, C, …]; may be views. */
+  /**
+   * A vector [B, 2C, …] as its first and last C channels, each [B, C, …]; may be views.
+   * @throws ShapeError when an item has an odd number of elements.
+   */
   halves(v: Vec): readonly [Vec, Vec];
-  /** Euclidean norm of each item. */
+  /** Euclidean norm of each item. @throws DeviceLostError */
   norm(v: Vec): Promise<number[]>;
-  /** Quantile p in [0, 1] of |v| of each item, linear between order statistics. */
+  /** Quantile p in [0, 1] of |v| of each item, linear between order statistics. @throws DeviceLostError */
   quantile(v: Vec, p: number): Promise<number[]>;
-  /** The values, [B, C, H, W]. */
+  /** The values, [B, C, H, W]. @throws DeviceLostError */
   read(v: Vec): Promise<HostValues>;
   /**
    * Begins a sampling run: what exists already stays the caller's; vectors made from here on, by this space or by a
@@ -70,6 +75,7 @@ export interface VecSpace {
 export class LinearForm {
   /** Coefficient of each vector; may hold zeros, which {@link LinearForm.nonZero} leaves out. */
   readonly terms: ReadonlyMap<Vec, number>;
+  /** Added to every element. */
   readonly bias: number;
 
   private constructor(terms: ReadonlyMap<Vec, number>, bias: number) {
@@ -88,11 +94,12 @@ export class LinearForm {
     throw new InvalidArgumentError('LinearForm: expected at least one vector, got a constant; start with of(v)');
   }
 
+  /** Where its vectors live. @throws InvalidArgumentError if the form has none. */
   get space(): VecSpace {
     return this.like.space;
   }
 
-  /** this + c·other. @throws InvalidArgumentError if lengths differ. */
+  /** this + c·other. @throws InvalidArgumentError if lengths differ, or this has no vector yet. */
   plus(other: Vec | LinearForm, c = 1): LinearForm {
     const add = LinearForm.of(other, c);
     const { length, batch } = this.like;
@@ -108,6 +115,7 @@ export class LinearForm {
     return new LinearForm(terms, this.bias + add.bias);
   }
 
+  /** this − c·other. @throws InvalidArgumentError if lengths differ. */
   minus(other: Vec | LinearForm, c = 1): LinearForm {
     return this.plus(other, -c);
   }
@@ -117,6 +125,7 @@ export class LinearForm {
     return new LinearForm(this.terms, this.bias + b);
   }
 
+  /** c·this, the constant too. */
   scale(c: number): LinearForm {
     const terms = new Map<Vec, number>();
     for (const [v, k] of this.terms) terms.set(v, c * k);
@@ -134,7 +143,7 @@ export class LinearForm {
     return terms.length === 1 && terms[0][1] === 1 && this.bias === 0 ? terms[0][0] : undefined;
   }
 
-  /** Computes the form, in one dispatch. */
+  /** Computes the form, in one dispatch. @throws InvalidArgumentError if it has no vector. */
   materialise(): Vec {
     return this.space.materialise(this);
   }
