@@ -23,7 +23,7 @@ import {
   type StepEvent,
   type Vec,
 } from '../sampler/index.ts';
-import { GpuSpace } from './gpuVec.ts';
+import { GpuSpace } from './gpuSpace.ts';
 import { GeneratedImage } from './image.ts';
 import { readLabels, resolveClasses, type ClassLabel } from './labels.ts';
 import type { LoadPipelineOptions } from './options.ts';

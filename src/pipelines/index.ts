@@ -1,7 +1,8 @@
 /** A task from end to end. */
 export { ClassLatentDiffusionPipeline } from './classLatentDiffusion.ts';
 export type { ClassToImageOptions, ClassToImageResult, PipelinePlan, StepProgress } from './classLatentDiffusion.ts';
-export { GpuSpace, GpuVec } from './gpuVec.ts';
+export { GpuSpace } from './gpuSpace.ts';
+export { GpuVec } from './gpuVec.ts';
 export { GeneratedImage } from './image.ts';
 export type { ClassLabel } from './labels.ts';
 export type { LoadPipelineOptions } from './options.ts';

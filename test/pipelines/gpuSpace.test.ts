@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { InvalidArgumentError, ShapeError, type Device } from '../../src/engine/index.ts';
-import { GpuSpace, type GpuVec } from '../../src/pipelines/gpuVec.ts';
+import { GpuSpace } from '../../src/pipelines/gpuSpace.ts';
+import type { GpuVec } from '../../src/pipelines/gpuVec.ts';
 import { HostSpace, LinearForm, samplerFrom, TorchGenerator } from '../../src/sampler/index.ts';
 import type { Network, SampleOptions, Vec } from '../../src/sampler/index.ts';
 import { vecSpaceCases } from '../sampler/vecSpaceCases.ts';
