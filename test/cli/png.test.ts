@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -44,11 +44,12 @@ test('saveImage writes a picture of a pipeline, folders included', async () => {
   expect(readdirSync(join(folder, 'a'))).toEqual(['b.png']);
 });
 
-test('a file that cannot be finished leaves the old one and no trace', async () => {
-  const path = join(folder, 'old.png');
-  writeFileSync(path, 'old');
-  // Something that is neither text nor bytes makes the write itself fail.
-  await expect(writeWhole(path, 7 as unknown as string)).rejects.toThrow();
-  expect(readdirSync(folder)).toEqual(['old.png']);
-  expect(readFileSync(path, 'utf8')).toBe('old');
+test('a file that cannot be finished leaves what was there, and no trace', async () => {
+  const path = join(folder, 'taken');
+  mkdirSync(path);
+  writeFileSync(join(path, 'old.txt'), 'old');
+  // Written beside it, and then refused its name, which a folder has.
+  await expect(writeWhole(path, 'new')).rejects.toThrow();
+  expect(readdirSync(folder)).toEqual(['taken']);
+  expect(readdirSync(path)).toEqual(['old.txt']);
 });
