@@ -4,6 +4,7 @@
 // A team of LANES invocations takes one group of one batch item: the weighted mean of its K · C/G channel means, taken
 // relative to the first of them, then Σ M2 + n · (mean − group mean)² (Chan, Golub and LeVeque 1983). f32.
 // LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
+//@use team
 const WG = 64u;
 const LANES = 64u;         // divides WG
 const HAS_GAMMA = true;
@@ -23,21 +24,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> gamma: array<f32>;                 // [stride]
 @group(0) @binding(2) var<storage, read_write> affine: array<f32>;          // [B, 2, stride]: mean, then gamma · rstd
 @group(0) @binding(3) var<uniform> p: Params;
-
-var<workgroup> sums: array<f32, WG>;
-
-// The sum over the invocations of a team.
-fn teamSum(value: f32, lane: u32) -> f32 {
-  if (LANES == 1u) { return value; }
-  workgroupBarrier();
-  sums[lane] = value;
-  for (var reach = LANES / 2u; reach > 0u; reach /= 2u) {
-    workgroupBarrier();
-    if (lane % LANES < reach) { sums[lane] += sums[lane + reach]; }
-  }
-  workgroupBarrier();
-  return sums[lane - lane % LANES];
-}
 
 fn pixelsIn(chunk: u32) -> f32 {
   return f32(min(p.rows, p.P - chunk * p.rows));

@@ -4,7 +4,7 @@
 // for the variance about it, once to write. Sums are relative to the row's first element, so that a mean far above the
 // deviation costs no precision. f32.
 // LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
-//@use storage
+//@use storage team
 const WG = 64u;
 const LANES = 64u;         // divides WG
 const HAS_GAMMA = true;
@@ -22,21 +22,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read> beta: array<vec4<f32>>;            // [D4]
 @group(0) @binding(3) var<storage, read_write> out: array<Elem4>;           // [M, D4]
 @group(0) @binding(4) var<uniform> p: Params;
-
-var<workgroup> sums: array<f32, WG>;
-
-// The sum over the invocations of a team.
-fn teamSum(value: f32, lane: u32) -> f32 {
-  if (LANES == 1u) { return value; }
-  workgroupBarrier();
-  sums[lane] = value;
-  for (var reach = LANES / 2u; reach > 0u; reach /= 2u) {
-    workgroupBarrier();
-    if (lane % LANES < reach) { sums[lane] += sums[lane + reach]; }
-  }
-  workgroupBarrier();
-  return sums[lane - lane % LANES];
-}
 
 // Elements beyond D, which are padding, count nothing.
 fn cleared(v: vec4<f32>, d4: u32) -> vec4<f32> {
