@@ -78,9 +78,14 @@ async function load(): Promise<void> {
   try {
     const loaded = await Pipeline.fromPretrained(new URL('./weights/emoji/', document.baseURI), {
       dtype: 'f32',
-      onProgress: ({ file, loaded: done, total }) => {
-        progress.value = total > 0 ? done / total : 0;
-        status.textContent = `Loading the model: ${file}, ${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
+      onProgress: (p) => {
+        progress.value = p.progress;
+        if (p.status === 'compile') {
+          status.textContent = `Preparing the bath: ${p.loaded} of ${p.total} shaders compiled`;
+        } else {
+          const [done, total] = [p.loaded, p.total].map((bytes) => (bytes / 1e6).toFixed(1));
+          status.textContent = `Loading the model: ${p.file}, ${done} of ${total} MB`;
+        }
       },
     });
     pipeline = loaded;

@@ -243,7 +243,8 @@ export function describe(info: GPUAdapterInfo): string {
   return [info.vendor, info.architecture, info.device, info.description].filter(Boolean).join(' ') || 'unnamed adapter';
 }
 
-function isSoftware(info: GPUAdapterInfo): boolean {
+/** Whether an adapter runs on the processor. */
+export function isSoftware(info: GPUAdapterInfo): boolean {
   if (info.isFallbackAdapter) return true;
   return /swiftshader|llvmpipe|lavapipe|warp|basic render/i.test(describe(info));
 }

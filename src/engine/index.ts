@@ -17,7 +17,7 @@ export type { Prepared, PrepareOptions, Report } from './prepare.ts';
 export { rewriteGraph } from './rewrite.ts';
 export type { GraphView, Replacement, Rewrite } from './rewrite.ts';
 export { Program } from './program.ts';
-export type { CompileOptions } from './program.ts';
+export type { CompileOptions, CompileProgress } from './program.ts';
 export { Weights } from './weights.ts';
 export type { LoadProgress, WeightSource } from './weights.ts';
 export { chromeTrace, profile, profileTable } from './profile.ts';

@@ -18,11 +18,20 @@ interface Step {
   dispatch: Dispatch;
 }
 
+/** How far compiling has come, in distinct pipelines. */
+export interface CompileProgress {
+  status: 'compile';
+  loaded: number;
+  total: number;
+  /** loaded / total, 0 … 1. */
+  progress: number;
+}
+
 /** How to compile: which rewrites, when to stop, whom to tell. */
 export interface CompileOptions extends PrepareOptions {
   signal?: AbortSignal;
   /** Called after each distinct pipeline, `progress` from 0 to 1. */
-  onProgress?: (p: { status: 'compile'; loaded: number; total: number; progress: number }) => void;
+  onProgress?: (p: CompileProgress) => void;
 }
 
 /** A compiled graph on one device: inputs are written, {@link run} replays it, outputs are read. */

@@ -6,6 +6,7 @@ import {
   InvalidArgumentError,
   LimitError,
   NonFiniteError,
+  numel,
   throwIfAborted,
   type Device,
   type Report,
@@ -104,6 +105,7 @@ interface Parts {
   scheduler: Readonly<Record<string, unknown>>;
   labels: Readonly<Record<number, string>>;
   nullLabel: number;
+  onProgress: LoadPipelineOptions['onProgress'];
 }
 
 /** Shape of the latents: batch, channels, height, width. */
@@ -135,7 +137,7 @@ export class ClassLatentDiffusionPipeline {
     const unet = await UNet2D.load(device, directory.folder('unet'), load);
     try {
       const vae = await AutoencoderKL.load(device, directory.folder('vae'), load);
-      return new ClassLatentDiffusionPipeline(device, { unet, vae, scheduler, labels, nullLabel });
+      return new ClassLatentDiffusionPipeline(device, { unet, vae, scheduler, labels, nullLabel, onProgress });
     } catch (error) {
       unet.dispose();
       throw error;
@@ -282,12 +284,12 @@ export class ClassLatentDiffusionPipeline {
     [batch, ...item]: LatentShape,
     { guidanceScale = 3, guidanceRescale, checkFinite }: ClassToImageOptions,
   ): Denoiser {
-    const { unet, nullLabel } = this.parts;
+    const { unet, nullLabel, onProgress } = this.parts;
     const call = async (v: Vec, timestep: number, labels: readonly number[], signal?: AbortSignal): Promise<Vec[]> => {
       const { buffer } = space.contiguous(v);
       const parts = labels.length / batch;
       const sample = { data: Array<GPUBuffer>(parts).fill(buffer), shape: [labels.length, ...item] };
-      const out = await unet.forward({ sample, timestep, classLabels: labels, signal, checkFinite });
+      const out = await unet.forward({ sample, timestep, classLabels: labels, signal, checkFinite, onProgress });
       // Copies, since the next call of the network writes over its output.
       return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, v.length, batch, i * v.length));
     };
@@ -309,7 +311,7 @@ export class ClassLatentDiffusionPipeline {
     [batch, channels, height, width]: LatentShape,
     { signal, checkFinite }: Pick<ClassToImageOptions, 'signal' | 'checkFinite'>,
   ): Promise<GeneratedImage[]> {
-    const { vae } = this.parts;
+    const { vae, onProgress } = this.parts;
     const { scalingFactor, shiftFactor } = vae.config;
     const latent = LinearForm.of(z, 1 / scalingFactor).plusConstant(shiftFactor ?? 0);
     const { buffer } = space.contiguous(latent.materialise());
@@ -317,9 +319,10 @@ export class ClassLatentDiffusionPipeline {
       latent: { data: buffer, shape: [batch, channels, height, width] },
       signal,
       checkFinite,
+      onProgress,
     });
     const [, , H, W] = out.shape;
-    const bytes = 4 * out.shape.reduce((a, b) => a * b, 1);
+    const bytes = 4 * numel(out.shape);
     const own = await this.device.scoped('decode', () => {
       const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
       const picture = this.device.createBuffer(bytes, usage, 'pictures');
@@ -352,7 +355,7 @@ function initialNoise(
   latents: Float32Array | undefined,
   generator: TorchGenerator | readonly TorchGenerator[],
 ): Float32Array {
-  const size = item.reduce((a, b) => a * b, 1);
+  const size = numel(item);
   if (latents) {
     if (latents.length === batch * size) return latents;
     throw new InvalidArgumentError(

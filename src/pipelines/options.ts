@@ -1,5 +1,5 @@
 /** What every pipeline takes when it is loaded. */
-import type { LoadProgress } from '../engine/index.ts';
+import type { CompileProgress, LoadProgress } from '../engine/index.ts';
 
 /** Storage, choice of files, and who is told. */
 export interface LoadPipelineOptions {
@@ -10,8 +10,11 @@ export interface LoadPipelineOptions {
   dtype?: 'auto' | 'f32' | 'f16';
   /** `fp16` prefers `NAME.fp16.safetensors`. */
   variant?: string;
-  /** Called after each weight; `file` tells which component. */
-  onProgress?: (progress: LoadProgress) => void;
+  /**
+   * Called after each weight (`file` tells which component), and later, when a size is run for the first time, after each
+   * pipeline that is compiled for it.
+   */
+  onProgress?: (progress: LoadProgress | CompileProgress) => void;
   /** Ends the loading with AbortedError; nothing is left behind. */
   signal?: AbortSignal;
 }

@@ -192,9 +192,16 @@ export async function generate(
       adapter: options.adapter,
       dtype: options.dtype,
       signal,
-      onProgress: ({ file, loaded, total }) => {
-        const text = `${file}, ${(loaded / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
-        progress.update('loading', loaded, total, text);
+      onProgress: (p) => {
+        if (p.status === 'compile')
+          progress.update('compiling', p.loaded, p.total, `${p.loaded} of ${p.total} pipelines`);
+        else
+          progress.update(
+            'loading',
+            p.loaded,
+            p.total,
+            `${p.file}, ${megabytes(p.loaded)} of ${megabytes(p.total)} MB`,
+          );
       },
     });
     const { labels, device } = pipe;
@@ -248,3 +255,5 @@ export async function generateCommand(options: GenerateOptions, terminal: Termin
     interrupt.dispose();
   }
 }
+
+const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1);
