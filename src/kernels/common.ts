@@ -1,5 +1,5 @@
 /** What several ops share: activations by name, ceil-division, shape helpers. */
-import { formatShape, InvalidArgumentError, ShapeError, type Tensor } from '../engine/index.ts';
+import { formatShape, InvalidArgumentError, numel, ShapeError, type Tensor } from '../engine/index.ts';
 
 /** Activations by the numbers that `modules/activation.wgsl` gives them. */
 export const ACTIVATIONS = {
@@ -23,7 +23,7 @@ export const ceilDiv = (a: number, b: number) => Math.ceil(a / b);
 export const width4 = (t: Tensor) => ceilDiv(t.shape.at(-1)!, 4);
 
 /** Rows of a tensor: the product of all dimensions but the last. */
-export const rowsOf = (t: Tensor) => t.shape.slice(0, -1).reduce((a, b) => a * b, 1);
+export const rowsOf = (t: Tensor) => numel(t.shape.slice(0, -1));
 
 export const sameShape = (a: readonly number[], b: readonly number[]) =>
   a.length === b.length && a.every((d, i) => d === b[i]);

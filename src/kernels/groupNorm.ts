@@ -4,6 +4,7 @@ import {
   formatShape,
   InvalidArgumentError,
   linearGrid,
+  numel,
   ShapeError,
   type Op,
   type Tensor,
@@ -54,7 +55,7 @@ export const groupNormOp: Op<GroupNormAttrs> = {
   lower({ inputs: { x, gamma, beta }, attrs: { groups: G, eps, act }, output }, to) {
     const B = x!.shape[0];
     const C = x!.shape.at(-1)!;
-    const P = x!.shape.slice(1, -1).reduce((a, b) => a * b, 1);
+    const P = numel(x!.shape.slice(1, -1));
     const C4 = width4(x!);
     const stride = 4 * C4;
     const rows = rowsPerChunk(B * C4, P, to.caps.software);

@@ -1,4 +1,5 @@
 import { ConfigError } from '../engine/errors.ts';
+import { brief, jsonText } from './json.ts';
 
 /** A parsed config.json: any JSON object. */
 export type RawConfig = Readonly<Record<string, unknown>>;
@@ -322,15 +323,4 @@ function count(range: ArrayRange): string {
 
 function oneOf(values: readonly string[]): string {
   return values.map((v) => `"${v}"`).join(' or ');
-}
-
-/** As JSON.stringify, which would show an infinity or NaN as null, alone or in a list. */
-function jsonText(value: unknown): string {
-  if (typeof value === 'number') return String(value);
-  return Array.isArray(value) ? `[${value.map(jsonText).join(',')}]` : (JSON.stringify(value) ?? String(value));
-}
-
-function brief(value: unknown): string {
-  const text = jsonText(value);
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

@@ -80,6 +80,18 @@ export function kindOf(value: unknown): string {
   return value === null ? 'null' : Array.isArray(value) ? 'an array' : `a ${typeof value}`;
 }
 
+/** As JSON.stringify, which would show an infinity or NaN as null, alone or in a list. */
+export function jsonText(value: unknown): string {
+  if (typeof value === 'number') return String(value);
+  return Array.isArray(value) ? `[${value.map(jsonText).join(',')}]` : (JSON.stringify(value) ?? String(value));
+}
+
+/** {@link jsonText} of at most 80 characters, for messages; `nothing` for undefined. */
+export function brief(value: unknown): string {
+  const text = value === undefined ? 'nothing' : jsonText(value);
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
 /**
  * First key that occurs twice in one object of a text that JSON.parse has accepted; undefined if there is none.
  * Since the syntax is known to be right, a string is a key exactly when the next visible character is a colon.

@@ -1,6 +1,6 @@
 import { FormatError, UnsupportedError } from '../engine/errors.ts';
 import { DTYPE_BYTES, isDtype, isForeignDtype, type Dtype } from './dtype.ts';
-import { decodeUtf8, isObject, kindOf, parseJsonObject } from './json.ts';
+import { brief, decodeUtf8, isObject, kindOf, parseJsonObject } from './json.ts';
 import type { ByteSource } from './source.ts';
 
 /** Where a tensor lies: `start` and `end` are byte offsets in the file, not in its data section. */
@@ -176,9 +176,4 @@ function checkCover(tensors: readonly [string, TensorEntry][], dataStart: number
 function isCounts(value: unknown): value is number[] {
   // Minus zero passes JSON.parse as -0 and would print oddly; it is still zero.
   return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
-}
-
-function brief(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'nothing';
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

@@ -1,9 +1,11 @@
+import { isSoftware as isSoftwareInfo } from '../engine/device.ts';
 import { AdapterError } from '../engine/errors.ts';
 import { ensureSoftwareAdapter, findSystemDrivers, type SoftwareAdapter, useSystemDrivers } from './softwareAdapter.ts';
 
 /** `auto`: hardware, else lavapipe, else SwiftShader. Any other name is matched against Dawn's adapter names. */
 export type AdapterChoice = 'auto' | 'hardware' | 'null' | SoftwareAdapter | (string & {});
 
+/** A WebGPU entry point, and which adapter it leads to. */
 export interface OpenedGpu {
   gpu: GPU;
   /** `hardware`, `lavapipe`, `swiftshader`, `null`, or the name that was asked for. */
@@ -61,10 +63,7 @@ export async function installGlobals(): Promise<void> {
 
 /** Whether an adapter computes on the CPU. */
 export function isSoftware(adapter: GPUAdapter): boolean {
-  const { info } = adapter;
-  return (
-    info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${info.device} ${info.description}`)
-  );
+  return isSoftwareInfo(adapter.info);
 }
 
 /** Dawn answers with nothing, or with an exception, when no adapter has the name asked for. */

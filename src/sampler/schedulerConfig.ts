@@ -84,7 +84,9 @@ export function readSchedulerConfig(config: Readonly<Record<string, unknown>>): 
     seen.add(field);
     const value = config[field] ?? fallback;
     if (value === fallback || test(value)) return value as T;
-    throw new ConfigError(`${className}: expected ${field} to be ${expected}, got ${JSON.stringify(value)}`, field);
+    // JSON has no word for NaN and infinities, which a config may hold.
+    const got = typeof value === 'number' ? value : JSON.stringify(value);
+    throw new ConfigError(`${className}: expected ${field} to be ${expected}, got ${got}; correct the config`, field);
   };
   const own = {
     className,

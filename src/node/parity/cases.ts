@@ -2,6 +2,7 @@
 import { FormatError } from '../../engine/errors.ts';
 import type { Directory } from '../../loading/directory.ts';
 
+/** One recorded case. */
 export interface ParityCase {
   readonly name: string;
   /** `unet2d`, `vae_kl` …; `scheduler`, `pipeline`, `torch_randn`, `original` for what the manifest lists elsewhere. */
@@ -11,6 +12,9 @@ export interface ParityCase {
   /** Largest absolute error that the recording suggests for f32; undefined where it does not say. */
   readonly hint: number | undefined;
 }
+
+/** A hint is the reference's own response to noise in its weights; the promise is at most three times that. */
+export const HINT_FACTOR = 3;
 
 const MANIFEST = 'manifest.json';
 const TORCH_RANDN = 'torch_randn.json';

@@ -6,7 +6,7 @@ import type { Directory } from '../../loading/directory.ts';
 import { parsePythonJson } from '../../loading/json.ts';
 import { openGpu } from '../adapter.ts';
 import { pathDirectory } from '../fileSource.ts';
-import { listCases, matchesGlob, type ParityCase } from './cases.ts';
+import { HINT_FACTOR, listCases, matchesGlob, type ParityCase } from './cases.ts';
 import { runSchedulerCase } from './schedulerCase.ts';
 import { runTorchRandnCase } from './torchRandnCase.ts';
 import { runUNet2DCase } from './unet2dCase.ts';
@@ -46,9 +46,6 @@ export interface ParityReport {
   /** Failed or unsupported. */
   failed: number;
 }
-
-/** A hint is the reference's own response to noise in its weights; the promise is at most three times that. */
-const HINT_FACTOR = 3;
 
 type ModelCase = (device: Device, folder: Directory, dtype: 'f32' | 'f16') => Promise<number>;
 

@@ -3,6 +3,7 @@ import { HostSpace, type HostVec } from '../../sampler/hostVec.ts';
 import { samplerFrom } from '../../sampler/samplerFrom.ts';
 import type { Network } from '../../sampler/denoiser.ts';
 import type { NoiseSource } from '../../sampler/solver.ts';
+import { HINT_FACTOR } from './cases.ts';
 import { worstDifference } from './torchRandnCase.ts';
 
 /** One file of `schedulers/`; the manifest beside it describes the fields. */
@@ -28,9 +29,6 @@ interface SchedulerCase {
     pred_original_sample?: number[];
   }[];
 }
-
-/** The promise of this project: at most three times the reference's own response to noise in its last bits. */
-const HINT_FACTOR = 3;
 
 /** The fixtures' stand-in for a network: 0.9·tanh(0.7x + 0.1·sin(t/100)); as variance, 0.8·sin(x + t/250). */
 function toyNetwork(learnsVariance: boolean): Network {
