@@ -15,6 +15,7 @@ const say = (line) => process.stderr.write(`daguerre: ${line}\n`);
 /** What the build reads; a folder's own time changes when a file in it comes or goes. */
 const SOURCES = [
   'src',
+  'demo',
   'package.json',
   'tsconfig.json',
   'tsconfig.build.json',
@@ -23,7 +24,7 @@ const SOURCES = [
   'scripts/wgslPlugin.ts',
   'demo',
 ];
-const BUILT = ['dist/index.js', 'dist/node.js', 'dist/cli.js'];
+const BUILT = ['dist/index.js', 'dist/node.js', 'dist/cli.js', 'dist/demo/index.html'];
 
 export function checkNode(version = process.versions.node) {
   const [major, minor] = version.split('.').map(Number);
