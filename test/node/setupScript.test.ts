@@ -47,7 +47,7 @@ test('build: absent, current, older than a source, incomplete', () => {
   write('src/engine/a.ts', 0, 0);
   utimesSync(join(folder, 'src'), 1000, 1000);
   expect(buildIsCurrent(folder)).toBe(false);
-  for (const name of ['index.js', 'node.js', 'cli.js']) write(`dist/${name}`, 0, 10);
+  for (const name of ['index.js', 'node.js', 'cli.js', 'demo/index.html']) write(`dist/${name}`, 0, 10);
   expect(buildIsCurrent(folder)).toBe(true);
   write('src/engine/a.ts', 1, 20);
   expect(buildIsCurrent(folder)).toBe(false);
