@@ -162,8 +162,9 @@ export interface AttentionOptions {
 }
 
 /**
- * softmax(scale·q kᵀ + mask)·v per head (Vaswani et al. 2017, equation 1); q [B,T,heads·d], k, v [B,S,heads·d] → [B,T,heads·d], d from 1 to 1024.
- * Heads whose width is no multiple of four are copied apart first, so that each starts on a vec4.
+ * softmax(scale·q kᵀ + mask)·v per head (Vaswani et al. 2017, equation 1); q [B,T,heads·d], k, v [B,S,heads·d] →
+ * [B,T,heads·d], d from 1 to 1024. Heads whose width is no multiple of four are copied apart first, so that each starts
+ * on a vec4.
  * @throws ShapeError when shapes, heads or mask do not fit; LimitError for a wider head; InvalidArgumentError for an
  * unknown algorithm.
  */

@@ -16,7 +16,7 @@ export function decode(dtype: Dtype, bytes: Uint8Array, out?: Float32Array): Flo
   const to = out ?? new Float32Array(n);
   if (!Number.isInteger(n) || to.length !== n) {
     throw new InvalidArgumentError(
-      `decode ${dtype}: expected ${to.length} elements, got ${bytes.length} bytes; pass whole elements, as many as \`out\` holds`,
+      `decode ${dtype}: expected ${to.length} elements, got ${bytes.length} bytes; pass whole elements, as many as out has`,
     );
   }
   // Typed arrays want aligned memory; a range read rarely starts on such an address, and a copy is cheap beside it.

@@ -244,7 +244,10 @@ export function tooLong(name: string, size: number): FormatError {
   );
 }
 
-/** A path without empty parts and dots. @throws InvalidArgumentError for one that is empty, absolute or leaves the folder */
+/**
+ * A path without empty parts and dots.
+ * @throws InvalidArgumentError for one that is empty, absolute or leaves the folder
+ */
 export function normalisePath(path: string): string {
   const parts = path.split('/').filter((part) => part !== '' && part !== '.');
   if (parts.length === 0 || path.startsWith('/') || /\\|^[a-z]+:/i.test(path) || parts.includes('..')) {

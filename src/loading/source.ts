@@ -65,7 +65,10 @@ export class MemorySource implements ByteSource {
     return this.bytes.length;
   }
 
-  /** A view of the bytes [start, end). @throws FormatError when they end before `end`; InvalidArgumentError, AbortedError */
+  /**
+   * A view of the bytes [start, end).
+   * @throws FormatError when they end before `end`; InvalidArgumentError, AbortedError
+   */
   async read(start: number, end: number, signal?: AbortSignal): Promise<Uint8Array> {
     throwIfAborted(signal, `read ${this.name}`);
     checkRange(this.name, start, end, this.bytes.length);

@@ -48,8 +48,8 @@ export const Pipeline = {
    * Loads the pipeline that a source holds.
    * @param source a hub name, the URL of a folder, picked files, or a directory handle; in Node also a path
    * (`daguerre/node`).
-   * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, AdapterError, OutOfMemoryError, AbortedError, and
-   * UnsupportedError for a kind of pipeline that is not built yet; nothing is left behind.
+   * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, AdapterError, OutOfMemoryError,
+   * AbortedError, and UnsupportedError for a kind of pipeline that is not built yet; nothing is left behind.
    */
   async fromPretrained(source: PretrainedSource, options: FromPretrainedOptions = {}): Promise<Pipeline> {
     const directory = resolveSource(source, options);
