@@ -91,3 +91,23 @@ export class UnsupportedError extends DaguerreError {}
 export function throwIfAborted(signal: AbortSignal | undefined, where: string): void {
   if (signal?.aborted) throw new AbortedError(`${where}: aborted by the caller`, { cause: signal.reason });
 }
+
+/**
+ * `work`, or AbortedError as soon as the signal fires; what cannot be stopped goes on unheeded.
+ * @throws AbortedError
+ */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined, where: string): Promise<T> {
+  if (!signal) return work;
+  throwIfAborted(signal, where);
+  let stop = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(new AbortedError(`${where}: aborted by the caller`, { cause: signal.reason }));
+    signal.addEventListener('abort', stop, { once: true });
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+    work.catch(() => undefined);
+  }
+}

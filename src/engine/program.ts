@@ -1,6 +1,6 @@
 /** A compiled graph: one flat list of (pipeline, bind group, grid), replayed without allocating. */
 import type { Device } from './device.ts';
-import { InvalidArgumentError, NonFiniteError, throwIfAborted } from './errors.ts';
+import { InvalidArgumentError, NonFiniteError, throwIfAborted, unlessAborted } from './errors.ts';
 import { byteSize, formatShape, numel, rootOf, type Graph, type Tensor } from './graph.ts';
 import { fromHalf } from './half.ts';
 import { packParams } from './kernel.ts';
@@ -60,8 +60,8 @@ export class Program {
     const prepared = prepare(graph, device.caps, options);
     const owned: GPUBuffer[] = [];
     try {
-      const pipelines = await compilePipelines(device, prepared.dispatches, options);
-      throwIfAborted(options.signal, 'compile');
+      const compiling = compilePipelines(device, prepared.dispatches, options);
+      const pipelines = await unlessAborted(compiling, options.signal, 'compile');
       return await device.scoped('compile', () => {
         const buffers = allocate(device, graph, prepared, weights, owned);
         const steps = bind(device, prepared, pipelines, buffers, owned);
@@ -213,7 +213,7 @@ async function compilePipelines(
   await Promise.all(
     [...distinct].map(async ([code, d]) => {
       await device.pipelines.get(code, d.kernel.shader.bindings, d.kernel.name);
-      throwIfAborted(options.signal, 'compile');
+      if (options.signal?.aborted) return;
       options.onProgress?.({ status: 'compile', loaded: ++loaded, total, progress: loaded / total });
     }),
   );

@@ -132,6 +132,20 @@ describe.each(adapters())('program on %s', (adapter) => {
     expect(await program.read('y')).toEqual(want);
   });
 
+  it('gives up compiling at once when aborted, and leaves nothing', async () => {
+    const d = await open();
+    const weights = new Weights(d, source(tensors));
+    const g = record();
+    await weights.load(g);
+    const before = { ...d.held };
+    d.pipelines.get = () => new Promise(() => undefined); // a compiler that never ends
+    const controller = new AbortController();
+    const compiling = Program.compile(d, g, weights, { signal: controller.signal });
+    controller.abort();
+    await expect(compiling).rejects.toThrow(AbortedError);
+    expect(d.held).toEqual(before);
+  });
+
   it('names the first op that made a non-finite value', async () => {
     const d = await open();
     const g = new Graph();
