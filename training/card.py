@@ -59,7 +59,8 @@ arithmetic step by step).
 | --- | --- | --- |
 | steps x batch | {vae_steps:,} x {vae_batch} | {unet_steps:,} x {unet_batch} |
 | minutes on {cpus} | {vae_minutes:.0f} | {unet_minutes:.0f} |
-| loss | L1 + 2 MSE + 1e-3 KL | v, min-SNR weights (5) |
+| of these, decoder alone | {polish_steps:,} steps, {polish_minutes:.0f} minutes | |
+| loss | L1 + 2 MSE + 1e-3 KL (2e-4 at first); decoder alone L1 + 4 MSE | v, min-SNR weights (5) |
 | optimiser | AdamW 2e-3, cosine to 0, EMA 0.998 | AdamW 1e-3, cosine to 0, EMA 0.999 |
 
 bf16 arithmetic with f32 weights; groups drawn in proportion to the root of their size; pictures
@@ -127,6 +128,7 @@ def write(options: argparse.Namespace) -> None:
     guidance = figures['samplesInTheirGroup']['guidance']
     states = {name: torch.load(out / f'{name}.pt', map_location='cpu') for name in ('vae', 'unet')}
     training, held = data.load(out / 'data', False), data.load(out / 'data', True)
+    polish = states['vae'].get('polish', {'steps': 0, 'minutes': 0})
     counts = torch.bincount(training.labels).tolist()
     curves(out, weights / 'curves.png')
     labels = torch.arange(len(data.GROUPS)).repeat_interleave(10)
@@ -148,6 +150,8 @@ def write(options: argparse.Namespace) -> None:
             pictures=len(training.labels) + len(held.labels),
             held=len(held.labels),
             counts=', '.join(f'{name} {n}' for name, n in zip(data.GROUPS, counts)),
+            polish_steps=polish['steps'],
+            polish_minutes=polish['minutes'],
             vae_steps=states['vae']['step'],
             vae_batch=states['vae']['batch'],
             vae_minutes=states['vae']['used'] / 60,

@@ -1,7 +1,7 @@
 """An independent judge: a small CNN that tells the nine emoji groups apart, trained on the pictures alone.
 
 usage: python3 classifier.py train --out DIR [--minutes 5]      writes DIR/classifier.pt
-       python3 classifier.py judge --out DIR --weights ../weights/emoji [--each 32 --guidance 3 --steps 20]
+       python3 classifier.py judge --out DIR --weights ../weights/emoji [--each 32 --guidance 4 --steps 20]
                                                                 writes DIR/figures.json
 It never sees the autoencoder or the U-Net; noise and small shifts in training keep it from keying on exact
 pixels.
@@ -145,7 +145,7 @@ if __name__ == '__main__':
     parser.add_argument('--minutes', type=float, default=5)
     parser.add_argument('--each', type=int, default=32)
     parser.add_argument('--steps', type=int, default=20)
-    parser.add_argument('--guidance', type=float, default=3.0)
+    parser.add_argument('--guidance', type=float, default=4.0)
     parser.add_argument('--seed', type=int, default=1)
     chosen = parser.parse_args()
     {'train': train, 'judge': judge}[chosen.action](chosen)

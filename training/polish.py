@@ -1,4 +1,4 @@
-"""Trains the decoder a little further while the encoder stands still, so that latents already learned stay valid.
+"""Trains the decoder a little further while the encoder stands still, so that known latents stay valid.
 
 usage: python3 polish.py --out DIR [--minutes 8 | --steps N] [--device cpu|cuda]
 Starts from the EMA weights of OUT/vae.pt and, where the held-out PSNR rose, puts the result back into it.
@@ -96,6 +96,11 @@ def polish(rank: int, options: argparse.Namespace, team: Team) -> None:
             'loss': sum(losses) / len(losses),
         }
         state['curve'].append(row)
+        known = state.get('polish', {'steps': 0, 'minutes': 0.0})
+        state['polish'] = {
+            'steps': known['steps'] + schedule.step,
+            'minutes': known['minutes'] + schedule.used / 60,
+        }
         state.update(ema=ema.model.state_dict(), step=row['step'], used=row['minutes'] * 60)
         torch.save(state, path)
         (options.out / 'vae.json').write_text(json.dumps(state['curve'], indent=0))

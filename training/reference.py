@@ -19,7 +19,7 @@ from models import AutoencoderKL, UNet2D
 from sample import decode
 from unet import NULL
 
-STEPS, GUIDANCE, SEED = 20, 3.0, 0
+STEPS, GUIDANCE, SEED = 20, 4.0, 0
 ARITHMETIC = {
     'noise': 'torch.randn(9, 4, 16, 16, generator=torch.Generator().manual_seed(seed)), CPU, f32',
     'labels': 'in.labels; the null label is the last embedding; both halves of the guidance in one batch',

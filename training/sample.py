@@ -1,6 +1,6 @@
 """Samples the exported pipeline and shows it: a sheet of one row per group.
 
-usage: python3 sample.py --weights ../weights/emoji --png sheet.png [--guidance 3 --steps 20 --seed 0 --each
+usage: python3 sample.py --weights ../weights/emoji --png sheet.png [--guidance 4 --steps 20 --seed 0 --each
     10]
 """
 
@@ -47,7 +47,7 @@ if __name__ == '__main__':
     parser.add_argument('--weights', type=Path, default=Path(__file__).parent.parent / 'weights' / 'emoji')
     parser.add_argument('--png', type=Path, required=True)
     parser.add_argument('--steps', type=int, default=20)
-    parser.add_argument('--guidance', type=float, default=3.0)
+    parser.add_argument('--guidance', type=float, default=4.0)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--each', type=int, default=10)
     options = parser.parse_args()

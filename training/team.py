@@ -1,6 +1,7 @@
 """Data-parallel training by a few single-threaded processes that average their gradients in shared memory.
 
-On a busy CPU this beats one process with as many threads: the processes meet once per step, not at every operator.
+On a busy CPU this beats one process with as many threads: the processes meet once per step, not at every
+operator.
 """
 
 import torch
@@ -22,7 +23,7 @@ class Team:
             self.barrier = mp.get_context('spawn').Barrier(ranks)
 
     def average(self, rank: int, model: nn.Module, used: float) -> float:
-        """Replaces each gradient by the mean over the team; returns rank 0's `used`, for one common schedule."""
+        """Replaces each gradient by the team's mean; returns rank 0's `used`, for one common schedule."""
         if self.ranks == 1:
             return used
         parameters = list(model.parameters())

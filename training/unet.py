@@ -91,6 +91,8 @@ def train(rank: int, options: argparse.Namespace, team: Team, examples: tuple[to
         (options.out / 'unet.json').write_text(json.dumps(curve, indent=0))
         print(json.dumps(curve[-1]), f'lr {schedule.rate():.2e}', flush=True)
 
+    if schedule.progress() >= 1:
+        return
     schedule.last = time.time()
     while schedule.progress() < 1:
         index = torch.multinomial(weight, batch, replacement=True)

@@ -77,6 +77,8 @@ def train(options: argparse.Namespace) -> None:
         (options.out / 'vae.json').write_text(json.dumps(curve, indent=0))
         print(json.dumps(curve[-1]), f'lr {schedule.rate():.2e}', flush=True)
 
+    if schedule.progress() >= 1:
+        return
     schedule.last = time.time()
     while schedule.progress() < 1:
         for group in optimizer.param_groups:
