@@ -1,6 +1,7 @@
 /** Keeping x₀ within the range of pictures. Wraps a denoiser, after guidance. */
 import type { Denoiser, Prediction } from './denoiser.ts';
 import { InvalidArgumentError } from '../engine/errors.ts';
+import type { NoiseLevel } from './schedule.ts';
 import { LinearForm, type Vec } from './vec.ts';
 
 /**
@@ -25,7 +26,7 @@ function correctX0(denoiser: Denoiser, f: (x0: LinearForm) => Vec): Denoiser {
         get eps() {
           return from.eps;
         },
-        reread: (out) => correct(from.reread(out)),
+        reread: (...other) => correct(from.reread(...other)),
       };
     };
     return correct(p);
@@ -55,19 +56,19 @@ export function thresholded(denoiser: Denoiser, ratio = 0.995, maxValue = 1): De
 export function consistentEps(denoiser: Denoiser): Denoiser {
   return async (x, level, signal) => {
     const p = await denoiser(x, level, signal);
-    const rederive = (from: Prediction): Prediction => ({
+    const rederive = (from: Prediction, at: Vec, { alpha, sigma }: NoiseLevel): Prediction => ({
       out: from.out,
       variance: from.variance,
       get x0() {
         return from.x0;
       },
       get eps() {
-        return LinearForm.of(x)
-          .minus(from.x0, level.alpha)
-          .scale(1 / level.sigma);
+        return LinearForm.of(at)
+          .minus(from.x0, alpha)
+          .scale(1 / sigma);
       },
-      reread: (out) => rederive(from.reread(out)),
+      reread: (out, other = at, nearby = level) => rederive(from.reread(out, other, nearby), other, nearby),
     });
-    return rederive(p);
+    return rederive(p, x, level);
   };
 }

@@ -29,8 +29,8 @@ export interface Prediction {
   readonly out: LinearForm;
   /** The second half of the output of a network with learned variance. */
   readonly variance?: Vec;
-  /** The same point read from another output, as guidance makes it. */
-  reread(out: LinearForm): Prediction;
+  /** Read from another output, as guidance makes it; or of another point and level near by (Euler's churn). */
+  reread(out: LinearForm, x?: Vec, level?: NoiseLevel): Prediction;
 }
 
 /** x [B, C, …] at a level of noise → what it is made of. */
@@ -45,6 +45,8 @@ export type PairDenoiser = (
 
 /** How x₀ and ε follow from x and the output at a level. */
 export interface Parameterisation {
+  /** What x is multiplied with before the network sees it (c_in of Karras et al. 2022); without it, nothing. */
+  input?(level: NoiseLevel): number;
   /** x₀ from x and the output. @throws InvalidArgumentError where it says nothing at that level. */
   x0(x: Vec, out: LinearForm, level: NoiseLevel): LinearForm;
   /** ε from x and the output. @throws InvalidArgumentError where it says nothing at that level. */
@@ -69,11 +71,19 @@ export const epsilonPrediction: Parameterisation = {
   eps: (_x, out) => out,
 };
 
-/** The network outputs v = alpha·ε − sigma·x₀, with alpha² + sigma² = 1. Salimans & Ho 2022, appendix D. */
+/**
+ * The network outputs v = (alpha·ε − sigma·x₀) / n, n² = alpha² + sigma² (1 where the process preserves variance).
+ * Salimans & Ho 2022, appendix D.
+ */
 export const vPrediction: Parameterisation = {
-  x0: (x, out, l) => LinearForm.of(x, l.alpha).minus(out, l.sigma),
-  eps: (x, out, l) => LinearForm.of(out, l.alpha).plus(x, l.sigma),
+  x0: (x, out, l) => LinearForm.of(x, l.alpha / n(l) ** 2).minus(out, l.sigma / n(l)),
+  eps: (x, out, l) => LinearForm.of(out, l.alpha / n(l)).plus(x, l.sigma / n(l) ** 2),
 };
+
+/** Standard deviation of x where that of the picture is 1. */
+function n({ alpha, sigma }: NoiseLevel): number {
+  return Math.hypot(alpha, sigma);
+}
 
 /** The network outputs x₀. */
 export const samplePrediction: Parameterisation = {
@@ -114,7 +124,7 @@ function predict(p: Parameterisation, x: Vec, level: NoiseLevel, out: LinearForm
     get eps() {
       return p.eps(x, out, level);
     },
-    reread: (other) => predict(p, x, level, other, variance),
+    reread: (other, at = x, nearby = level) => predict(p, at, nearby, other, variance),
   };
 }
 
@@ -129,6 +139,19 @@ function read(p: Parameterisation, x: Vec, level: NoiseLevel, result: Vec): Pred
   return predict(p, x, level, LinearForm.of(out), variance);
 }
 
+/** x as the network was trained to see it. */
+function seen(p: Parameterisation, x: Vec, level: NoiseLevel): Vec {
+  return p.input ? LinearForm.of(x, p.input(level)).materialise() : x;
+}
+
+/**
+ * For a state y = x/alpha, whose noise grows instead of its picture shrinking: the network still sees x.
+ * @throws ConfigError if the type is unknown
+ */
+export function inSigmaSpace(type: PredictionType | Parameterisation): Parameterisation {
+  return { ...resolve(type), input: (level) => 1 / n(level) };
+}
+
 /**
  * A network as a denoiser. An output with twice the elements is split into prediction and learned variance.
  *
@@ -139,7 +162,7 @@ function read(p: Parameterisation, x: Vec, level: NoiseLevel, result: Vec): Pred
  */
 export function parameterise(network: Network, type: PredictionType | Parameterisation): Denoiser {
   const p = resolve(type);
-  return async (x, level, signal) => read(p, x, level, await network(x, level.timestep, signal));
+  return async (x, level, signal) => read(p, x, level, await network(seen(p, x, level), level.timestep, signal));
 }
 
 /**
@@ -149,7 +172,7 @@ export function parameterise(network: Network, type: PredictionType | Parameteri
 export function parameterisePair(network: PairNetwork, type: PredictionType | Parameterisation): PairDenoiser {
   const p = resolve(type);
   return async (x, level, signal) => {
-    const [uncond, cond] = await network(x, level.timestep, signal);
+    const [uncond, cond] = await network(seen(p, x, level), level.timestep, signal);
     return [read(p, x, level, uncond), read(p, x, level, cond)];
   };
 }

@@ -13,9 +13,11 @@
  */
 export { clipped, consistentEps, thresholded } from './clip.ts';
 export { ddim, type DdimOptions } from './ddim.ts';
+export { deis } from './deis.ts';
 export { ddpm, VARIANCE_TYPES, type DdpmOptions, type VarianceType } from './ddpm.ts';
 export {
   epsilonPrediction,
+  inSigmaSpace,
   parameterise,
   parameterisePair,
   PREDICTION_TYPES,
@@ -29,8 +31,16 @@ export {
   type Prediction,
   type PredictionType,
 } from './denoiser.ts';
+export { DPM_ALGORITHMS, type DpmAlgorithm } from './dpmCoefficients.ts';
+export { dpmSolverMultistep, type DpmSolverOptions } from './dpmSolverMultistep.ts';
+export { dpmSolverSinglestep } from './dpmSolverSinglestep.ts';
+export { euler, type ChurnOptions } from './euler.ts';
+export { eulerAncestral } from './eulerAncestral.ts';
 export { guided, pairOf, type GuidanceOptions } from './guidance.ts';
+export { heun } from './heun.ts';
 export { HostSpace, HostVec } from './hostVec.ts';
+export { kdpm2, type Kdpm2Options } from './kdpm2.ts';
+export { lms } from './lms.ts';
 export { runSolver, type RunOptions, type SamplerState, type StepEvent } from './loop.ts';
 export { Sampler, samplerFrom, type SampleOptions, type SolverOptions, type StepChoice } from './samplerFrom.ts';
 export {
@@ -47,7 +57,19 @@ export {
   type SchedulerClass,
   type SchedulerConfig,
 } from './schedulerConfig.ts';
+export {
+  betaSigmas,
+  exponentialSigmas,
+  karrasSigmas,
+  logSnr,
+  sigmaAt,
+  timestepOf,
+  trainingSigmas,
+  veLevel,
+  vpOfSigma,
+} from './sigmas.ts';
 export type { NoiseSource, Solver, StepInput, StepOutput, Transition } from './solver.ts';
 export { customTimesteps, spacedTimesteps, TIMESTEP_SPACINGS, type TimestepSpacing } from './timesteps.ts';
 export { TorchGenerator, torchNoise, type GeneratorState } from './torchGenerator.ts';
+export { uniPc, type UniPcOptions } from './uniPc.ts';
 export { LinearForm, type HostValues, type Vec, type VecSpace } from './vec.ts';

@@ -117,8 +117,9 @@ export async function runSolver(options: RunOptions): Promise<Vec> {
   try {
     for (let i = first; i < steps; i++) {
       throwIfAborted(signal, `sample, before step ${i + 1} of ${steps}`);
-      const { from, to } = transitions[i];
-      const done = await solver({ x, from, to, denoise: denoiser, noise, history, signal });
+      const { from } = transitions[i];
+      const step = { ...transitions[i], index: i, transitions };
+      const done = await solver({ ...step, x, denoise: denoiser, noise, history, signal });
       x = done.x;
       history = done.history ?? [];
       await onStep?.({

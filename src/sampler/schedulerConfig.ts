@@ -2,15 +2,11 @@
 import { ConfigError, UnsupportedError } from '../engine/errors.ts';
 import { VARIANCE_TYPES, type VarianceType } from './ddpm.ts';
 import { PREDICTION_TYPES, type PredictionType } from './denoiser.ts';
+import { DPM_ALGORITHMS, type DpmAlgorithm } from './dpmCoefficients.ts';
 import { BETA_SCHEDULES, type BetaSchedule } from './schedule.ts';
 import { TIMESTEP_SPACINGS, type TimestepSpacing } from './timesteps.ts';
 
-/** Schedulers that are built, by the names of diffusers. */
-export const SCHEDULER_CLASSES = ['DDPMScheduler', 'DDIMScheduler'] as const;
-/** One of {@link SCHEDULER_CLASSES}. */
-export type SchedulerClass = (typeof SCHEDULER_CLASSES)[number];
-
-/** The fields as published, defaults filled in. */
+/** The fields as published, defaults filled in; a class that does not read a field has the default of DDPM there. */
 export interface SchedulerConfig {
   className: SchedulerClass;
   numTrainTimesteps: number;
@@ -27,13 +23,36 @@ export interface SchedulerConfig {
   sampleMaxValue: number;
   timestepSpacing: TimestepSpacing;
   stepsOffset: number;
-  /** DDPM only. */
-  varianceType: VarianceType;
-  /** DDIM only. */
+  /** DDPM; of the others, only whether the network's second half is dropped. */
+  varianceType: VarianceType | null;
   setAlphaToOne: boolean;
+  /** Where sigmas lie: at most one of the three (and of useLuLambdas). */
+  useKarrasSigmas: boolean;
+  useExponentialSigmas: boolean;
+  useBetaSigmas: boolean;
+  useLuLambdas: boolean;
+  sigmaMin: number | null;
+  sigmaMax: number | null;
+  /** sigma after the last step: 0, or that of timestep 0. */
+  finalSigmasType: 'zero' | 'sigma_min';
+  interpolationType: 'linear' | 'log_linear';
+  timestepType: 'discrete' | 'continuous';
+  solverOrder: number;
+  algorithmType: DpmAlgorithm | 'deis';
+  solverType: 'midpoint' | 'heun' | 'bh1' | 'bh2' | 'logrho';
+  lowerOrderFinal: boolean;
+  eulerAtFinal: boolean;
+  /** Timesteps of a smaller log(alpha/sigma) are left out. */
+  lambdaMinClipped: number;
+  predictX0: boolean;
+  disableCorrector: number[];
+  solverP: null;
   /** Fields present that this class never reads. */
   ignored: string[];
 }
+
+type Fields = Omit<SchedulerConfig, 'className' | 'ignored'>;
+type Field = keyof Fields;
 
 /** A value's test and what to call it in an error. */
 interface Kind<T> {
@@ -63,15 +82,127 @@ const betas: Kind<number[] | null> = {
   fallback: null,
 };
 
+const oneNumberOrNull: Kind<number | null> = {
+  test: (v) => typeof v === 'number' && v > 0 && v < Infinity,
+  expected: 'null or above 0',
+  fallback: null,
+};
+const positive = (n: number): boolean => n > 0;
+const unit = (n: number): boolean => n >= 0 && n <= 1;
+const whole = (n: number): boolean => Number.isInteger(n) && n >= 0;
+
+/** Every field, with the default that most classes have. */
+const KINDS: { readonly [F in Field]: Kind<Fields[F]> } = {
+  numTrainTimesteps: number(1000, (n) => Number.isInteger(n) && n >= 1, 'an integer ≥ 1'),
+  betaStart: number(0.0001, unit, 'in [0, 1]'),
+  betaEnd: number(0.02, unit, 'in [0, 1]'),
+  betaSchedule: oneOf(BETA_SCHEDULES, 'linear'),
+  trainedBetas: betas,
+  rescaleBetasZeroSnr: flag(false),
+  predictionType: oneOf(PREDICTION_TYPES, 'epsilon'),
+  clipSample: flag(true),
+  clipSampleRange: number(1, positive, 'above 0'),
+  thresholding: flag(false),
+  dynamicThresholdingRatio: number(0.995, unit, 'in [0, 1]'),
+  sampleMaxValue: number(1, positive, 'above 0'),
+  timestepSpacing: oneOf(TIMESTEP_SPACINGS, 'leading'),
+  stepsOffset: number(0, whole, 'an integer ≥ 0'),
+  varianceType: oneOf(VARIANCE_TYPES, 'fixed_small'),
+  setAlphaToOne: flag(true),
+  useKarrasSigmas: flag(false),
+  useExponentialSigmas: flag(false),
+  useBetaSigmas: flag(false),
+  useLuLambdas: flag(false),
+  sigmaMin: oneNumberOrNull,
+  sigmaMax: oneNumberOrNull,
+  finalSigmasType: oneOf(['zero', 'sigma_min'], 'zero'),
+  interpolationType: oneOf(['linear', 'log_linear'], 'linear'),
+  timestepType: oneOf(['discrete', 'continuous'], 'discrete'),
+  solverOrder: number(2, (n) => [1, 2, 3].includes(n), '1, 2 or 3'),
+  algorithmType: oneOf([...DPM_ALGORITHMS, 'deis'], 'dpmsolver++'),
+  solverType: oneOf(['midpoint', 'heun', 'bh1', 'bh2', 'logrho'], 'midpoint'),
+  lowerOrderFinal: flag(true),
+  eulerAtFinal: flag(false),
+  lambdaMinClipped: { test: (v) => typeof v === 'number' && v < Infinity, expected: 'below ∞', fallback: -Infinity },
+  predictX0: flag(true),
+  disableCorrector: {
+    test: (v) => Array.isArray(v) && v.every((i) => typeof i === 'number' && whole(i)),
+    expected: 'a list of step numbers ≥ 0',
+    fallback: [],
+  },
+  solverP: { test: () => false, expected: 'null; another solver as predictor is not built', fallback: null },
+};
+
+const BETAS = [
+  ...['numTrainTimesteps', 'betaStart', 'betaEnd', 'betaSchedule', 'trainedBetas', 'predictionType'],
+] as Field[];
+const CLIP: Field[] = ['clipSample', 'clipSampleRange'];
+const THRESHOLD: Field[] = ['thresholding', 'dynamicThresholdingRatio', 'sampleMaxValue'];
+const SPACING: Field[] = ['timestepSpacing', 'stepsOffset'];
+const SIGMAS: Field[] = ['useKarrasSigmas', 'useExponentialSigmas', 'useBetaSigmas'];
+const CLASSIC: Field[] = [...BETAS, ...CLIP, ...THRESHOLD, ...SPACING, 'rescaleBetasZeroSnr'];
+const SOLVER: Field[] = [...BETAS, ...THRESHOLD, ...SIGMAS, 'solverOrder', 'solverType', 'lowerOrderFinal'];
+const DPM: Field[] = [...SOLVER, 'algorithmType', 'finalSigmasType', 'lambdaMinClipped', 'varianceType'];
+
+/** What a class reads, and its own defaults. */
+interface ClassFields {
+  reads: readonly Field[];
+  defaults?: Partial<Fields>;
+}
+
+/** In sigma space nothing is clipped unless the class can. */
+const spread: Partial<Fields> = { timestepSpacing: 'linspace', clipSample: false, varianceType: null };
+
+const CLASSES = {
+  DDPMScheduler: { reads: [...CLASSIC, 'varianceType'] },
+  DDIMScheduler: { reads: [...CLASSIC, 'setAlphaToOne'] },
+  EulerDiscreteScheduler: {
+    reads: [
+      ...[...BETAS, ...SPACING, ...SIGMAS],
+      ...(['rescaleBetasZeroSnr', 'sigmaMin', 'sigmaMax', 'finalSigmasType', 'interpolationType'] as const),
+      'timestepType',
+    ],
+    defaults: spread,
+  },
+  EulerAncestralDiscreteScheduler: { reads: [...BETAS, ...SPACING, 'rescaleBetasZeroSnr'], defaults: spread },
+  HeunDiscreteScheduler: { reads: [...BETAS, ...SPACING, ...SIGMAS, ...CLIP], defaults: spread },
+  KDPM2DiscreteScheduler: { reads: [...BETAS, ...SPACING, ...SIGMAS], defaults: spread },
+  KDPM2AncestralDiscreteScheduler: { reads: [...BETAS, ...SPACING, ...SIGMAS], defaults: spread },
+  LMSDiscreteScheduler: { reads: [...BETAS, ...SPACING, ...SIGMAS], defaults: spread },
+  DPMSolverMultistepScheduler: {
+    reads: [...DPM, ...SPACING, 'useLuLambdas', 'eulerAtFinal', 'rescaleBetasZeroSnr'],
+    defaults: spread,
+  },
+  DPMSolverSinglestepScheduler: { reads: DPM, defaults: { ...spread, lowerOrderFinal: false } },
+  DEISMultistepScheduler: {
+    reads: [...SOLVER, ...SPACING, 'algorithmType'],
+    defaults: { ...spread, algorithmType: 'deis', solverType: 'logrho', finalSigmasType: 'sigma_min' },
+  },
+  UniPCMultistepScheduler: {
+    reads: [
+      ...[...SOLVER, ...SPACING],
+      ...(['finalSigmasType', 'predictX0', 'disableCorrector', 'solverP', 'rescaleBetasZeroSnr'] as const),
+    ],
+    defaults: { ...spread, solverType: 'bh2' },
+  },
+} as const satisfies Record<string, ClassFields>;
+
+/** One of {@link SCHEDULER_CLASSES}. */
+export type SchedulerClass = keyof typeof CLASSES;
+/** Schedulers that are built, by the names of diffusers. */
+export const SCHEDULER_CLASSES = Object.keys(CLASSES) as SchedulerClass[];
+
+/** The field's name in the file. */
+const published = (field: string): string => field.replace(/[A-Z0-9]+/g, (c) => `_${c.toLowerCase()}`);
+
 /** Fields of other schedulers that stay in a config when its class is exchanged, and leftovers of old versions. */
 const FOREIGN = new Set([
-  ...['skip_prk_steps', 'tensor_format', 'timestep_values', 'interpolation_type', 'use_karras_sigmas'],
-  ...['use_exponential_sigmas', 'use_beta_sigmas', 'final_sigmas_type', 'lower_order_final', 'euler_at_final'],
-  ...['solver_order', 'solver_type', 'algorithm_type', 'lambda_min_clipped', 'timestep_type', 'sigma_min', 'sigma_max'],
+  ...Object.keys(KINDS).map(published),
+  ...['skip_prk_steps', 'tensor_format', 'timestep_values'],
 ]);
 
 /**
- * Reads the config of a DDPMScheduler or DDIMScheduler. A field left out takes the library's default; one that starts
+ * Reads the config of any of {@link SCHEDULER_CLASSES}. A field left out takes the library's default; one that starts
  * with an underscore, or that this class never reads, is ignored and listed.
  *
  * @throws UnsupportedError if the class is another scheduler
@@ -79,55 +210,20 @@ const FOREIGN = new Set([
  */
 export function readSchedulerConfig(config: Readonly<Record<string, unknown>>): SchedulerConfig {
   const className = checkClass(config);
-  const seen = new Set<string>();
-  const read = <T>(field: string, { test, expected, fallback }: Kind<T>): T => {
+  const { reads, defaults = {} }: ClassFields = CLASSES[className];
+  const seen = new Set(['predict_epsilon']);
+  const own: Record<string, unknown> = {};
+  for (const [key, { test, expected, fallback }] of Object.entries(KINDS)) {
+    own[key] = key in defaults ? defaults[key as Field] : fallback;
+    if (!reads.includes(key as Field)) continue;
+    const field = published(key);
     seen.add(field);
-    const value = config[field] ?? fallback;
-    if (value === fallback || test(value)) return value as T;
-    // JSON has no word for NaN and infinities, which a config may hold.
-    const got = typeof value === 'number' ? value : JSON.stringify(value);
-    throw new ConfigError(`${className}: expected ${field} to be ${expected}, got ${got}; correct the config`, field);
-  };
-  const own = {
-    className,
-    numTrainTimesteps: read(
-      'num_train_timesteps',
-      number(1000, (n) => Number.isInteger(n) && n >= 1, 'an integer ≥ 1'),
-    ),
-    betaStart: read(
-      'beta_start',
-      number(0.0001, (b) => b >= 0 && b <= 1, 'in [0, 1]'),
-    ),
-    betaEnd: read(
-      'beta_end',
-      number(0.02, (b) => b >= 0 && b <= 1, 'in [0, 1]'),
-    ),
-    betaSchedule: read('beta_schedule', oneOf(BETA_SCHEDULES, 'linear')),
-    trainedBetas: read('trained_betas', betas),
-    rescaleBetasZeroSnr: read('rescale_betas_zero_snr', flag(false)),
-    predictionType: readPrediction(config, read),
-    clipSample: read('clip_sample', flag(true)),
-    clipSampleRange: read(
-      'clip_sample_range',
-      number(1, (r) => r > 0, 'above 0'),
-    ),
-    thresholding: read('thresholding', flag(false)),
-    dynamicThresholdingRatio: read(
-      'dynamic_thresholding_ratio',
-      number(0.995, (r) => r >= 0 && r <= 1, 'in [0, 1]'),
-    ),
-    sampleMaxValue: read(
-      'sample_max_value',
-      number(1, (r) => r > 0, 'above 0'),
-    ),
-    timestepSpacing: read('timestep_spacing', oneOf(TIMESTEP_SPACINGS, 'leading')),
-    stepsOffset: read(
-      'steps_offset',
-      number(0, (n) => Number.isInteger(n) && n >= 0, 'an integer ≥ 0'),
-    ),
-    varianceType: read('variance_type', oneOf(VARIANCE_TYPES, 'fixed_small')),
-    setAlphaToOne: read('set_alpha_to_one', flag(true)),
-  };
+    const value = config[field] ?? own[key];
+    if (value !== own[key] && !test(value))
+      throw new ConfigError(`${className}: expected ${field} to be ${expected}, got ${JSON.stringify(value)}`, field);
+    own[key] = value;
+  }
+  own.predictionType = readPrediction(config, own.predictionType as PredictionType);
   const ignored = Object.keys(config).filter((field) => !seen.has(field) && !field.startsWith('_'));
   const unknown = ignored.find((field) => !FOREIGN.has(field));
   if (unknown !== undefined)
@@ -136,8 +232,24 @@ export function readSchedulerConfig(config: Readonly<Record<string, unknown>>): 
         'it may change the result: remove it if it does not',
       unknown,
     );
-  const notRead = className === 'DDPMScheduler' ? 'set_alpha_to_one' : 'variance_type';
-  return { ...own, ignored: notRead in config ? [...ignored, notRead] : ignored };
+  return checkTogether({ ...(own as unknown as Fields), className, ignored });
+}
+
+/** What no field can say alone. */
+function checkTogether(config: SchedulerConfig): SchedulerConfig {
+  const { className, algorithmType, finalSigmasType } = config;
+  const spacings = ['useKarrasSigmas', 'useLuLambdas', 'useExponentialSigmas', 'useBetaSigmas'] as const;
+  const chosen = spacings.filter((key) => config[key]).map(published);
+  if (chosen.length > 1)
+    throw new ConfigError(`${className}: expected one of ${chosen.join(', ')}, got all; keep one`, chosen[1]);
+  const dpm = className.startsWith('DPMSolver');
+  if (dpm && !algorithmType.endsWith('++') && algorithmType !== 'deis' && finalSigmasType === 'zero')
+    throw new ConfigError(
+      `${className}: expected final_sigmas_type sigma_min with algorithm_type ${algorithmType}, got zero; ` +
+        'noise prediction cannot step to sigma 0',
+      'final_sigmas_type',
+    );
+  return config;
 }
 
 function checkClass(config: Readonly<Record<string, unknown>>): SchedulerClass {
@@ -156,16 +268,19 @@ function checkClass(config: Readonly<Record<string, unknown>>): SchedulerClass {
 }
 
 /** `predict_epsilon` is what `prediction_type` was called while there were only two. */
-function readPrediction(
-  config: Readonly<Record<string, unknown>>,
-  read: <T>(field: string, kind: Kind<T>) => T,
-): PredictionType {
-  const old: PredictionType = read('predict_epsilon', flag(true)) ? 'epsilon' : 'sample';
-  const type = read('prediction_type', oneOf(PREDICTION_TYPES, old));
-  if ('predict_epsilon' in config && type !== old)
+function readPrediction(config: Readonly<Record<string, unknown>>, type: PredictionType): PredictionType {
+  const flagged = config['predict_epsilon'] ?? undefined;
+  if (flagged === undefined) return type;
+  if (typeof flagged !== 'boolean')
+    throw new ConfigError(
+      `samplerFrom: expected predict_epsilon to be a boolean, got ${JSON.stringify(flagged)}`,
+      'predict_epsilon',
+    );
+  const old: PredictionType = flagged ? 'epsilon' : 'sample';
+  if ((config['prediction_type'] ?? old) !== old)
     throw new ConfigError(
       `samplerFrom: expected prediction_type ${old} as predict_epsilon says, got ${type}; remove predict_epsilon`,
       'predict_epsilon',
     );
-  return type;
+  return old;
 }

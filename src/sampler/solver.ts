@@ -7,6 +7,8 @@ import type { LinearForm, Vec } from './vec.ts';
 export interface Transition {
   readonly from: NoiseLevel;
   readonly to: NoiseLevel;
+  /** Levels between the two, falling, at which methods of several stages look; where they are is the schedule's choice. */
+  readonly stages?: readonly NoiseLevel[];
 }
 
 /** Standard normal noise with the shape of `like`; each call draws anew. */
@@ -19,6 +21,10 @@ export interface StepInput extends Transition {
   readonly noise: NoiseSource;
   /** What the solver returned as `history` a step ago; empty at the start. */
   readonly history: readonly Vec[];
+  /** Which step of the run this is, from 0. */
+  readonly index?: number;
+  /** All steps of the run: multistep methods need the levels behind them, and lower their order at the end. */
+  readonly transitions?: readonly Transition[];
   readonly signal?: AbortSignal;
 }
 

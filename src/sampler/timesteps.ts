@@ -9,8 +9,16 @@ export const TIMESTEP_SPACINGS = ['leading', 'trailing', 'linspace'] as const;
 /** One of {@link TIMESTEP_SPACINGS}. */
 export type TimestepSpacing = (typeof TIMESTEP_SPACINGS)[number];
 
+/** How many steps, or which ones. */
+export interface StepChoice {
+  /** 1 … N; the config's spacing places them. */
+  numInferenceSteps?: number;
+  /** Training timesteps, strictly falling, in place of a number. */
+  timesteps?: readonly number[];
+}
+
 /** Nearest integer, ties to even, as numpy and Python round. */
-function roundHalfEven(x: number): number {
+export function roundHalfEven(x: number): number {
   const r = Math.round(x);
   return Math.abs(x % 1) === 0.5 && r % 2 !== 0 ? r - 1 : r;
 }

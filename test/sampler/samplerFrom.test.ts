@@ -71,7 +71,7 @@ describe('samplerFrom', () => {
   });
 
   test('another class', () => {
-    expect(() => samplerFrom({ _class_name: 'HeunDiscreteScheduler' })).toThrow(UnsupportedError);
+    expect(() => samplerFrom({ _class_name: 'VQDiffusionScheduler' })).toThrow(UnsupportedError);
     expect(() => samplerFrom({ _class_name: 'UNet2DModel' })).toThrow(ConfigError);
     expect(() => samplerFrom({})).toThrow(/_class_name/);
   });

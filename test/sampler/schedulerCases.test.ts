@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { parsePythonJson } from '../../src/loading/json.ts';
 import { runSchedulerCase } from '../../src/node/parity/schedulerCase.ts';
 import { HINT_FACTOR } from '../support/close.ts';
 
@@ -14,7 +15,7 @@ interface Run {
 }
 
 const folder = new URL('../fixtures/schedulers/', import.meta.url);
-const load = (name: string): Run => JSON.parse(readFileSync(new URL(name, folder), 'utf8'));
+const load = (name: string): Run => parsePythonJson(readFileSync(new URL(name, folder), 'utf8'), name) as Run;
 const names = readdirSync(folder).filter((name) => name.endsWith('.json'));
 
 describe('runs recorded from the reference library', () => {

@@ -1,6 +1,6 @@
 /** Parity of samplers: a denoising run recorded from the reference library, replayed on the host with its own noise. */
 import { HostSpace, type HostVec } from '../../sampler/hostVec.ts';
-import { samplerFrom } from '../../sampler/samplerFrom.ts';
+import { samplerFrom, type SolverOptions } from '../../sampler/samplerFrom.ts';
 import type { Network } from '../../sampler/denoiser.ts';
 import type { NoiseSource } from '../../sampler/solver.ts';
 import { HINT_FACTOR } from './cases.ts';
@@ -16,6 +16,7 @@ interface SchedulerCase {
   timesteps: number[];
   t_start?: number;
   alphas_cumprod_at?: Record<string, number>;
+  init_noise_sigma?: number;
   initial_sample: number[];
   tol_abs_hint: number;
   add_noise?: { original: number[]; noise: number[]; t: number; out: number[] };
@@ -29,6 +30,9 @@ interface SchedulerCase {
     pred_original_sample?: number[];
   }[];
 }
+
+/** Relative: a handful of roundings of f32, in a logarithm and its inverse. */
+const TIMESTEP_ROUNDING = 1e-5;
 
 /** The fixtures' stand-in for a network: 0.9·tanh(0.7x + 0.1·sin(t/100)); as variance, 0.8·sin(x + t/250). */
 function toyNetwork(learnsVariance: boolean): Network {
@@ -47,16 +51,35 @@ function toyNetwork(learnsVariance: boolean): Network {
   };
 }
 
-/** Step arguments that the solver must know; another one would change the result unseen. */
-function solverOptions(kwargs: Record<string, unknown>): { eta?: number; useClippedModelOutput?: boolean } {
-  const { eta, use_clipped_model_output: useClippedModelOutput, ...rest } = kwargs;
-  if (Object.keys(rest).length > 0)
-    throw new Error(`scheduler case: expected step_kwargs eta or use_clipped_model_output, got ${Object.keys(rest)}`);
-  return { eta: eta as number | undefined, useClippedModelOutput: useClippedModelOutput as boolean | undefined };
+/** Step arguments that the solver must know, by its names; another one would change the result unseen. */
+const STEP_OPTIONS: Readonly<Record<string, keyof SolverOptions>> = {
+  eta: 'eta',
+  use_clipped_model_output: 'useClippedModelOutput',
+  s_churn: 'sChurn',
+  s_tmin: 'sTmin',
+  s_tmax: 'sTmax',
+  s_noise: 'sNoise',
+};
+
+function solverOptions(kwargs: Record<string, unknown>): SolverOptions {
+  const known = Object.entries(kwargs).map(([name, value]) => {
+    if (!(name in STEP_OPTIONS))
+      throw new Error(`scheduler case: expected step_kwargs ${Object.keys(STEP_OPTIONS).join(', ')}, got ${name}`);
+    return [STEP_OPTIONS[name], value] as const;
+  });
+  return Object.fromEntries(known) as SolverOptions;
+}
+
+/** Whole timesteps must be the same; fractional ones were found in f32, from a table in f32. */
+function timestepsDiffer(got: readonly number[], want: readonly number[]): boolean {
+  const off = (t: number, i: number): boolean =>
+    Number.isInteger(want[i]) ? t !== want[i] : !(Math.abs(t - want[i]) <= TIMESTEP_ROUNDING * Math.abs(want[i]));
+  return got.length !== want.length || got.some(off);
 }
 
 /**
- * Replays a case: timesteps exactly, then ᾱ, the forward process and every step's state and x₀.
+ * Replays a case: timesteps, then ᾱ, the forward process and the state and x₀ after every step. A recorded step is one
+ * call of the network; a solver that makes several is compared where it ends.
  *
  * @param json the parsed case
  * @returns the worst absolute difference (infinite where timesteps or the count of steps or draws differ), and what is
@@ -72,13 +95,13 @@ export async function runSchedulerCase(json: unknown): Promise<{ error: number; 
   const errors: number[] = [];
   const compare = (got: ArrayLike<number>, want: ArrayLike<number>): void =>
     void errors.push(worstDifference(got, want));
-  const addNoise = (original: number[], noise: number[], t: number): ArrayLike<number> =>
-    (sampler.addNoise(vec(original), vec(noise), t).materialise() as HostVec).data;
 
   const timesteps = run.set_timesteps_kwargs?.timesteps;
   const choice = timesteps ? { timesteps } : { numInferenceSteps: run.num_inference_steps ?? undefined };
+  const addNoise = (original: number[], noise: number[], t: number): ArrayLike<number> =>
+    (sampler.addNoise(vec(original), vec(noise), t, choice).materialise() as HostVec).data;
   const start = run.t_start ?? 0;
-  if (worstDifference(sampler.timesteps(choice), run.timesteps) !== 0) errors.push(Infinity);
+  if (run.init_noise_sigma !== undefined) compare([sampler.initNoiseSigma(choice) / run.init_noise_sigma], [1]);
   for (const [t, want] of Object.entries(run.alphas_cumprod_at ?? {}))
     compare([sampler.schedule.alphasCumprod[Number(t)]], [want]);
   const forward = run.add_noise;
@@ -86,28 +109,34 @@ export async function runSchedulerCase(json: unknown): Promise<{ error: number; 
   if (run.img2img_original && run.img2img_noise)
     compare(addNoise(run.img2img_original, run.img2img_noise, run.timesteps[start]), run.initial_sample);
 
-  const steps = sampler.timesteps(choice).length - start;
-  if (steps !== run.steps.length) return { error: Infinity, tolerance };
-  let draws: number[][] = [...(run.steps[0].noise ?? [])];
+  const told = run.timesteps.slice(0, start);
+  const toy = toyNetwork(run.steps[0].model_output.length === 2 * run.initial_sample.length);
+  const draws = run.steps.map((step) => [...(step.noise ?? [])]);
   const noise: NoiseSource = () => {
-    const values = draws.shift();
+    const values = draws[told.length - start - 1]?.shift();
     if (!values) errors.push(Infinity);
     return vec(values ?? run.initial_sample);
   };
+  if (sampler.transitions(choice).length - start > run.steps.length) return { error: Infinity, tolerance };
   await sampler.sample({
     ...choice,
     ...solverOptions(run.step_kwargs ?? {}),
     start,
     x: vec(run.initial_sample),
     noise,
-    denoiser: sampler.denoiser(toyNetwork(run.steps[0].model_output.length === 2 * run.initial_sample.length)),
-    onStep: async ({ step, preview, state }) => {
-      const want = run.steps[step - 1 - start];
+    denoiser: sampler.denoiser((x, t) => {
+      told.push(t);
+      return toy(x, t);
+    }),
+    onStep: async ({ preview, state }) => {
+      const calls = told.length - start;
+      const want = run.steps[calls - 1];
+      if (!want) return void errors.push(Infinity);
       compare((await state()).x, want.sample);
       if (want.pred_original_sample) compare((preview() as HostVec).data, want.pred_original_sample);
-      if (draws.length > 0) errors.push(Infinity);
-      draws = [...(run.steps[step - start]?.noise ?? [])];
+      if (draws.slice(0, calls).some((left) => left.length > 0)) errors.push(Infinity);
     },
   });
+  if (timestepsDiffer(told, run.timesteps)) errors.push(Infinity);
   return { error: Math.max(...errors), tolerance };
 }

@@ -1,0 +1,146 @@
+/** What each scheduler class of diffusers is made of: a space for the state, the steps, a solver. */
+import { InvalidArgumentError } from '../engine/errors.ts';
+import { clipped, consistentEps, thresholded } from './clip.ts';
+import { ddim, type DdimOptions } from './ddim.ts';
+import { ddpm } from './ddpm.ts';
+import { inSigmaSpace, type Denoiser, type Parameterisation, type PredictionType } from './denoiser.ts';
+import { deis } from './deis.ts';
+import type { DpmAlgorithm } from './dpmCoefficients.ts';
+import { dpmSolverMultistep } from './dpmSolverMultistep.ts';
+import { dpmSolverSinglestep } from './dpmSolverSinglestep.ts';
+import { euler, type ChurnOptions } from './euler.ts';
+import { eulerAncestral } from './eulerAncestral.ts';
+import { heun } from './heun.ts';
+import { kdpm2 } from './kdpm2.ts';
+import { lms } from './lms.ts';
+import { vpLevel, type NoiseLevel, type NoiseSchedule } from './schedule.ts';
+import type { SchedulerClass, SchedulerConfig } from './schedulerConfig.ts';
+import { sigmaAt, trainingSigmas, veLevel } from './sigmas.ts';
+import { midpointTransitions, singlestepTransitions, veTransitions, vpTransitions } from './sigmaTransitions.ts';
+import type { Solver, Transition } from './solver.ts';
+import { customTimesteps, spacedTimesteps, type StepChoice } from './timesteps.ts';
+import { uniPc } from './uniPc.ts';
+
+/** What only some solvers take. */
+export type SolverOptions = DdimOptions & ChurnOptions;
+
+/** A class, told by its config. */
+export interface Method {
+  /** How the network is read. */
+  reads(config: SchedulerConfig): PredictionType | Parameterisation;
+  /** The steps. @throws InvalidArgumentError if steps or timesteps are out of range */
+  transitions(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice): Transition[];
+  /** The level of a training timestep. @throws InvalidArgumentError outside the schedule */
+  level(schedule: NoiseSchedule, timestep: number): NoiseLevel;
+  /** The options that the solver takes. */
+  options?: readonly (keyof SolverOptions)[];
+  solver(config: SchedulerConfig, options: SolverOptions): Solver;
+  /** Clips or thresholds x₀ where the config asks for it. */
+  correct(config: SchedulerConfig, denoiser: Denoiser): Denoiser;
+  /** Standard deviation of x at the start. */
+  initNoiseSigma(config: SchedulerConfig, steps: readonly Transition[]): number;
+}
+
+/** Thresholding goes first, as in the reference library. */
+function correct(config: SchedulerConfig, denoiser: Denoiser): Denoiser {
+  if (config.thresholding) return thresholded(denoiser, config.dynamicThresholdingRatio, config.sampleMaxValue);
+  return config.clipSample ? clipped(denoiser, config.clipSampleRange) : denoiser;
+}
+
+/** As {@link correct}, with ε following the corrected x₀. */
+function correctBoth(config: SchedulerConfig, denoiser: Denoiser): Denoiser {
+  const corrected = correct(config, denoiser);
+  return corrected === denoiser ? denoiser : consistentEps(corrected);
+}
+
+/**
+ * Training timesteps as pairs of levels. As in the reference library a spaced step goes down by ⌊N / steps⌋, which with
+ * `linspace` and `trailing` need not be where the next one starts; custom timesteps lead to each other.
+ */
+function discreteTransitions(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice): Transition[] {
+  const { numTrainTimesteps, timestepSpacing, stepsOffset, setAlphaToOne } = config;
+  const timesteps = choice.timesteps
+    ? customTimesteps(choice.timesteps, numTrainTimesteps)
+    : spacedTimesteps(choice.numInferenceSteps ?? NaN, numTrainTimesteps, timestepSpacing, stepsOffset);
+  const stride = Math.floor(numTrainTimesteps / timesteps.length);
+  // What comes before timestep 0: no noise, or with `set_alpha_to_one: false` the noise of timestep 0.
+  const end = vpLevel(-1, setAlphaToOne ? 1 : schedule.alphasCumprod[0]);
+  return timesteps.map((t, i) => {
+    const s = choice.timesteps ? (timesteps[i + 1] ?? -1) : t - stride;
+    return { from: schedule.at(t), to: s >= 0 ? schedule.at(s) : end };
+  });
+}
+
+const discrete = {
+  reads: (config) => config.predictionType,
+  transitions: discreteTransitions,
+  level: (schedule, timestep) => schedule.at(timestep),
+  correct,
+  initNoiseSigma: () => 1,
+} satisfies Partial<Method>;
+
+/** DPM-Solver and its kin: variance-preserving levels placed by sigma. */
+const lambda = { ...discrete, transitions: vpTransitions, correct: correctBoth } satisfies Partial<Method>;
+
+/** k-diffusion's kin: the state is x₀ + sigma·ε. */
+const sigma = {
+  reads: (config) => inSigmaSpace(config.predictionType),
+  transitions: veTransitions,
+  level: (schedule, timestep) => veLevel(timestep, sigmaAt(trainingSigmas(schedule), timestep)),
+  correct: correctBoth,
+  initNoiseSigma: ({ timestepSpacing }, [{ from }]) =>
+    timestepSpacing === 'leading' ? Math.hypot(from.sigma, 1) : from.sigma,
+} satisfies Partial<Method>;
+
+const CHURN = ['sChurn', 'sTmin', 'sTmax', 'sNoise'] as const;
+const algorithmOf = ({ algorithmType: a }: SchedulerConfig): DpmAlgorithm => (a === 'deis' ? 'dpmsolver++' : a);
+const solverTypeOf = ({ solverType }: SchedulerConfig) => (solverType === 'heun' ? 'heun' : 'midpoint');
+
+/** Every class that is built. */
+export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
+  DDPMScheduler: { ...discrete, solver: ({ varianceType }) => ddpm({ varianceType: varianceType ?? undefined }) },
+  DDIMScheduler: { ...discrete, options: ['eta', 'useClippedModelOutput'], solver: (_, options) => ddim(options) },
+  EulerDiscreteScheduler: { ...sigma, options: CHURN, solver: (_, options) => euler(options) },
+  EulerAncestralDiscreteScheduler: { ...sigma, solver: () => eulerAncestral() },
+  HeunDiscreteScheduler: { ...sigma, solver: () => heun() },
+  KDPM2DiscreteScheduler: { ...sigma, transitions: midpointTransitions, solver: () => kdpm2() },
+  KDPM2AncestralDiscreteScheduler: {
+    ...sigma,
+    transitions: midpointTransitions,
+    solver: () => kdpm2({ ancestral: true }),
+  },
+  LMSDiscreteScheduler: { ...sigma, solver: () => lms() },
+  DPMSolverMultistepScheduler: {
+    ...lambda,
+    solver: (config) =>
+      dpmSolverMultistep({
+        ...config,
+        algorithmType: algorithmOf(config),
+        solverType: solverTypeOf(config),
+        publishedThirdOrder: true,
+      }),
+  },
+  DPMSolverSinglestepScheduler: {
+    ...lambda,
+    transitions: singlestepTransitions,
+    solver: (config) => dpmSolverSinglestep({ algorithmType: algorithmOf(config), solverType: solverTypeOf(config) }),
+  },
+  DEISMultistepScheduler: { ...lambda, solver: deis },
+  UniPCMultistepScheduler: {
+    ...lambda,
+    solver: (config) => uniPc({ ...config, solverType: config.solverType === 'bh1' ? 'bh1' : 'bh2' }),
+  },
+};
+
+/** The solver of a class. @throws InvalidArgumentError for an option that is not the class's, or out of range */
+export function solverOf(config: SchedulerConfig, options: SolverOptions): Solver {
+  const { options: own = [], solver } = METHODS[config.className];
+  for (const [key, value] of Object.entries(options)) {
+    if (!value || own.includes(key as keyof SolverOptions)) continue;
+    const takers = Object.entries(METHODS).filter(([, m]) => m.options?.includes(key as keyof SolverOptions));
+    throw new InvalidArgumentError(
+      `${config.className}: expected no ${key}, got ${String(value)}; it belongs to ${takers.map(([c]) => c).join(', ')}`,
+    );
+  }
+  return solver(config, options);
+}

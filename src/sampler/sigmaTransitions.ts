@@ -1,0 +1,149 @@
+/** The steps of the schedulers that think in sigma: where they lie, by spacing and by the shape of the sigmas. */
+import { InvalidArgumentError } from '../engine/errors.ts';
+import type { NoiseLevel, NoiseSchedule } from './schedule.ts';
+import type { SchedulerConfig } from './schedulerConfig.ts';
+import {
+  betaSigmas,
+  exponentialSigmas,
+  karrasSigmas,
+  sigmaAt,
+  timestepOf,
+  trainingSigmas,
+  veLevel,
+  vpOfSigma,
+} from './sigmas.ts';
+import { ancestralStep } from './eulerAncestral.ts';
+import type { Transition } from './solver.ts';
+import { checkSteps, customTimesteps, roundHalfEven, spacedTimesteps, type StepChoice } from './timesteps.ts';
+
+/** Timesteps and sigmas of a run, both falling; one sigma more, at the end. */
+interface SigmaSteps {
+  timesteps: number[];
+  sigmas: number[];
+}
+
+const { fround } = Math;
+
+function chosenSteps(choice: StepChoice): number {
+  return choice.timesteps?.length ?? choice.numInferenceSteps ?? NaN;
+}
+
+/** As {@link spacedTimesteps}, but `linspace` is not rounded. */
+function fractionalTimesteps(config: SchedulerConfig, choice: StepChoice): number[] {
+  const { numTrainTimesteps: n, timestepSpacing, stepsOffset } = config;
+  if (choice.timesteps) return customTimesteps(choice.timesteps, n);
+  const steps = chosenSteps(choice);
+  checkSteps(steps, n);
+  if (timestepSpacing !== 'linspace') return spacedTimesteps(steps, n, timestepSpacing, stepsOffset);
+  return Array.from({ length: steps }, (_, i) => fround((steps - 1 - i) * ((n - 1) / (steps - 1 || 1))));
+}
+
+/** How many timesteps at the noisy end have a smaller λ than the config wants. */
+function clippedTimesteps(sigmas: Float64Array, lambdaMin: number): number {
+  return sigmas.filter((sigma) => -Math.log(sigma) < lambdaMin).length;
+}
+
+/** Timesteps of DPM-Solver and its kin: one interval more than steps, the end of which is not a timestep. */
+function dpmTimesteps(config: SchedulerConfig, choice: StepChoice, training: Float64Array): number[] {
+  const { numTrainTimesteps: n, timestepSpacing, stepsOffset } = config;
+  if (choice.timesteps) return customTimesteps(choice.timesteps, n);
+  const steps = chosenSteps(choice);
+  checkSteps(steps, n);
+  const last = n - clippedTimesteps(training, config.lambdaMinClipped);
+  const at = (rule: (i: number) => number): number[] => Array.from({ length: steps }, (_, i) => rule(i));
+  if (timestepSpacing === 'linspace') return at((i) => roundHalfEven((steps - i) * ((last - 1) / steps)));
+  if (timestepSpacing === 'leading') return at((i) => (steps - i) * Math.floor(last / (steps + 1)) + stepsOffset);
+  return at((i) => roundHalfEven(last - i * (n / steps)) - 1).filter((t) => t >= 0);
+}
+
+/** Sigmas by the shape that the config asks for, with their timesteps; undefined where none is asked for. */
+function shapedSigmas(config: SchedulerConfig, steps: number, lo: number, hi: number): number[] | undefined {
+  const [min, max] = [config.sigmaMin ?? lo, config.sigmaMax ?? hi];
+  if (config.useKarrasSigmas) return karrasSigmas(steps, min, max);
+  if (config.useExponentialSigmas) return exponentialSigmas(steps, min, max);
+  if (config.useBetaSigmas) return betaSigmas(steps, min, max);
+  // Named after lambdas, but what is even is log sigma: Lu et al. 2022, appendix D.4, as the reference library reads it.
+  return config.useLuLambdas ? exponentialSigmas(steps, min, max) : undefined;
+}
+
+function refuseTimesteps(config: SchedulerConfig, choice: StepChoice): void {
+  if (choice.timesteps)
+    throw new InvalidArgumentError(
+      `${config.className}: expected numInferenceSteps, got timesteps; this config places sigmas by their shape`,
+    );
+}
+
+/** Timesteps and sigmas of a run. `dpm`: spacing and rounding of DPM-Solver and its kin. */
+function sigmaSteps(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice, dpm: boolean): SigmaSteps {
+  const training = trainingSigmas(schedule);
+  const end = config.finalSigmasType === 'zero' ? 0 : training[0];
+  const timesteps = (dpm ? dpmTimesteps : fractionalTimesteps)(config, choice, training);
+  const spaced = timesteps.map((t) => sigmaAt(training, t));
+  // DPM-Solver stretches its shapes over all training timesteps, k-diffusion's kin over those that the spacing visits.
+  const [hi, lo] = dpm ? [training[training.length - 1], training[0]] : [spaced[0], spaced[spaced.length - 1]];
+  const shaped = shapedSigmas(config, timesteps.length, lo, hi);
+  if (!shaped) return { timesteps, sigmas: [...spaced, end].map(fround) };
+  refuseTimesteps(config, choice);
+  const whole = dpm || (config.className.startsWith('KDPM2') && config.useKarrasSigmas);
+  const found = shaped.map((sigma) => timestepOf(training, sigma));
+  return { timesteps: whole ? found.map(roundHalfEven) : found, sigmas: [...shaped, end].map(fround) };
+}
+
+function pairs(levels: readonly NoiseLevel[]): Transition[] {
+  return levels.slice(0, -1).map((from, i) => ({ from, to: levels[i + 1] }));
+}
+
+/** Steps of a state x = x₀ + sigma·ε; the end is told timestep −1. */
+export function veTransitions(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice): Transition[] {
+  const { timesteps, sigmas } = sigmaSteps(config, schedule, choice, false);
+  return pairs(sigmas.map((sigma, i) => veLevel(timesteps[i] ?? -1, sigma)));
+}
+
+/** As {@link veTransitions}, each with the geometric mean of its sigmas as a stage, for the midpoint rule. */
+export function midpointTransitions(
+  config: SchedulerConfig,
+  schedule: NoiseSchedule,
+  choice: StepChoice,
+): Transition[] {
+  const training = trainingSigmas(schedule);
+  return veTransitions(config, schedule, choice).map(({ from, to }) => {
+    if (to.sigma === 0) return { from, to };
+    const ancestral = config.className === 'KDPM2AncestralDiscreteScheduler';
+    const down = ancestral ? ancestralStep(from.sigma, to.sigma).down : to.sigma;
+    const middle = fround(Math.sqrt(from.sigma * down));
+    return { from, to, stages: [veLevel(timestepOf(training, middle), middle)] };
+  });
+}
+
+/** Steps of a variance-preserving state at those sigmas. */
+export function vpTransitions(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice): Transition[] {
+  const { timesteps, sigmas } = sigmaSteps(config, schedule, choice, true);
+  return pairs(sigmas.map((sigma, i) => vpOfSigma(timesteps[i] ?? -1, sigma)));
+}
+
+/** As {@link vpTransitions}, gathered into singlestep steps of up to the solver's order. */
+export function singlestepTransitions(
+  config: SchedulerConfig,
+  schedule: NoiseSchedule,
+  choice: StepChoice,
+): Transition[] {
+  const { solverOrder: order, finalSigmasType } = config;
+  const small = vpTransitions(config, schedule, choice);
+  const lower = config.lowerOrderFinal || small.length % order !== 0 || finalSigmasType === 'zero';
+  const steps: Transition[] = [];
+  for (const size of singlestepSizes(small.length, order, lower)) {
+    const group = small.splice(0, size);
+    const stages = group.slice(1).map(({ from }) => from);
+    steps.push({ from: group[0].from, to: group[size - 1].to, stages });
+  }
+  return steps;
+}
+
+/** Orders of the steps: all full, or the last ones lower and the very last 1. Lu et al. 2022, section 3.4. */
+function singlestepSizes(count: number, order: number, lowerAtEnd: boolean): number[] {
+  const full = (n: number): number[] => new Array<number>(n).fill(order);
+  const rest = count % order;
+  if (!lowerAtEnd || order === 1) return full(Math.floor(count / order));
+  if (rest > 0) return [...full(Math.floor(count / order)), rest];
+  return [...full(count / order - 1), order - 1, 1];
+}

@@ -1,0 +1,72 @@
+/**
+ * Noise levels as sigma, the standard deviation of the noise where the picture is not scaled: sigma = √((1 − ᾱ)/ᾱ).
+ * Where a few steps should lie on that axis, and which training timestep a sigma belongs to.
+ */
+import { betaQuantile } from './betaQuantile.ts';
+import type { NoiseLevel, NoiseSchedule } from './schedule.ts';
+
+/** ᾱ at pure noise, so that its sigma is a number: 4096. */
+const ALMOST_NO_SIGNAL = 2 ** -24;
+
+/** sigma of every training timestep, rising. */
+export function trainingSigmas({ alphasCumprod }: NoiseSchedule): Float64Array {
+  return alphasCumprod.map((a) => {
+    const alphaBar = Math.max(a, ALMOST_NO_SIGNAL);
+    return Math.sqrt((1 - alphaBar) / alphaBar);
+  });
+}
+
+/** sigma at a training timestep, which may lie between two: linear, as numpy.interp. */
+export function sigmaAt(sigmas: Float64Array, timestep: number): number {
+  const t = Math.min(Math.max(timestep, 0), sigmas.length - 1);
+  const low = Math.min(Math.floor(t), sigmas.length - 2);
+  return low < 0 ? sigmas[0] : sigmas[low] + (t - low) * (sigmas[low + 1] - sigmas[low]);
+}
+
+/** The training timestep of a sigma, linear in its logarithm and within 0 … N−1. */
+export function timestepOf(sigmas: Float64Array, sigma: number): number {
+  const last = Math.max(sigmas.length - 2, 0);
+  let low = 0;
+  while (low < last && sigmas[low + 1] <= sigma) low++;
+  const [a, b] = [Math.log(sigmas[low]), Math.log(sigmas[low + 1] ?? sigmas[low])];
+  const w = a === b ? 0 : (a - Math.log(Math.max(sigma, 1e-10))) / (a - b);
+  return low + Math.min(Math.max(w, 0), 1);
+}
+
+/** Evenly from 0 to 1; one value is 0. */
+function ramp(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => (count > 1 ? i / (count - 1) : 0));
+}
+
+/** Karras et al. 2022, equation 5; dense where there is little noise. Falling; rho > 0, default 7. */
+export function karrasSigmas(count: number, sigmaMin: number, sigmaMax: number, rho = 7): number[] {
+  const [hi, lo] = [sigmaMax ** (1 / rho), sigmaMin ** (1 / rho)];
+  return ramp(count).map((u) => (hi + u * (lo - hi)) ** rho);
+}
+
+/** Even in log sigma, falling. */
+export function exponentialSigmas(count: number, sigmaMin: number, sigmaMax: number): number[] {
+  const [hi, lo] = [Math.log(sigmaMax), Math.log(sigmaMin)];
+  return ramp(count).map((u) => Math.exp(hi + u * (lo - hi)));
+}
+
+/** Quantiles of a beta distribution, dense at both ends. Lee et al. 2024 (Beta Sampling is All You Need). Falling. */
+export function betaSigmas(count: number, sigmaMin: number, sigmaMax: number, a = 0.6, b = 0.6): number[] {
+  return ramp(count).map((u) => sigmaMin + betaQuantile(1 - u, a, b) * (sigmaMax - sigmaMin));
+}
+
+/** A level of a variance-preserving process by its sigma: alpha = 1/√(1 + sigma²). */
+export function vpOfSigma(timestep: number, sigma: number): NoiseLevel {
+  const alpha = 1 / Math.sqrt(1 + sigma * sigma);
+  return { timestep, alpha, sigma: sigma * alpha };
+}
+
+/** A level whose picture is not scaled: x = x₀ + sigma·ε. */
+export function veLevel(timestep: number, sigma: number): NoiseLevel {
+  return { timestep, alpha: 1, sigma };
+}
+
+/** λ = log(alpha/sigma), half the log signal-to-noise ratio; ∞ without noise. Lu et al. 2022 (DPM-Solver), section 3. */
+export function logSnr({ alpha, sigma }: NoiseLevel): number {
+  return Math.log(alpha / sigma);
+}
