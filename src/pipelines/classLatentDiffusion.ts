@@ -37,7 +37,7 @@ export interface ClassToImageOptions {
   numImagesPerClass?: number;
   /** 1 … training timesteps; default 20. */
   numInferenceSteps?: number;
-  /** w of u + w·(c − u): 1 is the conditional network alone; default 3. */
+  /** w of u + w·(c − u): 1 is the conditional network alone; default 4. */
   guidanceScale?: number;
   /** φ in [0, 1] (Lin et al. 2023); default 0. */
   guidanceRescale?: number;
@@ -282,7 +282,7 @@ export class ClassLatentDiffusionPipeline {
     sampler: Sampler,
     classes: readonly number[],
     [batch, ...item]: LatentShape,
-    { guidanceScale = 3, guidanceRescale, checkFinite }: ClassToImageOptions,
+    { guidanceScale = 4, guidanceRescale, checkFinite }: ClassToImageOptions,
   ): Denoiser {
     const { unet, nullLabel, onProgress } = this.parts;
     const call = async (v: Vec, timestep: number, labels: readonly number[], signal?: AbortSignal): Promise<Vec[]> => {

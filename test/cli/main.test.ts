@@ -26,7 +26,7 @@ describe('generate', () => {
     expect(generated).toMatchObject({
       classes: [],
       steps: 20,
-      guidance: 3,
+      guidance: 4,
       seed: 0,
       batch: 1,
       out: 'out',

@@ -107,7 +107,7 @@ describe('a visit', { timeout: 300_000 }, () => {
     await state('ready');
     expect(await textOf('#status')).toMatch(/^Food & Drink, seed 4711: .* per step, .* in all\.$/);
     expect(await textOf('#adapter')).toMatch(/swiftshader/i);
-    expect(new URL(page.url()).search).toBe('?class=3&seed=4711&steps=4&guidance=3');
+    expect(new URL(page.url()).search).toBe('?class=3&seed=4711&steps=4&guidance=4');
     const [plate, print] = [await readPlate(), await readPrint()];
 
     const pipe = await Pipeline.fromPretrained(join(root, 'weights', 'emoji'), {
@@ -115,7 +115,7 @@ describe('a visit', { timeout: 300_000 }, () => {
       dtype: 'f32',
     });
     try {
-      const call = { classLabels: 3, generator: 4711, numInferenceSteps: 4, guidanceScale: 3 };
+      const call = { classLabels: 3, generator: 4711, numInferenceSteps: 4, guidanceScale: 4 };
       const { images } = await pipe(call);
       const wanted = await images[0].toRgba();
       images[0].dispose();
@@ -171,7 +171,7 @@ describe('a visit', { timeout: 300_000 }, () => {
     expect((await read()).seed).not.toBe('5');
     expect(await page.$$('#contact img')).toHaveLength(2);
     await page.click('#contact li:nth-child(2) .print');
-    expect(await read()).toEqual({ class: '3', seed: '4711', steps: '4', guidance: '3' });
+    expect(await read()).toEqual({ class: '3', seed: '4711', steps: '4', guidance: '4' });
     expect(await page.$eval('#contact a', (a) => (a as HTMLAnchorElement).download)).toBe('food-drink-seed-4711.png');
   });
 });

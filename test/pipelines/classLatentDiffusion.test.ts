@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { AbortedError, Device, InvalidArgumentError, NonFiniteError } from '../../src/engine/index.ts';
 import { Checkpoint } from '../../src/loading/index.ts';
@@ -8,6 +9,8 @@ import { SAME_PICTURE, expectClose, F16_PIPELINE } from '../support/close.ts';
 import { adapters, getGpu, isFullRun } from '../support/gpu.ts';
 
 const model = pathDirectory('weights/emoji');
+const recipe = JSON.parse(readFileSync('weights/emoji-reference/config.json', 'utf8')) as Record<string, number>;
+const { numInferenceSteps, guidanceScale, eta } = recipe;
 const reference = Checkpoint.open(new FileSource('weights/emoji-reference/io.safetensors'));
 afterAll(async () => (await reference).close());
 
@@ -33,9 +36,9 @@ describe.each(adapters())('class → picture on %s', (adapter) => {
     const { images } = await pipe({
       classLabels: labels,
       latents: noise,
-      numInferenceSteps: 20,
-      guidanceScale: 3,
-      eta: 0,
+      numInferenceSteps,
+      guidanceScale,
+      eta,
     });
     const got = (await Promise.all(images.map((i) => i.toTensor()))).flatMap((t) => [...t]);
     expectClose(got, image, SAME_PICTURE, 'picture');
@@ -51,7 +54,7 @@ describe.each(adapters())('class → picture on %s', (adapter) => {
       const run = async (dtype: 'f32' | 'f16', without: GPUFeatureName[] = []) => {
         const device = await Device.open({ gpu: await getGpu(adapter), without });
         const pipe = await Pipeline.fromPretrained(model, { device, dtype });
-        const { latents } = await pipe({ classLabels: labels, latents: noise, numInferenceSteps: 8, guidanceScale: 3 });
+        const { latents } = await pipe({ classLabels: labels, latents: noise, numInferenceSteps: 8, guidanceScale });
         await pipe.dispose();
         device.dispose();
         return latents;

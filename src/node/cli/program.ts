@@ -67,7 +67,7 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
       'ddim or ddpm (default: as the model says)',
       choice('--sampler', ['ddim', 'ddpm'] as const),
     )
-    .option('-g, --guidance <x>', 'classifier-free guidance scale, 0 to 50; 1 is none', decimal('--guidance', 0, 50), 3)
+    .option('-g, --guidance <x>', 'classifier-free guidance scale, 0 to 50; 1 is none', decimal('--guidance', 0, 50), 4)
     .option('--eta <x>', 'noise added by ddim at each step, 0 (none) to 1 (as much as ddpm)', decimal('--eta', 0, 1))
     .option(
       '-s, --seed <n>',
