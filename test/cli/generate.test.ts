@@ -19,7 +19,7 @@ beforeAll(() => {
     model: defaultModel(),
     classes: ['food', 'flags'],
     steps: 4,
-    guidance: 3,
+    guidance: 4,
     seed: 7,
     batch: 1,
     out: folder,
