@@ -11,6 +11,11 @@ export interface Mixture {
   variances: readonly (readonly number[])[];
 }
 
+/** Component k alone. */
+export function componentOf(mixture: Mixture, k: number): Mixture {
+  return { weights: [1], means: [mixture.means[k]], variances: [mixture.variances[k]] };
+}
+
 type Scales = Pick<NoiseLevel, 'alpha' | 'sigma'>;
 
 /** log N(x; a·μ_k, a²·v_k + s²) + log w_k for each component. */

@@ -110,7 +110,8 @@ export class OriginalCase<Config> {
   }
 
   private allowed(name: string, { data, dtype }: Recorded): number {
-    const largest = data.reduce((most, v) => (Number.isFinite(v) ? Math.max(most, Math.abs(v)) : most), 0);
+    const least = dtype === 'F64' ? 1 : 0; // an f64 output near 0 is a difference of numbers of order 1
+    const largest = data.reduce((most, v) => (Number.isFinite(v) ? Math.max(most, Math.abs(v)) : most), least);
     return (
       SENSITIVITY_FACTOR *
       Math.max(this.sensitivity[name] ?? 0, (dtype === 'F64' ? ROUNDING.f64 : ROUNDING.f32) * largest)
