@@ -25,7 +25,8 @@ export function ddim({ eta = 0, useClippedModelOutput = false }: DdimOptions = {
     throw new InvalidArgumentError(`ddim: expected eta ≥ 0, got ${eta}; 0 is deterministic, 1 is as noisy as DDPM`);
   return async ({ x, from, to, denoise, noise, signal }) => {
     const { x0, eps } = await (useClippedModelOutput ? consistentEps(denoise) : denoise)(x, from, signal);
-    const sigma = eta * (to.sigma / from.sigma) * Math.sqrt(1 - (from.alpha / to.alpha) ** 2); // eq. 16
+    // Towards noise (inversion) eq. 16 has no meaning, and nothing is drawn.
+    const sigma = eta && eta * (to.sigma / from.sigma) * Math.sqrt(1 - (from.alpha / to.alpha) ** 2); // eq. 16
     const direction = to.sigma ** 2 - sigma ** 2;
     if (direction < -ROUNDING)
       throw new InvalidArgumentError(

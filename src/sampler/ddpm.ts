@@ -24,6 +24,11 @@ const FLOOR = 1e-20;
 export interface DdpmOptions {
   /** Default `fixed_small`. */
   varianceType?: VarianceType;
+  /**
+   * β_t in f32, to reckon with as the scheduler of unCLIP does: in single steps β is the table's, in longer ones it is
+   * rounded to f32, and α = 1 − β. At either end of the schedule that moves x by up to 5·10⁻⁴. Default: ᾱ alone.
+   */
+  betas?: ArrayLike<number>;
 }
 
 /**
@@ -36,7 +41,7 @@ export interface DdpmOptions {
  * @throws ConfigError if the variance type is unknown
  * @throws InvalidArgumentError (on the step) if a learned variance is wanted and the network gives none
  */
-export function ddpm({ varianceType = 'fixed_small' }: DdpmOptions = {}): Solver {
+export function ddpm({ varianceType = 'fixed_small', betas }: DdpmOptions = {}): Solver {
   if (!VARIANCE_TYPES.includes(varianceType))
     throw new ConfigError(
       `ddpm: expected variance_type to be one of ${VARIANCE_TYPES.join(', ')}, got ${String(varianceType)}`,
@@ -46,14 +51,19 @@ export function ddpm({ varianceType = 'fixed_small' }: DdpmOptions = {}): Solver
     const prediction = await denoise(x, from, signal);
     const { x0 } = prediction;
     const [vt, vs] = [from.sigma ** 2, to.sigma ** 2]; // 1 − ᾱ_t, 1 − ᾱ_s
-    const alpha = (from.alpha / to.alpha) ** 2; // α of this step
-    const beta = 1 - alpha;
+    const exact = (from.alpha / to.alpha) ** 2;
+    const beta = betas ? betaInF32(betas, from, to, 1 - exact) : 1 - exact;
+    const alpha = betas ? 1 - beta : exact; // α of this step
     const mean = LinearForm.of(x0, (to.alpha * beta) / vt).plus(x, (Math.sqrt(alpha) * vs) / vt); // eq. 7, μ̃
     if (from.timestep <= 0) return { x: mean.materialise(), x0 };
     const small = Math.max((vs / vt) * beta, FLOOR); // eq. 7, β̃
     const next = mean.plus(scaledNoise(varianceType, noise(x), small, beta, prediction, from)); // algorithm 2, line 4
     return { x: next.materialise(), x0 };
   };
+}
+
+function betaInF32(betas: ArrayLike<number>, from: NoiseLevel, to: NoiseLevel, exact: number): number {
+  return to.timestep === from.timestep - 1 ? betas[from.timestep] : Math.fround(exact);
 }
 
 /** σ·z for each kind of variance. */

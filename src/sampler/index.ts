@@ -12,6 +12,12 @@
  * ```
  */
 export { clipped, consistentEps, thresholded } from './clip.ts';
+export {
+  consistency,
+  consistencyBoundary,
+  consistencyPreconditioning,
+  type ConsistencyOptions,
+} from './consistency.ts';
 export { ddim, type DdimOptions } from './ddim.ts';
 export { deis } from './deis.ts';
 export { ddpm, VARIANCE_TYPES, type DdpmOptions, type VarianceType } from './ddpm.ts';
@@ -34,14 +40,17 @@ export {
 export { DPM_ALGORITHMS, type DpmAlgorithm } from './dpmCoefficients.ts';
 export { dpmSolverMultistep, type DpmSolverOptions } from './dpmSolverMultistep.ts';
 export { dpmSolverSinglestep } from './dpmSolverSinglestep.ts';
+export { edmLevel, edmPreconditioning } from './edm.ts';
 export { euler, type ChurnOptions } from './euler.ts';
 export { eulerAncestral } from './eulerAncestral.ts';
+export { flowLevel, flowPrediction, resolutionMu, shiftSigma, type ResolutionShift } from './flowMatching.ts';
 export { guided, pairOf, type GuidanceOptions } from './guidance.ts';
 export { heun } from './heun.ts';
 export { HostSpace, HostVec } from './hostVec.ts';
 export { kdpm2, type Kdpm2Options } from './kdpm2.ts';
 export { lms } from './lms.ts';
 export { runSolver, type RunOptions, type SamplerState, type StepEvent } from './loop.ts';
+export { ipndm, pndm } from './pndm.ts';
 export { Sampler, samplerFrom, type SampleOptions, type SolverOptions, type StepChoice } from './samplerFrom.ts';
 export {
   BETA_SCHEDULES,
@@ -69,6 +78,7 @@ export {
   vpOfSigma,
 } from './sigmas.ts';
 export type { NoiseSource, Solver, StepInput, StepOutput, Transition } from './solver.ts';
+export { tcd, type TcdOptions } from './tcd.ts';
 export { customTimesteps, spacedTimesteps, TIMESTEP_SPACINGS, type TimestepSpacing } from './timesteps.ts';
 export { TorchGenerator, torchNoise, type GeneratorState } from './torchGenerator.ts';
 export { uniPc, type UniPcOptions } from './uniPc.ts';

@@ -58,7 +58,7 @@ export class Sampler {
 
   /** The method of the config's class. @throws InvalidArgumentError for options of another class, or out of range */
   solver(options: SolverOptions = {}): Solver {
-    return solverOf(this.config, options);
+    return solverOf(this.config, options, this.schedule);
   }
 
   /** What the network is told at the start of each step, falling. @throws InvalidArgumentError if out of range */
@@ -73,6 +73,11 @@ export class Sampler {
       throw new InvalidArgumentError(
         `sampler: expected numInferenceSteps or timesteps, got ${numInferenceSteps} and ` +
           `${timesteps.length} timesteps; pass one of them`,
+      );
+    if ((choice.sigmas || choice.mu !== undefined) && !this.method.takesSigmas)
+      throw new InvalidArgumentError(
+        `${this.config.className}: expected no sigmas and no mu, got ${choice.sigmas ? 'sigmas' : 'mu'}; ` +
+          'they belong to flow matching',
       );
     return this.method.transitions(this.config, this.schedule, choice);
   }

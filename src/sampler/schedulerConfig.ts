@@ -47,6 +47,25 @@ export interface SchedulerConfig {
   predictX0: boolean;
   disableCorrector: number[];
   solverP: null;
+  /** EDM and consistency models. */
+  sigmaData: number;
+  rho: number;
+  sigmaSchedule: 'karras' | 'exponential';
+  /** Consistency models. */
+  clipDenoised: boolean;
+  sNoise: number;
+  /** LCM and TCD. */
+  originalInferenceSteps: number;
+  timestepScaling: number;
+  /** Flow matching. */
+  shift: number;
+  useDynamicShifting: boolean;
+  baseShift: number;
+  maxShift: number;
+  baseImageSeqLen: number;
+  maxImageSeqLen: number;
+  /** PNDM: start with PLMS and not with Runge–Kutta. */
+  skipPrkSteps: boolean;
   /** Fields present that this class never reads. */
   ignored: string[];
 }
@@ -130,6 +149,20 @@ const KINDS: { readonly [F in Field]: Kind<Fields[F]> } = {
     expected: 'a list of step numbers ≥ 0',
     fallback: [],
   },
+  sigmaData: number(0.5, positive, 'above 0'),
+  rho: number(7, positive, 'above 0'),
+  sigmaSchedule: oneOf(['karras', 'exponential'], 'karras'),
+  clipDenoised: flag(true),
+  sNoise: number(1, (s) => s >= 0, 'at least 0'),
+  originalInferenceSteps: number(50, (n) => Number.isInteger(n) && n >= 1, 'an integer ≥ 1'),
+  timestepScaling: number(10, positive, 'above 0'),
+  shift: number(1, positive, 'above 0'),
+  useDynamicShifting: flag(false),
+  baseShift: number(0.5, () => true, 'finite'),
+  maxShift: number(1.15, () => true, 'finite'),
+  baseImageSeqLen: number(256, positive, 'above 0'),
+  maxImageSeqLen: number(4096, positive, 'above 0'),
+  skipPrkSteps: flag(false),
   solverP: { test: () => false, expected: 'null; another solver as predictor is not built', fallback: null },
 };
 
@@ -152,6 +185,29 @@ interface ClassFields {
 
 /** In sigma space nothing is clipped unless the class can. */
 const spread: Partial<Fields> = { timestepSpacing: 'linspace', clipSample: false, varianceType: null };
+
+const EDM: Field[] = [
+  'numTrainTimesteps',
+  'predictionType',
+  'sigmaMin',
+  'sigmaMax',
+  'sigmaData',
+  'rho',
+  'sigmaSchedule',
+];
+const EDM_SOLVER: Field[] = [
+  ...(['solverOrder', 'solverType', 'lowerOrderFinal', 'algorithmType', 'eulerAtFinal', 'finalSigmasType'] as const),
+];
+const edm: Partial<Fields> = { ...spread, sigmaMin: 0.002, sigmaMax: 80 };
+const FLOW: Field[] = ['numTrainTimesteps', 'shift'];
+const LATENT_CONSISTENCY: Field[] = [
+  ...[...CLASSIC],
+  ...(['setAlphaToOne', 'originalInferenceSteps', 'timestepScaling'] as const),
+];
+const latentConsistency: Partial<Fields> = {
+  ...{ betaStart: 0.00085, betaEnd: 0.012, betaSchedule: 'scaled_linear' },
+  ...{ clipSample: false, varianceType: null },
+};
 
 const CLASSES = {
   DDPMScheduler: { reads: [...CLASSIC, 'varianceType'] },
@@ -185,6 +241,38 @@ const CLASSES = {
     ],
     defaults: { ...spread, solverType: 'bh2' },
   },
+  EDMEulerScheduler: { reads: EDM, defaults: edm },
+  EDMDPMSolverMultistepScheduler: {
+    reads: [...EDM, ...THRESHOLD, ...EDM_SOLVER],
+    defaults: edm,
+  },
+  FlowMatchEulerDiscreteScheduler: {
+    reads: [...FLOW, 'useDynamicShifting', 'baseShift', 'maxShift', 'baseImageSeqLen', 'maxImageSeqLen'],
+    defaults: spread,
+  },
+  FlowMatchHeunDiscreteScheduler: { reads: FLOW, defaults: spread },
+  PNDMScheduler: {
+    reads: [...BETAS, ...SPACING, 'setAlphaToOne', 'skipPrkSteps'],
+    defaults: { clipSample: false, setAlphaToOne: false, varianceType: null },
+  },
+  IPNDMScheduler: {
+    reads: ['numTrainTimesteps', 'trainedBetas'],
+    defaults: { ...spread, predictionType: 'v_prediction' },
+  },
+  LCMScheduler: { reads: LATENT_CONSISTENCY, defaults: latentConsistency },
+  TCDScheduler: { reads: LATENT_CONSISTENCY, defaults: latentConsistency },
+  CMStochasticIterativeScheduler: {
+    reads: ['numTrainTimesteps', 'sigmaMin', 'sigmaMax', 'sigmaData', 'rho', 'sNoise', 'clipDenoised'],
+    defaults: { ...edm, numTrainTimesteps: 40 },
+  },
+  UnCLIPScheduler: {
+    reads: ['numTrainTimesteps', 'varianceType', ...CLIP, 'predictionType', 'betaSchedule'],
+    defaults: { varianceType: 'fixed_small_log', betaSchedule: 'squaredcos_cap_v2', timestepSpacing: 'linspace' },
+  },
+  DDIMInverseScheduler: {
+    reads: [...BETAS, ...CLIP, ...SPACING, 'setAlphaToOne', 'rescaleBetasZeroSnr'],
+    defaults: { varianceType: null },
+  },
 } as const satisfies Record<string, ClassFields>;
 
 /** One of {@link SCHEDULER_CLASSES}. */
@@ -196,10 +284,7 @@ export const SCHEDULER_CLASSES = Object.keys(CLASSES) as SchedulerClass[];
 const published = (field: string): string => field.replace(/[A-Z0-9]+/g, (c) => `_${c.toLowerCase()}`);
 
 /** Fields of other schedulers that stay in a config when its class is exchanged, and leftovers of old versions. */
-const FOREIGN = new Set([
-  ...Object.keys(KINDS).map(published),
-  ...['skip_prk_steps', 'tensor_format', 'timestep_values'],
-]);
+const FOREIGN = new Set([...Object.keys(KINDS).map(published), ...['tensor_format', 'timestep_values']]);
 
 /**
  * Reads the config of any of {@link SCHEDULER_CLASSES}. A field left out takes the library's default; one that starts
@@ -242,6 +327,16 @@ function checkTogether(config: SchedulerConfig): SchedulerConfig {
   const chosen = spacings.filter((key) => config[key]).map(published);
   if (chosen.length > 1)
     throw new ConfigError(`${className}: expected one of ${chosen.join(', ')}, got all; keep one`, chosen[1]);
+  if (className === 'IPNDMScheduler' && config.trainedBetas)
+    throw new ConfigError(
+      'IPNDMScheduler: expected trained_betas null, got a list; its steps are fixed',
+      'trained_betas',
+    );
+  if (className.startsWith('EDM') && config.predictionType === 'sample')
+    throw new ConfigError(
+      `${className}: expected prediction_type epsilon or v_prediction, got sample`,
+      'prediction_type',
+    );
   const dpm = className.startsWith('DPMSolver');
   if (dpm && !algorithmType.endsWith('++') && algorithmType !== 'deis' && finalSigmasType === 'zero')
     throw new ConfigError(

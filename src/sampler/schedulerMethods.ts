@@ -1,6 +1,7 @@
 /** What each scheduler class of diffusers is made of: a space for the state, the steps, a solver. */
 import { InvalidArgumentError } from '../engine/errors.ts';
 import { clipped, consistentEps, thresholded } from './clip.ts';
+import { consistency, consistencyBoundary, consistencyPreconditioning } from './consistency.ts';
 import { ddim, type DdimOptions } from './ddim.ts';
 import { ddpm } from './ddpm.ts';
 import { inSigmaSpace, type Denoiser, type Parameterisation, type PredictionType } from './denoiser.ts';
@@ -8,16 +9,31 @@ import { deis } from './deis.ts';
 import type { DpmAlgorithm } from './dpmCoefficients.ts';
 import { dpmSolverMultistep } from './dpmSolverMultistep.ts';
 import { dpmSolverSinglestep } from './dpmSolverSinglestep.ts';
+import { edmPreconditioning } from './edm.ts';
 import { euler, type ChurnOptions } from './euler.ts';
 import { eulerAncestral } from './eulerAncestral.ts';
+import { flowLevel, flowPrediction } from './flowMatching.ts';
 import { heun } from './heun.ts';
 import { kdpm2 } from './kdpm2.ts';
 import { lms } from './lms.ts';
+import {
+  consistencyTransitions,
+  edmTransitions,
+  flowTransitions,
+  inverseTransitions,
+  ipndmTransitions,
+  lcmTransitions,
+  tcdTransitions,
+  unclipTransitions,
+  withRungeKutta,
+} from './otherTransitions.ts';
+import { ipndm, pndm } from './pndm.ts';
 import { vpLevel, type NoiseLevel, type NoiseSchedule } from './schedule.ts';
 import type { SchedulerClass, SchedulerConfig } from './schedulerConfig.ts';
 import { sigmaAt, trainingSigmas, veLevel } from './sigmas.ts';
 import { midpointTransitions, singlestepTransitions, veTransitions, vpTransitions } from './sigmaTransitions.ts';
 import type { Solver, Transition } from './solver.ts';
+import { tcd } from './tcd.ts';
 import { customTimesteps, spacedTimesteps, type StepChoice } from './timesteps.ts';
 import { uniPc } from './uniPc.ts';
 
@@ -32,9 +48,11 @@ export interface Method {
   transitions(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice): Transition[];
   /** The level of a training timestep. @throws InvalidArgumentError outside the schedule */
   level(schedule: NoiseSchedule, timestep: number): NoiseLevel;
+  /** Sigmas and mu may be chosen. */
+  takesSigmas?: boolean;
   /** The options that the solver takes. */
   options?: readonly (keyof SolverOptions)[];
-  solver(config: SchedulerConfig, options: SolverOptions): Solver;
+  solver(config: SchedulerConfig, options: SolverOptions, schedule: NoiseSchedule): Solver;
   /** Clips or thresholds x₀ where the config asks for it. */
   correct(config: SchedulerConfig, denoiser: Denoiser): Denoiser;
   /** Standard deviation of x at the start. */
@@ -92,6 +110,24 @@ const sigma = {
     timestepSpacing === 'leading' ? Math.hypot(from.sigma, 1) : from.sigma,
 } satisfies Partial<Method>;
 
+/** Karras et al. 2022: the state is x₀ + sigma·ε over sigmas of its own. */
+const edm = {
+  reads: ({ sigmaData, predictionType }) => edmPreconditioning(sigmaData, predictionType === 'epsilon' ? 1 : -1),
+  transitions: edmTransitions,
+  level: (_, timestep) => veLevel(timestep, Math.exp(4 * timestep)),
+  correct: correctBoth,
+  initNoiseSigma: ({ sigmaMax }) => Math.hypot(sigmaMax ?? 80, 1),
+} satisfies Partial<Method>;
+
+const flow = {
+  reads: () => flowPrediction,
+  transitions: flowTransitions,
+  level: (schedule, timestep) => flowLevel(timestep / schedule.length, schedule.length),
+  correct: (_, denoiser) => denoiser,
+  initNoiseSigma: () => 1,
+  takesSigmas: true,
+} satisfies Partial<Method>;
+
 const CHURN = ['sChurn', 'sTmin', 'sTmax', 'sNoise'] as const;
 const algorithmOf = ({ algorithmType: a }: SchedulerConfig): DpmAlgorithm => (a === 'deis' ? 'dpmsolver++' : a);
 const solverTypeOf = ({ solverType }: SchedulerConfig) => (solverType === 'heun' ? 'heun' : 'midpoint');
@@ -130,10 +166,52 @@ export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
     ...lambda,
     solver: (config) => uniPc({ ...config, solverType: config.solverType === 'bh1' ? 'bh1' : 'bh2' }),
   },
+  EDMEulerScheduler: { ...edm, options: CHURN, solver: (_, options) => euler(options) },
+  EDMDPMSolverMultistepScheduler: {
+    ...edm,
+    solver: (config) =>
+      dpmSolverMultistep({
+        ...config,
+        algorithmType: algorithmOf(config),
+        solverType: solverTypeOf(config),
+        publishedThirdOrder: true,
+      }),
+  },
+  FlowMatchEulerDiscreteScheduler: { ...flow, solver: () => euler() },
+  FlowMatchHeunDiscreteScheduler: { ...flow, solver: () => heun() },
+  PNDMScheduler: { ...discrete, transitions: withRungeKutta(discreteTransitions), solver: () => pndm() },
+  IPNDMScheduler: { ...discrete, transitions: ipndmTransitions, solver: () => ipndm() },
+  LCMScheduler: {
+    ...discrete,
+    transitions: lcmTransitions,
+    correct: (config, denoiser) => consistencyBoundary(correct(config, denoiser), config.timestepScaling),
+    solver: () => consistency(),
+  },
+  TCDScheduler: {
+    ...discrete,
+    transitions: tcdTransitions,
+    options: ['eta'],
+    solver: (_, { eta }, schedule) => tcd({ eta, level: (t) => schedule.at(t) }),
+  },
+  CMStochasticIterativeScheduler: {
+    ...edm,
+    reads: ({ sigmaData, sigmaMin }) => consistencyPreconditioning(sigmaData, sigmaMin ?? undefined),
+    transitions: consistencyTransitions,
+    level: (_, timestep) => veLevel(timestep, Math.exp(timestep / 250)),
+    correct: ({ clipDenoised }, denoiser) => (clipDenoised ? clipped(denoiser) : denoiser),
+    initNoiseSigma: (_, [{ from }]) => from.sigma,
+    solver: ({ sigmaMin, sNoise }) => consistency({ sigmaMin: sigmaMin ?? undefined, sNoise }),
+  },
+  UnCLIPScheduler: {
+    ...discrete,
+    transitions: unclipTransitions,
+    solver: ({ varianceType }, _, { betas }) => ddpm({ varianceType: varianceType ?? undefined, betas }),
+  },
+  DDIMInverseScheduler: { ...discrete, transitions: inverseTransitions, solver: () => ddim() },
 };
 
 /** The solver of a class. @throws InvalidArgumentError for an option that is not the class's, or out of range */
-export function solverOf(config: SchedulerConfig, options: SolverOptions): Solver {
+export function solverOf(config: SchedulerConfig, options: SolverOptions, schedule: NoiseSchedule): Solver {
   const { options: own = [], solver } = METHODS[config.className];
   for (const [key, value] of Object.entries(options)) {
     if (!value || own.includes(key as keyof SolverOptions)) continue;
@@ -142,5 +220,5 @@ export function solverOf(config: SchedulerConfig, options: SolverOptions): Solve
       `${config.className}: expected no ${key}, got ${String(value)}; it belongs to ${takers.map(([c]) => c).join(', ')}`,
     );
   }
-  return solver(config, options);
+  return solver(config, options, schedule);
 }

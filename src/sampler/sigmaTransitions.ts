@@ -89,7 +89,8 @@ function sigmaSteps(config: SchedulerConfig, schedule: NoiseSchedule, choice: St
   return { timesteps: whole ? found.map(roundHalfEven) : found, sigmas: [...shaped, end].map(fround) };
 }
 
-function pairs(levels: readonly NoiseLevel[]): Transition[] {
+/** From each level to the next. */
+export function pairs(levels: readonly NoiseLevel[]): Transition[] {
   return levels.slice(0, -1).map((from, i) => ({ from, to: levels[i + 1] }));
 }
 

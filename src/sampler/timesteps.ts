@@ -15,6 +15,10 @@ export interface StepChoice {
   numInferenceSteps?: number;
   /** Training timesteps, strictly falling, in place of a number. */
   timesteps?: readonly number[];
+  /** Flow matching: sigmas in (0, 1], strictly falling, before the shift, in place of a number. */
+  sigmas?: readonly number[];
+  /** Flow matching with dynamic shifting: the logarithm of the shift, as {@link resolutionMu} finds it. */
+  mu?: number;
 }
 
 /** Nearest integer, ties to even, as numpy and Python round. */

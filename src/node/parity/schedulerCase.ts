@@ -1,6 +1,6 @@
 /** Parity of samplers: a denoising run recorded from the reference library, replayed on the host with its own noise. */
 import { HostSpace, type HostVec } from '../../sampler/hostVec.ts';
-import { samplerFrom, type SolverOptions } from '../../sampler/samplerFrom.ts';
+import { samplerFrom, type SolverOptions, type StepChoice } from '../../sampler/samplerFrom.ts';
 import type { Network } from '../../sampler/denoiser.ts';
 import type { NoiseSource } from '../../sampler/solver.ts';
 import { HINT_FACTOR } from './cases.ts';
@@ -10,7 +10,7 @@ import { worstDifference } from './torchRandnCase.ts';
 interface SchedulerCase {
   config: Record<string, unknown>;
   num_inference_steps: number | null;
-  set_timesteps_kwargs?: { timesteps?: number[] };
+  set_timesteps_kwargs?: { timesteps?: number[]; sigmas?: number[]; mu?: number };
   step_kwargs?: Record<string, unknown>;
   shape: number[];
   timesteps: number[];
@@ -70,6 +70,14 @@ function solverOptions(kwargs: Record<string, unknown>): SolverOptions {
   return Object.fromEntries(known) as SolverOptions;
 }
 
+/** The steps of a case. */
+function stepChoice(run: SchedulerCase): StepChoice {
+  const { timesteps, sigmas, mu, ...rest } = run.set_timesteps_kwargs ?? {};
+  if (Object.keys(rest).length > 0)
+    throw new Error(`scheduler case: expected set_timesteps_kwargs timesteps, sigmas or mu, got ${Object.keys(rest)}`);
+  return { timesteps, sigmas, mu, numInferenceSteps: run.num_inference_steps ?? undefined };
+}
+
 /** Whole timesteps must be the same; fractional ones were found in f32, from a table in f32. */
 function timestepsDiffer(got: readonly number[], want: readonly number[]): boolean {
   const off = (t: number, i: number): boolean =>
@@ -96,8 +104,7 @@ export async function runSchedulerCase(json: unknown): Promise<{ error: number; 
   const compare = (got: ArrayLike<number>, want: ArrayLike<number>): void =>
     void errors.push(worstDifference(got, want));
 
-  const timesteps = run.set_timesteps_kwargs?.timesteps;
-  const choice = timesteps ? { timesteps } : { numInferenceSteps: run.num_inference_steps ?? undefined };
+  const choice = stepChoice(run);
   const addNoise = (original: number[], noise: number[], t: number): ArrayLike<number> =>
     (sampler.addNoise(vec(original), vec(noise), t, choice).materialise() as HostVec).data;
   const start = run.t_start ?? 0;

@@ -1,0 +1,30 @@
+/** The preconditioning of Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1. */
+import type { Parameterisation } from './denoiser.ts';
+import { veLevel } from './sigmas.ts';
+import type { NoiseLevel } from './schedule.ts';
+import { LinearForm, type Vec } from './vec.ts';
+
+/**
+ * D = c_skip·x + c_out·F(c_in·x, c_noise). Equation 7.
+ * @param sigmaData standard deviation of the data, > 0
+ * @param sign −1 for a network trained to output v
+ */
+export function edmPreconditioning(sigmaData = 0.5, sign: 1 | -1 = 1): Parameterisation {
+  const x0 = (x: Vec, out: LinearForm, { sigma }: NoiseLevel): LinearForm => {
+    const norm = Math.hypot(sigma, sigmaData);
+    return LinearForm.of(x, (sigmaData / norm) ** 2).plus(out, (sign * sigma * sigmaData) / norm);
+  };
+  return {
+    input: ({ sigma }) => 1 / Math.hypot(sigma, sigmaData),
+    x0,
+    eps: (x, out, level) =>
+      LinearForm.of(x)
+        .minus(x0(x, out, level))
+        .scale(1 / level.sigma),
+  };
+}
+
+/** The level of a sigma; the network is told c_noise = ¼·log(sigma). */
+export function edmLevel(sigma: number): NoiseLevel {
+  return veLevel(Math.log(sigma) / 4, sigma);
+}

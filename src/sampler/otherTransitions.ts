@@ -1,0 +1,149 @@
+/** The steps of the schedulers that neither DDIM's spacing nor a table of sigmas describes. */
+import { InvalidArgumentError } from '../engine/errors.ts';
+import { edmLevel } from './edm.ts';
+import { flowLevel, shiftSigma } from './flowMatching.ts';
+import { vpLevel, type NoiseSchedule } from './schedule.ts';
+import type { SchedulerConfig } from './schedulerConfig.ts';
+import { exponentialSigmas, karrasSigmas, veLevel } from './sigmas.ts';
+import { pairs } from './sigmaTransitions.ts';
+import type { Transition } from './solver.ts';
+import { checkSteps, customTimesteps, spacedTimesteps, type StepChoice } from './timesteps.ts';
+
+type Steps = (config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice) => Transition[];
+
+function refuse(config: SchedulerConfig, what: string): never {
+  throw new InvalidArgumentError(`${config.className}: expected numInferenceSteps, got ${what}; its steps are fixed`);
+}
+
+function countOf(config: SchedulerConfig, { numInferenceSteps = NaN, timesteps }: StepChoice): number {
+  if (timesteps) refuse(config, 'timesteps');
+  checkSteps(numInferenceSteps, config.numTrainTimesteps);
+  return numInferenceSteps;
+}
+
+const { fround } = Math;
+
+/** EDM: sigmas of its own range and shape, to 0 or to the smallest. Karras et al. 2022, equation 5. */
+export const edmTransitions: Steps = (config, _schedule, choice) => {
+  const count = countOf(config, choice);
+  const [lo, hi] = [config.sigmaMin ?? 0.002, config.sigmaMax ?? 80];
+  const { sigmaSchedule, rho } = config;
+  const sigmas = sigmaSchedule === 'karras' ? karrasSigmas(count, lo, hi, rho) : exponentialSigmas(count, lo, hi);
+  const end = config.finalSigmasType === 'zero' ? 0 : lo;
+  return pairs([...sigmas.map(fround).map(edmLevel), veLevel(-1, end)]);
+};
+
+/** Flow matching: even in sigma, shifted. Esser et al. 2024, section 5.3.2. */
+export const flowTransitions: Steps = (config, _schedule, choice) => {
+  const { shift, useDynamicShifting, numTrainTimesteps: n } = config;
+  if (useDynamicShifting && choice.mu === undefined)
+    throw new InvalidArgumentError(
+      `${config.className}: expected mu with use_dynamic_shifting, got none; pass resolutionMu(tokens)`,
+    );
+  const shifted = (sigma: number): number => shiftSigma(sigma, useDynamicShifting ? Math.exp(choice.mu!) : shift);
+  // The reference library spaces its steps down to the smallest training sigma, which a fixed shift has moved already.
+  const lowest = useDynamicShifting ? 1 / n : shiftSigma(1 / n, shift);
+  const sigmas = choice.sigmas ? checkSigmas(choice.sigmas) : evenSigmas(countOf(config, choice), lowest);
+  const levels = sigmas.map(shifted).map((sigma) => flowLevel(fround(sigma), n));
+  return pairs([...levels, { timestep: -1, alpha: 1, sigma: 0 }]);
+};
+
+function evenSigmas(count: number, lowest: number): number[] {
+  return Array.from({ length: count }, (_, i) => 1 - (i * (1 - lowest)) / (count - 1 || 1));
+}
+
+function checkSigmas(sigmas: readonly number[]): number[] {
+  const ok = sigmas.every((sigma, i) => sigma > 0 && sigma <= 1 && (i === 0 || sigma < sigmas[i - 1]));
+  if (!ok || sigmas.length === 0)
+    throw new InvalidArgumentError(
+      `sampler: expected sigmas in (0, 1], strictly falling, got [${sigmas.join(', ')}]; sort them, leave out 0`,
+    );
+  return [...sigmas];
+}
+
+/** PNDM: DDIM's, and with Runge–Kutta two stages in each of the first three, half a stride from either end. */
+export function withRungeKutta(steps: Steps): Steps {
+  return (config, schedule, choice) => {
+    const transitions = steps(config, schedule, choice);
+    if (config.skipPrkSteps) return transitions;
+    const half = Math.floor(Math.floor(config.numTrainTimesteps / transitions.length) / 2);
+    if (transitions.length < 4)
+      throw new InvalidArgumentError(
+        `PNDMScheduler: expected numInferenceSteps ≥ 4, got ${transitions.length}; or set skip_prk_steps`,
+      );
+    return transitions.map(({ from, to }, i) => {
+      if (i >= 3) return { from, to };
+      const next = transitions[i + 1].from;
+      const told = next.timestep + half;
+      const stages = [{ ...schedule.at(from.timestep - half), timestep: told }, schedule.at(told)];
+      return { from, to: next, stages };
+    });
+  };
+}
+
+/** iPNDM: sigma = sin²(πu/2) for u from 1 to 0, told as the angle of (alpha, sigma) in quarter turns. */
+export const ipndmTransitions: Steps = (config, _schedule, choice) => {
+  const count = countOf(config, choice);
+  const levels = Array.from({ length: count + 1 }, (_, i) => {
+    const sigma = Math.sin(((1 - i / count) * Math.PI) / 2) ** 2;
+    const alpha = Math.sqrt(1 - sigma ** 2);
+    return { timestep: (Math.atan2(sigma, alpha) / Math.PI) * 2, alpha, sigma };
+  });
+  return pairs(levels);
+};
+
+/** LCM and TCD: some of the timesteps of the teacher's solver, spread over them. Luo et al. 2023, section 4.3. */
+function distilledTimesteps(config: SchedulerConfig, choice: StepChoice): number[] {
+  const { originalInferenceSteps: original, numTrainTimesteps: n } = config;
+  if (choice.timesteps) return customTimesteps(choice.timesteps, n);
+  const count = countOf(config, choice);
+  const stride = Math.floor(n / original);
+  if (stride < 1 || count > original)
+    throw new InvalidArgumentError(
+      `${config.className}: expected numInferenceSteps ≤ original_inference_steps ≤ ${n}, got ${count} and ${original}`,
+    );
+  return Array.from({ length: count }, (_, i) => (original - Math.floor((i * original) / count)) * stride - 1);
+}
+
+/** LCM: the last step ends at x₀. */
+export const lcmTransitions: Steps = (config, schedule, choice) =>
+  pairs([...distilledTimesteps(config, choice).map((t) => schedule.at(t)), vpLevel(-1, 1)]);
+
+/** TCD: the last step ends at timestep 0. */
+export const tcdTransitions: Steps = (config, schedule, choice) =>
+  pairs([...distilledTimesteps(config, choice), 0].map((t) => schedule.at(t)));
+
+/** Consistency models: places on Karras's scale of N sigmas, from the largest; told 250·log(sigma). */
+export const consistencyTransitions: Steps = (config, _schedule, choice) => {
+  const { numTrainTimesteps: n, rho } = config;
+  const [lo, hi] = [config.sigmaMin ?? 0.002, config.sigmaMax ?? 80];
+  const places = choice.timesteps
+    ? customTimesteps(choice.timesteps, n)
+    : spacedTimesteps(choice.numInferenceSteps ?? NaN, n, 'leading');
+  const scale = karrasSigmas(n, lo, hi, rho);
+  const levels = [...places].reverse().map((place) => veLevel(250 * Math.log(scale[place]), scale[place]));
+  return pairs([...levels, veLevel(-1, lo)]);
+};
+
+/** unCLIP: from the last training timestep to 0. */
+export const unclipTransitions: Steps = (config, schedule, choice) => {
+  const timesteps = spacedTimesteps(countOf(config, choice), config.numTrainTimesteps, 'linspace');
+  return timesteps.map((t, i) => {
+    const s = timesteps[i + 1] ?? -1;
+    return { from: schedule.at(t), to: s >= 0 ? schedule.at(s) : vpLevel(-1, 1) };
+  });
+};
+
+/** DDIM backwards: the network is told the noisier timestep, where the step ends. Hertz et al. 2022, section 4.1. */
+export const inverseTransitions: Steps = (config, schedule, choice) => {
+  const { numTrainTimesteps: n, timestepSpacing, stepsOffset, setAlphaToOne } = config;
+  const count = countOf(config, choice);
+  const stride = Math.floor(n / count);
+  const clean = vpLevel(-1, setAlphaToOne ? 1 : schedule.alphasCumprod[0]);
+  return spacedTimesteps(count, n, timestepSpacing, stepsOffset)
+    .reverse()
+    .map((t) => {
+      const from = t - stride >= 0 ? schedule.at(t - stride) : clean;
+      return { from: { ...from, timestep: t }, to: schedule.at(t) };
+    });
+};
