@@ -71,11 +71,11 @@ export class OriginalCase<Config> {
     return data.subarray(i * size, (i + 1) * size);
   }
 
-  /** Compares output `name` (without `out.`); `scale` ≥ 1 widens what is allowed, for a reason given by the caller. */
-  compare(name: string, got: ArrayLike<number>, scale = 1): void {
+  /** Compares output `name` (without `out.`); `dtype` is what the original computed in, where it stored more. */
+  compare(name: string, got: ArrayLike<number>, dtype?: 'F32'): void {
     const want = this.tensor(`out.${name}`);
     const { data } = want;
-    const allowed = scale * this.allowed(name, want);
+    const allowed = this.allowed(name, dtype ? { ...want, dtype } : want);
     const worst = worstDifference(got, data);
     this.compared.add(`out.${name}`);
     if (worst / allowed > this.error / this.tolerance || this.tolerance === Infinity)

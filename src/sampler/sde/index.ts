@@ -1,0 +1,13 @@
+/** Sampling by stochastic differential equations, and along their probability flow. */
+export {
+  annealedLangevin,
+  CORRECTORS,
+  predictorCorrector,
+  PREDICTORS,
+  sdeTransitions,
+  type AnnealedLangevinOptions,
+  type PredictorCorrectorOptions,
+} from './predictorCorrector.ts';
+export { probabilityFlow, type FlowOptions } from './probabilityFlow.ts';
+export { rk45, type OdeState, type Rk45Options } from './rk45.ts';
+export { discreteIndex, subVpSde, veSde, vpSde, type Sde } from './sde.ts';
