@@ -1,5 +1,12 @@
 /** `AutoencoderKL` on a device: pictures to latents and back. */
-import { DEFAULT_CAPABILITIES, Graph, type Capabilities, type Device, type Report } from '../engine/index.ts';
+import {
+  DEFAULT_CAPABILITIES,
+  Graph,
+  type Capabilities,
+  type Device,
+  type Profile,
+  type Report,
+} from '../engine/index.ts';
 import { checkKeys } from '../loading/index.ts';
 import { autoencoderKlDecode, autoencoderKlEncode } from './autoencoderKl.ts';
 import { readAutoencoderKLConfig, type AutoencoderKLConfig } from './autoencoderKlConfig.ts';
@@ -92,6 +99,14 @@ export class AutoencoderKL {
     return this.call('decode', latent, options);
   }
 
+  /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link encode} */
+  profile(part: AutoencoderPart, shape: AutoencoderShape, options?: RunOptions): Promise<Profile> {
+    const { batch, height, width } = shape;
+    const channels = part === 'encode' ? this.config.inChannels : this.config.latentChannels;
+    const key = keyOf(part, [batch, channels, height, width]);
+    return this.runtime.profile(key, recorder(this.config, part, shape), options);
+  }
+
   /**
    * What a call of that shape takes here; nothing is allocated.
    * @throws LimitError when it does not fit; ShapeError for a shape that the network cannot have.
@@ -115,7 +130,7 @@ export class AutoencoderKL {
     const [batch, channels, height, width] = input.shape;
     const shape = { batch, height, width };
     const build = recorder(this.config, part, shape, undefined, channels);
-    const key = `${part} ${input.shape.join('×')}`;
+    const key = keyOf(part, input.shape);
     return this.runtime.call(key, build, { [inputName(part)]: input.data }, options);
   }
 }
@@ -161,3 +176,5 @@ function smallest(config: AutoencoderKLConfig, part: AutoencoderPart): Autoencod
   const side = part === 'encode' ? 2 ** (config.blockOutChannels.length - 1) : 1;
   return { batch: 1, height: side, width: side };
 }
+
+const keyOf = (part: AutoencoderPart, shape: readonly number[]) => `${part} ${shape.join('×')}`;

@@ -7,11 +7,13 @@ import {
   Weights,
   formatShape,
   prepare,
+  profile,
   throwIfAborted,
   type Capabilities,
   type CompileOptions,
   type Device,
   type LoadProgress,
+  type Profile,
   type Report,
   type WeightSource,
 } from '../engine/index.ts';
@@ -110,10 +112,22 @@ export class ModelRuntime {
     inputs: Readonly<Record<string, TensorData | Uint32Array>>,
     options: RunOptions = {},
   ): Promise<ModelOutput> {
-    const turn = this.last.then(() => this.run(key, build, inputs, options));
-    this.calls++;
-    this.last = turn.catch(() => undefined).then(() => this.ended());
-    return turn;
+    return this.inTurn(() => this.run(key, build, inputs, options));
+  }
+
+  /**
+   * Times every dispatch of the program of `key` on whatever its inputs hold, after one run that compiles and warms up.
+   * Waits for calls under way.
+   * @throws as {@link call}
+   */
+  profile(key: string, build: (g: Graph) => void, options: RunOptions = {}): Promise<Profile> {
+    return this.inTurn(async () => {
+      this.alive(options.signal);
+      const program = await this.program(key, build, options);
+      await program.run(options);
+      await this.device.idle();
+      return profile(program);
+    });
   }
 
   /** Bytes of the weights on the GPU. */
@@ -125,6 +139,18 @@ export class ModelRuntime {
   dispose(): void {
     this.disposed = true;
     if (this.calls === 0) this.release();
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.last.then(work);
+    this.calls++;
+    this.last = turn.catch(() => undefined).then(() => this.ended());
+    return turn;
+  }
+
+  private alive(signal: AbortSignal | undefined): void {
+    if (this.disposed) throw new InvalidArgumentError(`${this.name}: disposed; load it again`);
+    throwIfAborted(signal, this.name);
   }
 
   private ended(): void {
@@ -143,8 +169,7 @@ export class ModelRuntime {
     inputs: Readonly<Record<string, TensorData | Uint32Array>>,
     options: RunOptions,
   ): Promise<ModelOutput> {
-    if (this.disposed) throw new InvalidArgumentError(`${this.name}: disposed; load it again`);
-    throwIfAborted(options.signal, this.name);
+    this.alive(options.signal);
     const program = await this.program(key, build, options);
     for (const [name, data] of Object.entries(inputs)) this.write(program, name, data);
     await program.run(options);

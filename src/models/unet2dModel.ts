@@ -5,6 +5,7 @@ import {
   InvalidArgumentError,
   type Capabilities,
   type Device,
+  type Profile,
   type Report,
 } from '../engine/index.ts';
 import { checkKeys } from '../loading/index.ts';
@@ -94,8 +95,13 @@ export class UNet2D {
     const labels = this.labels(call.classLabels, batch);
     if (labels) inputs.classLabels = labels;
     if (config.timeEmbeddingType === 'fourier') inputs.inverseTimestep = inverse(timesteps, config.outChannels);
-    const key = `${batch}×${height}×${width}`;
+    const key = keyOf({ batch, height, width });
     return this.runtime.call(key, recorder(config, { batch, height, width }), inputs, call);
+  }
+
+  /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
+  profile(shape: UNet2DShape, options?: RunOptions): Promise<Profile> {
+    return this.runtime.profile(keyOf(shape), recorder(this.config, shape), options);
   }
 
   /**
@@ -216,3 +222,5 @@ function rows(name: string, values: readonly number[], count: number): Uint32Arr
 function inverse(timesteps: readonly number[], channels: number): Float32Array {
   return Float32Array.from({ length: timesteps.length * channels }, (_, i) => 1 / timesteps[Math.floor(i / channels)]);
 }
+
+const keyOf = ({ batch, height, width }: UNet2DShape) => `${batch}×${height}×${width}`;

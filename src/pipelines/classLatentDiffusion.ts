@@ -9,6 +9,7 @@ import {
   numel,
   throwIfAborted,
   type Device,
+  type Profile,
   type Report,
 } from '../engine/index.ts';
 import { readConfig, readModelIndex, type Directory } from '../loading/index.ts';
@@ -247,6 +248,23 @@ export class ClassLatentDiffusionPipeline {
       if (!(error instanceof LimitError)) throw error;
       return { fits: false, advice: error.message, weightBytes };
     }
+  }
+
+  /**
+   * Where the time of one U-Net evaluation (with guidance) and of the decoder goes: GPU time per dispatch by timestamps.
+   * {@link profileTable} and {@link chromeTrace} show it.
+   * @throws InvalidArgumentError for a size that does not fit; AbortedError, OutOfMemoryError, DeviceLostError.
+   */
+  async profile(
+    options: { batchSize?: number; width?: number; height?: number; signal?: AbortSignal } = {},
+  ): Promise<{ unet: Profile; decoder: Profile }> {
+    const { unet, vae, onProgress } = this.parts;
+    const { batchSize: batch = 1, signal } = options;
+    const [height, width] = this.latentSize(options);
+    return {
+      unet: await unet.profile({ batch: 2 * batch, height, width }, { signal, onProgress }),
+      decoder: await vae.profile('decode', { batch, height, width }, { signal, onProgress }),
+    };
   }
 
   /** Releases weights and programs; the device stays. */

@@ -22,7 +22,7 @@ export interface FromPretrainedOptions extends LoadPipelineOptions, SourceOption
 /** A loaded pipeline; call it to make pictures. */
 export interface Pipeline extends Pick<
   ClassLatentDiffusionPipeline,
-  'device' | 'labels' | 'sampleSize' | 'sizeMultiple' | 'plan' | 'decode' | 'dispose'
+  'device' | 'labels' | 'sampleSize' | 'sizeMultiple' | 'plan' | 'profile' | 'decode' | 'dispose'
 > {
   /** From noise to pictures. @throws as {@link ClassLatentDiffusionPipeline.generate}. */
   (options: ClassToImageOptions): Promise<ClassToImageResult>;

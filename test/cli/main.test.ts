@@ -14,7 +14,7 @@ async function run(argv: string[], ends: () => number = () => 0) {
     calls.push(args.slice(0, -1));
     return ends();
   };
-  const actions: Actions = { generate: keep, doctor: keep, parity: keep, demo: keep, inspect: keep };
+  const actions: Actions = { generate: keep, doctor: keep, parity: keep, demo: keep, inspect: keep, profile: keep };
   const status = await main(argv, terminal, actions);
   return { status, calls, ...terminal, generated: calls[0]?.[0] as GenerateOptions | undefined };
 }
@@ -178,6 +178,10 @@ test('the other commands get their options', async () => {
   expect((await run(['parity', 'd', '--only', 'ddim_*', '--json', 'r.json'])).calls[0]).toEqual([
     'd',
     { only: 'ddim_*', json: 'r.json' },
+  ]);
+  expect((await run(['profile', 'm', '--trace', 't.json'])).calls[0]).toEqual([
+    'm',
+    { batch: 1, dtype: 'auto', trace: 't.json' },
   ]);
   expect((await run(['inspect', 'm', '--keys'])).calls[0]).toEqual(['m', { batch: 1, dtype: 'f32', keys: true }]);
 });

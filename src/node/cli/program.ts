@@ -5,6 +5,7 @@ import { Command } from 'commander';
 import { packageRoot } from '../setup/cacheFolder.ts';
 import { checkCombination, defaultModel, type GenerateOptions } from './generateOptions.ts';
 import { choice, decimal, repeated, text, whole } from './options.ts';
+import type { ProfileOptions } from './profile.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What a command ends with is its exit status. */
@@ -18,6 +19,7 @@ export interface Actions {
   ): Promise<number>;
   demo(options: { port: number; host: string; weights?: string }, terminal: Terminal): Promise<number>;
   inspect(model: string, options: InspectOptions, terminal: Terminal): Promise<number>;
+  profile(model: string, options: ProfileOptions, terminal: Terminal): Promise<number>;
 }
 
 export interface InspectOptions {
@@ -34,6 +36,7 @@ export const ACTIONS: Actions = {
   parity: async (...args) => (await import('./parity.ts')).parityCommand(...args),
   demo: async (...args) => (await import('./demo.ts')).demoCommand(...args),
   inspect: async (...args) => (await import('./inspect.ts')).inspectCommand(...args),
+  profile: async (...args) => (await import('./profile.ts')).profileCommand(...args),
 };
 
 const DTYPES = ['auto', 'f32', 'f16'] as const;
@@ -173,6 +176,24 @@ export function buildProgram(terminal: Terminal, done: (status: number) => void,
     .option('--keys', 'list every tensor with its shape and type')
     .option('--dtype <type>', 'storage to plan for, f32 or f16', choice('--dtype', ['f32', 'f16'] as const), 'f32')
     .action(async (model: string, options) => done(await actions.inspect(model, options, terminal)));
+
+  program
+    .command('profile [model]')
+    .summary('where the time of a step and of the decoder goes')
+    .description('Times every dispatch of one step with guidance and of the decoder; default: the emoji model.')
+    .option('-b, --batch <n>', 'pictures at once, 1 to 64', whole('--batch', 1, 64), 1)
+    .option('-W, --width <px>', 'width of a picture', whole('--width', 8, 8192))
+    .option('-H, --height <px>', 'height of a picture', whole('--height', 8, 8192))
+    .option('--dtype <type>', 'storage: auto, f32 or f16', choice('--dtype', DTYPES), 'auto')
+    .option('-a, --adapter <name>', ADAPTER_HELP, text('--adapter', 'a name'))
+    .option(
+      '--trace <file>',
+      'also write Chrome traces, FILE-unet.json and FILE-decoder.json',
+      text('--trace', 'a file name'),
+    )
+    .action(async (model: string | undefined, options) =>
+      done(await actions.profile(model ?? defaultModel(), options, terminal)),
+    );
 
   return program;
 }
