@@ -14,17 +14,10 @@ import {
 } from '../engine/index.ts';
 import { readConfig, readModelIndex, type Directory } from '../loading/index.ts';
 import { AutoencoderKL, sizeMultiple, UNet2D } from '../models/index.ts';
-import {
-  guided,
-  LinearForm,
-  samplerFrom,
-  TorchGenerator,
-  type Denoiser,
-  type Sampler,
-  type SamplerState,
-  type StepEvent,
-  type Vec,
-} from '../sampler/index.ts';
+import { guided } from '../sampler/guidance.ts';
+import type { Denoiser, Sampler, SamplerState, StepEvent } from '../sampler/index.ts';
+import { TorchGenerator } from '../sampler/torchGenerator.ts';
+import { LinearForm, type Vec } from '../sampler/vec.ts';
 import { GpuSpace } from './gpuSpace.ts';
 import { GeneratedImage } from './image.ts';
 import { readLabels, resolveClasses, type ClassLabel } from './labels.ts';
@@ -104,6 +97,7 @@ interface Parts {
   unet: UNet2D;
   vae: AutoencoderKL;
   scheduler: Readonly<Record<string, unknown>>;
+  samplerFrom: (config: Readonly<Record<string, unknown>>) => Sampler;
   labels: Readonly<Record<number, string>>;
   nullLabel: number;
   onProgress: LoadPipelineOptions['onProgress'];
@@ -133,12 +127,22 @@ export class ClassLatentDiffusionPipeline {
     const { labels, nullLabel } = readLabels(index.options, `${directory.name}/model_index.json`);
     const folder = directory.folder('scheduler');
     const scheduler = await readConfig(folder, undefined, { file: 'scheduler_config.json', signal });
-    samplerFrom(scheduler); // A bad config is an error now, not after a minute of loading.
+    // The solvers are a chunk of their own. A bad config is an error now, not after a minute of loading.
+    const { samplerFrom } = await import('../sampler/samplerFrom.ts');
+    samplerFrom(scheduler);
     const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
     const unet = await UNet2D.load(device, directory.folder('unet'), load);
     try {
       const vae = await AutoencoderKL.load(device, directory.folder('vae'), load);
-      return new ClassLatentDiffusionPipeline(device, { unet, vae, scheduler, labels, nullLabel, onProgress });
+      return new ClassLatentDiffusionPipeline(device, {
+        unet,
+        vae,
+        scheduler,
+        samplerFrom,
+        labels,
+        nullLabel,
+        onProgress,
+      });
     } catch (error) {
       unet.dispose();
       throw error;
@@ -171,7 +175,7 @@ export class ClassLatentDiffusionPipeline {
     const started = performance.now();
     const { signal, onStep } = options;
     throwIfAborted(signal, 'generate');
-    const { scheduler, unet } = this.parts;
+    const { scheduler, samplerFrom, unet } = this.parts;
     const sampler = samplerFrom(
       options.sampler ? { ...scheduler, _class_name: SCHEDULERS[options.sampler] } : scheduler,
     );
