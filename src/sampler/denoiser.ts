@@ -94,6 +94,15 @@ export const samplePrediction: Parameterisation = {
       .scale(inverse(l.sigma, 'some noise, sigma > 0,', l)),
 };
 
+/** The network outputs the score ∇log p(x) = −ε/sigma, in x = alpha·x₀ + sigma·ε. Song et al. 2021 (Score SDE). */
+export const scorePrediction: Parameterisation = {
+  x0: (x, out, l) =>
+    LinearForm.of(x)
+      .plus(out, l.sigma ** 2)
+      .scale(inverse(l.alpha, 'some signal, alpha > 0,', l)),
+  eps: (_x, out, l) => out.scale(-l.sigma),
+};
+
 const PREDICTIONS = {
   epsilon: epsilonPrediction,
   v_prediction: vPrediction,

@@ -28,6 +28,7 @@ export {
   parameterisePair,
   PREDICTION_TYPES,
   samplePrediction,
+  scorePrediction,
   vPrediction,
   type Denoiser,
   type Network,
@@ -48,9 +49,11 @@ export { guided, pairOf, type GuidanceOptions } from './guidance.ts';
 export { heun } from './heun.ts';
 export { HostSpace, HostVec } from './hostVec.ts';
 export { kdpm2, type Kdpm2Options } from './kdpm2.ts';
+export { karrasVe, type KarrasVeOptions } from './karrasVe.ts';
 export { lms } from './lms.ts';
 export { runSolver, type RunOptions, type SamplerState, type StepEvent } from './loop.ts';
 export { ipndm, pndm } from './pndm.ts';
+export { repaint, type RepaintOptions } from './repaint.ts';
 export { Sampler, samplerFrom, type SampleOptions, type SolverOptions, type StepChoice } from './samplerFrom.ts';
 export {
   BETA_SCHEDULES,
@@ -66,6 +69,7 @@ export {
   type SchedulerClass,
   type SchedulerConfig,
 } from './schedulerConfig.ts';
+export { scoreVe, scoreVp, type ScoreVeOptions } from './scoreSde.ts';
 export {
   betaSigmas,
   exponentialSigmas,

@@ -125,6 +125,68 @@ export const consistencyTransitions: Steps = (config, _schedule, choice) => {
   return pairs([...levels, veLevel(-1, lo)]);
 };
 
+/** Karras VE: as the reference library has it, even in log sigma from sigma_max² to sigma_min²; told sigma itself. */
+export const karrasVeTransitions: Steps = (config, _schedule, choice) => {
+  const [lo, hi] = [config.sigmaMin ?? 0.02, config.sigmaMax ?? 100];
+  const sigmas = exponentialSigmas(countOf(config, choice), lo ** 2, hi ** 2).map(fround);
+  return pairs([...sigmas.map((sigma) => veLevel(sigma, sigma)), veLevel(-1, 0)]);
+};
+
+/** RePaint: down, and every few steps some way back up, again and again. Lugmayr et al. 2022, section 4.2. */
+export const repaintTransitions: Steps = (config, schedule, choice) => {
+  const count = countOf(config, choice);
+  const { jumpLength = 10, jumpNSample = 10 } = choice;
+  if (![jumpLength, jumpNSample].every((n) => Number.isInteger(n) && n >= 1))
+    throw new InvalidArgumentError(
+      `RePaintScheduler: expected jumpLength and jumpNSample ≥ 1, got ${jumpLength} and ${jumpNSample}`,
+    );
+  const stride = Math.floor(config.numTrainTimesteps / count);
+  const left = new Map<number, number>();
+  for (let j = 0; j < count - jumpLength; j += jumpLength) left.set(j, jumpNSample - 1);
+  const steps: Transition[] = [];
+  for (let t = count - 1; t >= 0; t--) {
+    steps.push({ from: schedule.at(t * stride), to: t > 0 ? schedule.at((t - 1) * stride) : vpLevel(-1, 1) });
+    const jumps = left.get(t) ?? 0;
+    if (jumps === 0) continue;
+    left.set(t, jumps - 1);
+    for (const top = t + jumpLength; t < top; t++)
+      steps.push({ from: schedule.at(t * stride), to: schedule.at((t + 1) * stride) });
+  }
+  return steps;
+};
+
+/** Times evenly from 1 to the smallest that is sampled. */
+function evenTimes(config: SchedulerConfig, choice: StepChoice): number[] {
+  const count = countOf(config, choice);
+  return Array.from({ length: count }, (_, i) => 1 - (i * (1 - config.samplingEps)) / (count - 1 || 1));
+}
+
+/**
+ * Variance-exploding SDE: sigma(t) = sigma_min·(sigma_max/sigma_min)^t, which the network is told. The predictor's own
+ * grid has as many sigmas as there are steps; where it stands on it is the stage. Song et al. 2021, appendix C.
+ */
+export const scoreVeTransitions: Steps = (config, _schedule, choice) => {
+  const [lo, hi] = [config.sigmaMin ?? 0.01, config.sigmaMax ?? 1348];
+  const times = evenTimes(config, choice);
+  const grid = exponentialSigmas(times.length, lo, hi).reverse();
+  return times.map((t) => {
+    const sigma = lo * (hi / lo) ** t;
+    const place = Math.floor(t * (times.length - 1));
+    const to = veLevel(-1, place > 0 ? grid[place - 1] : 0);
+    return { from: veLevel(sigma, sigma), stages: [veLevel(sigma, grid[place])], to };
+  });
+};
+
+/** Variance-preserving SDE, told t·(N − 1). Song et al. 2021, equations 32 and 33. */
+export const scoreVpTransitions: Steps = (config, _schedule, choice) => {
+  const { betaMin, betaMax, numTrainTimesteps } = config;
+  const levels = evenTimes(config, choice).map((t) => {
+    const logAlpha = (-(t ** 2) * (betaMax - betaMin)) / 4 - (t * betaMin) / 2;
+    return vpLevel(t * (numTrainTimesteps - 1), Math.exp(2 * logAlpha));
+  });
+  return pairs([...levels, vpLevel(-1, 1)]);
+};
+
 /** unCLIP: from the last training timestep to 0. */
 export const unclipTransitions: Steps = (config, schedule, choice) => {
   const timesteps = spacedTimesteps(countOf(config, choice), config.numTrainTimesteps, 'linspace');

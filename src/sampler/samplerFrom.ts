@@ -109,11 +109,11 @@ export class Sampler {
    * @throws InvalidArgumentError, AbortedError as {@link runSolver}, and as {@link transitions} and {@link solver}
    */
   async sample(options: SampleOptions): Promise<Vec> {
-    const { eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise } = options;
+    const { eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise, originalImage, mask } = options;
     const transitions = this.transitions(options);
     const fresh = options.start === undefined && !options.resume;
     const scale = fresh ? this.method.initNoiseSigma(this.config, transitions) : 1;
-    const solver = this.solver({ eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise });
+    const solver = this.solver({ eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise, originalImage, mask });
     const x = LinearForm.of(options.x, scale).materialise();
     try {
       return await runSolver({ ...options, x, transitions, solver, denoiser: this.corrected(options.denoiser) });

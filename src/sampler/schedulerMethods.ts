@@ -4,7 +4,13 @@ import { clipped, consistentEps, thresholded } from './clip.ts';
 import { consistency, consistencyBoundary, consistencyPreconditioning } from './consistency.ts';
 import { ddim, type DdimOptions } from './ddim.ts';
 import { ddpm } from './ddpm.ts';
-import { inSigmaSpace, type Denoiser, type Parameterisation, type PredictionType } from './denoiser.ts';
+import {
+  inSigmaSpace,
+  scorePrediction,
+  type Denoiser,
+  type Parameterisation,
+  type PredictionType,
+} from './denoiser.ts';
 import { deis } from './deis.ts';
 import type { DpmAlgorithm } from './dpmCoefficients.ts';
 import { dpmSolverMultistep } from './dpmSolverMultistep.ts';
@@ -15,12 +21,17 @@ import { eulerAncestral } from './eulerAncestral.ts';
 import { flowLevel, flowPrediction } from './flowMatching.ts';
 import { heun } from './heun.ts';
 import { kdpm2 } from './kdpm2.ts';
+import { karrasVe } from './karrasVe.ts';
 import { lms } from './lms.ts';
 import {
   consistencyTransitions,
   edmTransitions,
   flowTransitions,
   inverseTransitions,
+  karrasVeTransitions,
+  repaintTransitions,
+  scoreVeTransitions,
+  scoreVpTransitions,
   ipndmTransitions,
   lcmTransitions,
   tcdTransitions,
@@ -28,8 +39,10 @@ import {
   withRungeKutta,
 } from './otherTransitions.ts';
 import { ipndm, pndm } from './pndm.ts';
+import { repaint, type RepaintOptions } from './repaint.ts';
 import { vpLevel, type NoiseLevel, type NoiseSchedule } from './schedule.ts';
 import type { SchedulerClass, SchedulerConfig } from './schedulerConfig.ts';
+import { scoreVe, scoreVp } from './scoreSde.ts';
 import { sigmaAt, trainingSigmas, veLevel } from './sigmas.ts';
 import { midpointTransitions, singlestepTransitions, veTransitions, vpTransitions } from './sigmaTransitions.ts';
 import type { Solver, Transition } from './solver.ts';
@@ -38,7 +51,7 @@ import { customTimesteps, spacedTimesteps, type StepChoice } from './timesteps.t
 import { uniPc } from './uniPc.ts';
 
 /** What only some solvers take. */
-export type SolverOptions = DdimOptions & ChurnOptions;
+export type SolverOptions = DdimOptions & ChurnOptions & Pick<RepaintOptions, 'originalImage' | 'mask'>;
 
 /** A class, told by its config. */
 export interface Method {
@@ -206,6 +219,34 @@ export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
     ...discrete,
     transitions: unclipTransitions,
     solver: ({ varianceType }, _, { betas }) => ddpm({ varianceType: varianceType ?? undefined, betas }),
+  },
+  KarrasVeScheduler: {
+    ...edm,
+    reads: () => 'sample',
+    transitions: karrasVeTransitions,
+    level: (_, timestep) => veLevel(timestep, timestep),
+    initNoiseSigma: ({ sigmaMax }) => sigmaMax ?? 100,
+    solver: ({ sChurn, sMin, sMax, sNoise }) => karrasVe({ sChurn, sTmin: sMin, sTmax: sMax, sNoise }),
+  },
+  RePaintScheduler: {
+    ...discrete,
+    transitions: repaintTransitions,
+    options: ['eta', 'originalImage', 'mask'],
+    solver: ({ eta }, options, { betas }) => repaint({ ...options, eta: options.eta ?? eta, betas }),
+  },
+  ScoreSdeVeScheduler: {
+    ...edm,
+    reads: () => scorePrediction,
+    transitions: scoreVeTransitions,
+    level: (_, timestep) => veLevel(timestep, timestep),
+    initNoiseSigma: ({ sigmaMax }) => sigmaMax ?? 1348,
+    solver: (config) => scoreVe(config),
+  },
+  ScoreSdeVpScheduler: {
+    ...discrete,
+    transitions: scoreVpTransitions,
+    solver: ({ betaMin, betaMax, numTrainTimesteps: n }) =>
+      scoreVp(({ timestep }) => betaMin + (timestep / (n - 1)) * (betaMax - betaMin)),
   },
   DDIMInverseScheduler: { ...discrete, transitions: inverseTransitions, solver: () => ddim() },
 };

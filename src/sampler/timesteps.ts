@@ -19,6 +19,10 @@ export interface StepChoice {
   sigmas?: readonly number[];
   /** Flow matching with dynamic shifting: the logarithm of the shift, as {@link resolutionMu} finds it. */
   mu?: number;
+  /** RePaint: steps of a jump back; default 10. */
+  jumpLength?: number;
+  /** RePaint: how often each jump is made, the first time included; default 10. */
+  jumpNSample?: number;
 }
 
 /** Nearest integer, ties to even, as numpy and Python round. */

@@ -4,13 +4,20 @@ import { samplerFrom, type SolverOptions, type StepChoice } from '../../sampler/
 import type { Network } from '../../sampler/denoiser.ts';
 import type { NoiseSource } from '../../sampler/solver.ts';
 import { HINT_FACTOR } from './cases.ts';
+import { LinearForm } from '../../sampler/vec.ts';
 import { worstDifference } from './torchRandnCase.ts';
 
 /** One file of `schedulers/`; the manifest beside it describes the fields. */
 interface SchedulerCase {
   config: Record<string, unknown>;
   num_inference_steps: number | null;
-  set_timesteps_kwargs?: { timesteps?: number[]; sigmas?: number[]; mu?: number };
+  set_timesteps_kwargs?: {
+    timesteps?: number[];
+    sigmas?: number[];
+    mu?: number;
+    jump_length?: number;
+    jump_n_sample?: number;
+  };
   step_kwargs?: Record<string, unknown>;
   shape: number[];
   timesteps: number[];
@@ -22,13 +29,23 @@ interface SchedulerCase {
   add_noise?: { original: number[]; noise: number[]; t: number; out: number[] };
   img2img_original?: number[];
   img2img_noise?: number[];
-  steps: {
-    t: number;
-    model_output: number[];
-    noise?: number[][];
-    sample: number[];
-    pred_original_sample?: number[];
-  }[];
+  original_image?: number[];
+  mask?: number[];
+  steps: RecordedStep[];
+}
+
+/** A call of the scheduler: for most of them one call of the network. */
+interface RecordedStep {
+  t: number;
+  op?: string;
+  sigma?: number;
+  sigma_hat?: number;
+  sigma_prev?: number;
+  model_t?: number;
+  model_output: number[];
+  noise?: number[][];
+  sample: number[];
+  pred_original_sample?: number[];
 }
 
 /** Relative: a handful of roundings of f32, in a logarithm and its inverse. */
@@ -72,10 +89,45 @@ function solverOptions(kwargs: Record<string, unknown>): SolverOptions {
 
 /** The steps of a case. */
 function stepChoice(run: SchedulerCase): StepChoice {
-  const { timesteps, sigmas, mu, ...rest } = run.set_timesteps_kwargs ?? {};
+  const { timesteps, sigmas, mu, jump_length, jump_n_sample, ...rest } = run.set_timesteps_kwargs ?? {};
   if (Object.keys(rest).length > 0)
-    throw new Error(`scheduler case: expected set_timesteps_kwargs timesteps, sigmas or mu, got ${Object.keys(rest)}`);
-  return { timesteps, sigmas, mu, numInferenceSteps: run.num_inference_steps ?? undefined };
+    throw new Error(`scheduler case: expected other set_timesteps_kwargs, got ${Object.keys(rest)}`);
+  const jumps = { jumpLength: jump_length, jumpNSample: jump_n_sample };
+  return { timesteps, sigmas, mu, ...jumps, numInferenceSteps: run.num_inference_steps ?? undefined };
+}
+
+/** How many recorded steps one of the solver's is, for the classes whose steps are not calls of the network. */
+function recordedPerStep({ config }: SchedulerCase): number | undefined {
+  switch (config['_class_name']) {
+    case 'KarrasVeScheduler':
+    case 'RePaintScheduler':
+    case 'ScoreSdeVpScheduler':
+      return 1;
+    case 'ScoreSdeVeScheduler':
+      return 1 + (config['correct_steps'] as number);
+    default:
+      return undefined;
+  }
+}
+
+/** What the network was told, call after call. */
+function recordedTimesteps(run: SchedulerCase): number[] {
+  if (recordedPerStep(run) === undefined) return run.timesteps;
+  return run.steps
+    .filter(({ op }) => op !== 'undo_step')
+    .flatMap(({ t, sigma, sigma_hat, sigma_prev, model_t }) =>
+      sigma_hat === undefined ? [model_t ?? sigma ?? t] : sigma_prev ? [sigma_hat, sigma_prev] : [sigma_hat],
+    );
+}
+
+/** The stand-in as the recording used it: for a variance-exploding SDE it was the noise, and the network gives the score. */
+function networkOf(run: SchedulerCase): Network {
+  const toy = toyNetwork(run.steps[0].model_output.length === 2 * run.initial_sample.length);
+  if (run.config['_class_name'] !== 'ScoreSdeVeScheduler') return toy;
+  return async (x, t) =>
+    LinearForm.of(await toy(x, t))
+      .scale(-1 / t)
+      .materialise();
 }
 
 /** Whole timesteps must be the same; fractional ones were found in f32, from a table in f32. */
@@ -117,33 +169,33 @@ export async function runSchedulerCase(json: unknown): Promise<{ error: number; 
     compare(addNoise(run.img2img_original, run.img2img_noise, run.timesteps[start]), run.initial_sample);
 
   const told = run.timesteps.slice(0, start);
-  const toy = toyNetwork(run.steps[0].model_output.length === 2 * run.initial_sample.length);
-  const draws = run.steps.map((step) => [...(step.noise ?? [])]);
-  const noise: NoiseSource = () => {
-    const values = draws[told.length - start - 1]?.shift();
-    if (!values) errors.push(Infinity);
-    return vec(values ?? run.initial_sample);
-  };
+  const network = networkOf(run);
+  const perStep = recordedPerStep(run);
+  const draws = run.steps.flatMap((step) => step.noise ?? []);
+  let drawn = 0;
+  const noise: NoiseSource = () => vec(draws[drawn++] ?? run.initial_sample);
   if (sampler.transitions(choice).length - start > run.steps.length) return { error: Infinity, tolerance };
   await sampler.sample({
     ...choice,
     ...solverOptions(run.step_kwargs ?? {}),
+    ...(run.mask && run.original_image && { mask: vec(run.mask), originalImage: vec(run.original_image) }),
     start,
     x: vec(run.initial_sample),
     noise,
     denoiser: sampler.denoiser((x, t) => {
       told.push(t);
-      return toy(x, t);
+      return network(x, t);
     }),
-    onStep: async ({ preview, state }) => {
-      const calls = told.length - start;
-      const want = run.steps[calls - 1];
+    onStep: async ({ step, preview, state }) => {
+      const done = perStep ? perStep * step : told.length - start;
+      const want = run.steps[done - 1];
       if (!want) return void errors.push(Infinity);
       compare((await state()).x, want.sample);
       if (want.pred_original_sample) compare((preview() as HostVec).data, want.pred_original_sample);
-      if (draws.slice(0, calls).some((left) => left.length > 0)) errors.push(Infinity);
+      const drawsSoFar = run.steps.slice(0, done).reduce((sum, { noise: z = [] }) => sum + z.length, 0);
+      if (drawn !== drawsSoFar) errors.push(Infinity);
     },
   });
-  if (timestepsDiffer(told, run.timesteps)) errors.push(Infinity);
+  if (timestepsDiffer(told, recordedTimesteps(run))) errors.push(Infinity);
   return { error: Math.max(...errors), tolerance };
 }
