@@ -1,0 +1,45 @@
+/** Cases recorded from original research code: which function of ours a recorded call is held against. */
+import { UnsupportedError } from '../../../engine/errors.ts';
+import type { Directory } from '../../../loading/directory.ts';
+import { parsePythonJson } from '../../../loading/json.ts';
+import { runAnalyticSampler, runAnalyticTrajectories } from './analytic.ts';
+import { runDpmConvergence, runDpmSchedules, runDpmSolver } from './dpmSolver.ts';
+import { runKDiffusionSampler, runKDiffusionSigmas } from './kdiffusion.ts';
+import type { CaseResult } from './recorded.ts';
+import { runAnnealedLangevin, runPredictorCorrector, runSdeLikelihood, runSdeOde } from './sde.ts';
+import { runIddpmSchedules, runScalings, runSigmaGrids } from './tables.ts';
+
+type Runner = (dir: Directory) => Promise<CaseResult>;
+
+/** By the `call` of a case's config; the first that fits. */
+const RUNNERS: readonly (readonly [RegExp, Runner])[] = [
+  [/^k_diffusion\.sampling\.sample_/, runKDiffusionSampler],
+  [/^get_sigmas_karras\/_exponential/, runKDiffusionSigmas],
+  [/^DPM_Solver\(/, runDpmSolver],
+  [/^DPM_Solver\.sample\(steps=N/, runDpmConvergence],
+  [/^NoiseScheduleVP\./, runDpmSchedules],
+  [/get_pc_sampler/, runPredictorCorrector],
+  [/get_ode_sampler/, runSdeOde],
+  [/get_likelihood_fn/, runSdeLikelihood],
+  [/anneal_Langevin_dynamics/, runAnnealedLangevin],
+  [/^core\/inference\/sampler /, runAnalyticSampler],
+  [/^_choice_steps/, runAnalyticTrajectories],
+  [/^get_named_beta_schedule;/, runIddpmSchedules],
+  [/^ablation_sampler \(sigma/, runSigmaGrids],
+  [/^get_scalings /, runScalings],
+];
+
+/**
+ * Runs one case by what its config says was called.
+ * @throws UnsupportedError for a case with a network, and for a call that nothing here answers yet.
+ */
+export async function runOriginalCase(dir: Directory): Promise<CaseResult> {
+  const config = parsePythonJson(await dir.text('config.json'), 'config.json') as { call?: string; weights?: object };
+  const { call = '', weights = {} } = config;
+  if (Object.keys(weights).length > 0) {
+    throw new UnsupportedError(`expected a case without a network, got ${Object.keys(weights).join(', ')}`);
+  }
+  const found = RUNNERS.find(([pattern]) => pattern.test(call));
+  if (!found) throw new UnsupportedError(`expected a call that is built, got ${call}`);
+  return found[1](dir);
+}

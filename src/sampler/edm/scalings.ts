@@ -1,0 +1,28 @@
+/** How a network of unit scale becomes a denoiser: D = c_skip·x + c_out·F(c_in·x). */
+
+/** The three factors. */
+export interface Scalings {
+  cSkip: number;
+  cOut: number;
+  cIn: number;
+}
+
+/** Karras et al. 2022, table 1, column EDM. sigma ≥ 0; sigmaData is the deviation of the data, default 0.5. */
+export function edmScalings(sigma: number, sigmaData = 0.5): Scalings {
+  const total = sigma ** 2 + sigmaData ** 2;
+  return {
+    cSkip: sigmaData ** 2 / total,
+    cOut: (sigma * sigmaData) / Math.sqrt(total),
+    cIn: 1 / Math.sqrt(total),
+  };
+}
+
+/** The same so that D(x) = x at sigmaMin. Song et al. 2023 (Consistency Models), appendix C. */
+export function consistencyScalings(sigma: number, sigmaData = 0.5, sigmaMin = 0.002): Scalings {
+  const [total, beyond] = [sigma ** 2 + sigmaData ** 2, sigma - sigmaMin];
+  return {
+    cSkip: sigmaData ** 2 / (beyond ** 2 + sigmaData ** 2),
+    cOut: (beyond * sigmaData) / Math.sqrt(total),
+    cIn: 1 / Math.sqrt(total),
+  };
+}
