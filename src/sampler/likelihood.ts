@@ -17,7 +17,7 @@ export interface LikelihoodOptions extends Rk45Options {
   denoiser: Denoiser;
   /** v with E[v·vᵀ] = 1, of x's shape: signs ±1, or normal; the same at all times. Averaging results averages probes. */
   probe: Vec;
-  /** Where data stand, > 0; default 1e-5. */
+  /** Where data stand, in [0, 1), with some noise; default 1e-5. */
   end?: number;
   /** Half distance of the central difference along the probe, > 0; default 1e-4: for f32 networks take 1e-2. */
   difference?: number;
@@ -38,12 +38,12 @@ export function bitsPerDim(logLikelihood: readonly number[], elements: number): 
   return logLikelihood.map((l) => -l / (elements * Math.LN2));
 }
 
-/** log p(x). @throws InvalidArgumentError on a probe of another shape, end or difference ≤ 0; as rk45 */
+/** log p(x). @throws InvalidArgumentError on a probe of another shape, end outside [0, 1), difference ≤ 0; as rk45 */
 export async function logLikelihood(options: LikelihoodOptions): Promise<Likelihood> {
   const { x, sde, probe, end = 1e-5, difference = 1e-4 } = options;
-  if (probe.length !== x.length || probe.batch !== x.batch || !(end > 0 && difference > 0))
+  if (probe.length !== x.length || probe.batch !== x.batch || !(end >= 0 && end < 1 && difference > 0))
     throw new InvalidArgumentError(
-      `logLikelihood: expected a probe of x's shape, end and difference > 0, got ${probe.length} of ${x.length} elements, ` +
+      `logLikelihood: expected a probe of x's shape, end in [0, 1), difference > 0, got ${probe.length} of ${x.length} elements, ` +
         `${end}, ${difference}; draw the probe with the shape of x`,
     );
   x.space.beginRun();

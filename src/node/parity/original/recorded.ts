@@ -22,9 +22,10 @@ const SENSITIVITY_FACTOR = 10;
 
 /**
  * Where less is stated: a few roundings relative to the largest value. f64 outputs answer to some hundred operations,
- * f32 ones to their storage.
+ * f32 ones to their storage; solutions of an ODE at a tolerance of 1e-10, to some steps' errors together;
+ * and likelihoods at 1e-8, where the divergence is a central difference, to the same over more steps.
  */
-const ROUNDING = { f64: 1e-13, f32: 6e-8 };
+const ROUNDING = { F64: 1e-13, F32: 6e-8, ODE: 1e-9, LIKELIHOOD: 6e-8 };
 
 /** `config.json` as far as all cases have it; `config` is the family's own. */
 export interface CaseFile<Config> {
@@ -72,7 +73,7 @@ export class OriginalCase<Config> {
   }
 
   /** Compares output `name` (without `out.`); `dtype` is what the original computed in, where it stored more. */
-  compare(name: string, got: ArrayLike<number>, dtype?: 'F32'): void {
+  compare(name: string, got: ArrayLike<number>, dtype?: keyof typeof ROUNDING): void {
     const want = this.tensor(`out.${name}`);
     const { data } = want;
     const allowed = this.allowed(name, dtype ? { ...want, dtype } : want);
@@ -110,11 +111,10 @@ export class OriginalCase<Config> {
   }
 
   private allowed(name: string, { data, dtype }: Recorded): number {
-    const least = dtype === 'F64' ? 1 : 0; // an f64 output near 0 is a difference of numbers of order 1
+    const least = dtype === 'F32' ? 0 : 1; // an f64 output near 0 is a difference of numbers of order 1
     const largest = data.reduce((most, v) => (Number.isFinite(v) ? Math.max(most, Math.abs(v)) : most), least);
     return (
-      SENSITIVITY_FACTOR *
-      Math.max(this.sensitivity[name] ?? 0, (dtype === 'F64' ? ROUNDING.f64 : ROUNDING.f32) * largest)
+      SENSITIVITY_FACTOR * Math.max(this.sensitivity[name] ?? 0, ROUNDING[dtype as keyof typeof ROUNDING] * largest)
     );
   }
 }
