@@ -22,6 +22,14 @@ export class PoisonSpace extends HostSpace {
     return this.note('mulExp', super.mulExp(v, logScale));
   }
 
+  override mulSqrt(v: Vec, scale: LinearForm): Vec {
+    return this.note('mulSqrt', super.mulSqrt(v, scale));
+  }
+
+  override mask(inside: LinearForm, outside: LinearForm, mask: Vec): Vec {
+    return this.note('mask', super.mask(inside, outside, mask));
+  }
+
   override matchStd(form: LinearForm, reference: Vec, amount: number): Vec {
     return this.note('matchStd', super.matchStd(form, reference, amount));
   }
