@@ -3,7 +3,7 @@ import { dpmSolverMultistep, type DpmSolverOptions } from './dpmSolverMultistep.
 import type { Solver } from './solver.ts';
 
 /**
- * One step of order 1 … 3 (tAB-DEIS): ε as a polynomial in log ρ, integrated exactly against dρ (equation 15). As
+ * One step of order 1 … 3 (tAB-DEIS): ε as a polynomial in log ρ, integrated exactly against dρ. As
  * log ρ = −λ, that is DPM-Solver with noise prediction and every φ in full.
  *
  * @throws InvalidArgumentError for an order out of range

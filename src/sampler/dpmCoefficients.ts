@@ -1,6 +1,6 @@
 /**
  * The exponential integrators that DPM-Solver, DPM-Solver++, DEIS and UniPC share: x over λ = log(alpha/sigma), with the
- * network's output (ε or x₀) as a polynomial through the levels looked at. Lu et al. 2022, section 3.2.
+ * network's output (ε or x₀) as a polynomial through the levels looked at. Lu et al. 2022, section 3.2 (2022a below; 2022b: DPM-Solver++).
  */
 import { ConfigError } from '../engine/errors.ts';
 import type { NoiseLevel } from './schedule.ts';
@@ -33,11 +33,11 @@ export function dpmCoefficients(algorithm: DpmAlgorithm, from: NoiseLevel, to: N
   switch (algorithm) {
     case 'dpmsolver': // 2022a, eq. 3.7
       return { carry: signal, step: h, weight: to.sigma, spread: 0, h };
-    case 'dpmsolver++': // 2022b, eq. 9
+    case 'dpmsolver++': // 2022b, the same with x₀
       return { carry: noise, step: -h, weight: to.alpha, spread: 0, h };
-    case 'sde-dpmsolver': // 2022b, eq. 18
+    case 'sde-dpmsolver': // 2022b, SDE-DPM-Solver-1
       return { carry: signal, step: h, weight: 2 * to.sigma, spread: to.sigma * Math.sqrt(Math.expm1(2 * h)), h };
-    case 'sde-dpmsolver++': // 2022b, eq. 19
+    case 'sde-dpmsolver++': // 2022b, SDE-DPM-Solver++1
       return {
         carry: noise * Math.exp(-h),
         step: -2 * h,

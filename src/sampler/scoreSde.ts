@@ -37,7 +37,7 @@ export function scoreVe({ snr = 0.15, correctSteps = 1 }: ScoreVeOptions = {}): 
     }
     const { x0, score: s } = await score();
     const variance = grid.sigma ** 2 - to.sigma ** 2;
-    return { x: LinearForm.of(x).plus(s, variance).plus(noise(x), Math.sqrt(variance)).materialise(), x0 }; // eq. 47
+    return { x: LinearForm.of(x).plus(s, variance).plus(noise(x), Math.sqrt(variance)).materialise(), x0 };
   };
 }
 

@@ -62,7 +62,7 @@ function shapedSigmas(config: SchedulerConfig, steps: number, lo: number, hi: nu
   if (config.useKarrasSigmas) return karrasSigmas(steps, min, max);
   if (config.useExponentialSigmas) return exponentialSigmas(steps, min, max);
   if (config.useBetaSigmas) return betaSigmas(steps, min, max);
-  // Named after lambdas, but what is even is log sigma: Lu et al. 2022, appendix D.4, as the reference library reads it.
+  // Named after lambdas, but what is even is log sigma: so does the reference library.
   return config.useLuLambdas ? exponentialSigmas(steps, min, max) : undefined;
 }
 

@@ -13,7 +13,7 @@ export interface TcdOptions {
 }
 
 /**
- * One step down to s = ⌊(1 − γ)·t′⌋ along the trajectory and back up to t′ with noise (algorithm 4). Noise is drawn
+ * One step down to s = ⌊(1 − γ)·t′⌋ along the trajectory and back up to t′ with noise. Noise is drawn
  * unless γ is 0 or the step is the last.
  *
  * @throws InvalidArgumentError if eta is not in [0, 1]

@@ -22,7 +22,7 @@ export interface UniPcOptions {
 
 /**
  * The step of both (algorithms 1 and 2): DPM-Solver's first order and B(h)·Σ ρₖ·(mₖ − m)/rₖ, with ρ such that
- * Σ ρₖ·rₖ^(i−1) = i!·φᵢ₊₁(s)/B. One node has ρ = ½, whose order is the same (section 3.1).
+ * Σ ρₖ·rₖ^(i−1) = i!·φᵢ₊₁(s)/B. One node has ρ = ½, whose order is the same.
  */
 function uniStep(
   x: Vec,
@@ -52,7 +52,7 @@ function uniStep(
     (sum, node, k) => sum.plus(node.m, (B * rhos[k]) / node.r).minus(m, (B * rhos[k]) / node.r),
     LinearForm.of(m, base),
   );
-  return LinearForm.of(x, carry).minus(terms, weight); // eq. 3 and, with x₀, eq. 8
+  return LinearForm.of(x, carry).minus(terms, weight);
 }
 
 /** ρ with Σ ρₖ·rₖ^i = moments[i], rₖ distinct; elimination. */
