@@ -1,5 +1,5 @@
 /** The runner itself: what it lists, chooses, prints, and that a wrong result fails. */
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
@@ -68,10 +68,24 @@ test('kinds that are not built are unsupported and count as failed', async () =>
   expect(reasons[0]).toMatch(/flux.*not built/);
 });
 
-test('a list of originals is known, case by case', async () => {
-  await manifest({ format: 1, cases: [{ case: 'a-dit' }, { case: 'b-adm' }] });
-  const { lines } = await run(folder, { only: 'a-*' });
-  expect(lines).toEqual(['unsupported a-dit - -', '0 passed, 1 failed']);
+test('originals run by the call they recorded; a network or an unknown call is unsupported', async () => {
+  const names = ['i-k-ode-euler', 'a-dit', 'b-adm'];
+  await manifest({ format: 1, cases: names.map((name) => ({ case: name })) });
+  await cp(join(fixturesPath, 'original', names[0]), join(folder, names[0]), { recursive: true });
+  for (const [name, config] of [
+    ['a-dit', { call: 'DiT.forward', weights: { model: ['weights.safetensors'] } }],
+    ['b-adm', { call: 'something else' }],
+  ] as const) {
+    await mkdir(join(folder, name));
+    await writeFile(join(folder, name, 'config.json'), JSON.stringify(config));
+  }
+  const { results, lines, reasons } = await run(folder);
+  expect(results.map((r) => r.status)).toEqual(['pass', 'unsupported', 'unsupported']);
+  expect(lines.at(-1)).toBe('1 passed, 2 failed');
+  expect(reasons).toEqual([
+    expect.stringMatching(/a-dit.*without a network/),
+    expect.stringMatching(/b-adm.*is built/),
+  ]);
 });
 
 test('a model that computes something else fails, and one that cannot run does not stop the others', async () => {

@@ -7,6 +7,7 @@ import { parsePythonJson } from '../../loading/json.ts';
 import { openGpu } from '../adapter.ts';
 import { pathDirectory } from '../fileSource.ts';
 import { HINT_FACTOR, listCases, matchesGlob, type ParityCase } from './cases.ts';
+import { runOriginalCase } from './original/index.ts';
 import { runSchedulerCase } from './schedulerCase.ts';
 import { runTorchRandnCase } from './torchRandnCase.ts';
 import { runUNet2DCase } from './unet2dCase.ts';
@@ -139,6 +140,7 @@ async function measure(
 ): Promise<{ error: number; tolerance: number }> {
   const host = Object.hasOwn(HOST, c.kind) ? HOST[c.kind] : undefined;
   if (host) return host(parsePythonJson(await dir.text(c.path), `${dir.name}/${c.path}`));
+  if (c.kind === 'original') return runOriginalCase(dir.folder(c.path));
   const model = Object.hasOwn(MODELS, c.kind) ? MODELS[c.kind] : undefined;
   if (!model) throw new UnsupportedError(`kind ${c.kind} is not built yet`);
   if (c.hint === undefined) throw new UnsupportedError('the manifest gives no tol_abs_hint to judge by');

@@ -4,6 +4,7 @@ import type { Directory } from '../../../loading/directory.ts';
 import { parsePythonJson } from '../../../loading/json.ts';
 import { runAnalyticSampler, runAnalyticTrajectories } from './analytic.ts';
 import { runDpmConvergence, runDpmSchedules, runDpmSolver } from './dpmSolver.ts';
+import { runExact, runKDiffusionLikelihood } from './exact.ts';
 import { runKDiffusionSampler, runKDiffusionSigmas } from './kdiffusion.ts';
 import type { CaseResult } from './recorded.ts';
 import { runAnnealedLangevin, runPredictorCorrector, runSdeLikelihood, runSdeOde } from './sde.ts';
@@ -27,6 +28,8 @@ const RUNNERS: readonly (readonly [RegExp, Runner])[] = [
   [/^get_named_beta_schedule;/, runIddpmSchedules],
   [/^ablation_sampler \(sigma/, runSigmaGrids],
   [/^get_scalings /, runScalings],
+  [/^sampling\.log_likelihood\(/, runKDiffusionLikelihood],
+  [/^closed forms;/, runExact],
 ];
 
 /**
