@@ -5,6 +5,7 @@ export { dpmFast, dpmFastPlan, type DpmFastPlan } from './dpmFast.ts';
 export { dpmpp2m, dpmpp2mSde, dpmpp3mSde, type Dpmpp2mSdeOptions } from './dpmppMultistep.ts';
 export { dpmpp2sAncestral, dpmppSde, type DpmppSdeOptions } from './dpmppSinglestep.ts';
 export { euler, eulerAncestral } from './euler.ts';
+export { cosineTime, DiscreteSigmas, fromVariancePreserving } from './external.ts';
 export { heun } from './heun.ts';
 export { lms, type LmsOptions } from './lms.ts';
 export type { AncestralOptions, ChurnOptions } from './noiseSplit.ts';

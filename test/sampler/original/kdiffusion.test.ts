@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { HostSpace } from '../../../src/sampler/hostVec.ts';
 import * as k from '../../../src/sampler/kdiffusion/index.ts';
+import { runKDiffusionExternal } from '../../../src/node/parity/original/external.ts';
 import { runKDiffusionSampler, runKDiffusionSigmas } from '../../../src/node/parity/original/kdiffusion.ts';
 import { caseNames, expectCase, openCase, spoilt } from './cases.ts';
 
@@ -11,6 +12,8 @@ interface Config {
 
 describe('recorded from k-diffusion', () => {
   test.each(caseNames(/^i-k-(ode|sde)-/))('%s', (name) => expectCase(runKDiffusionSampler, name));
+
+  test('wrappers of discrete models', () => expectCase(runKDiffusionExternal, 'i-k-external'));
 
   test('sigma grids', () => expectCase(runKDiffusionSigmas, 'i-k-sigmas'));
 
