@@ -13,8 +13,8 @@ export interface ConsistencyOptions {
 }
 
 /**
- * One step of multistep consistency sampling (algorithm 1): all the way to x₀, and back up to `to` with new noise. It is
- * drawn unless the run has one step, or the step ends without noise.
+ * One step of multistep consistency sampling (algorithm 1): all the way to x₀, and back up to `to` with new noise. It
+ * is drawn unless the run has one step, or the step ends without noise.
  */
 export function consistency({ sigmaMin = 0, sNoise = 1 }: ConsistencyOptions = {}): Solver {
   return async ({ x, from, to, denoise, noise, transitions = [], signal }) => {

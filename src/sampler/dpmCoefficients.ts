@@ -1,6 +1,6 @@
 /**
- * The exponential integrators that DPM-Solver, DPM-Solver++, DEIS and UniPC share: x over λ = log(alpha/sigma), with the
- * network's output (ε or x₀) as a polynomial through the levels looked at. Lu et al. 2022, section 3.2;
+ * The exponential integrators that DPM-Solver, DPM-Solver++, DEIS and UniPC share: x over λ = log(alpha/sigma),
+ * with the network's output (ε or x₀) as a polynomial through the levels looked at. Lu et al. 2022, section 3.2;
  * below, 2022a is DPM-Solver and 2022b DPM-Solver++.
  */
 import { ConfigError } from '../engine/errors.ts';

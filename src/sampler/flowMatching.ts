@@ -1,4 +1,4 @@
-/** Flow matching on straight paths x = (1 − sigma)·x₀ + sigma·ε. Lipman et al. 2023; Liu et al. 2023; Esser et al. 2024 */
+/** Flow matching on straight paths x = (1 − sigma)·x₀ + sigma·ε. Lipman et al. 2023; Esser et al. 2024 */
 import { InvalidArgumentError } from '../engine/errors.ts';
 import type { Parameterisation } from './denoiser.ts';
 import type { NoiseLevel } from './schedule.ts';

@@ -196,7 +196,7 @@ export const unclipTransitions: Steps = (config, schedule, choice) => {
   });
 };
 
-/** DDIM backwards: the network is told the noisier timestep, where the step ends. Song et al. 2021 (DDIM), section 4.3. */
+/** DDIM backwards: the network is told the noisier timestep, where the step ends. Song et al. 2021, section 4.3. */
 export const inverseTransitions: Steps = (config, schedule, choice) => {
   const { numTrainTimesteps: n, timestepSpacing, stepsOffset, setAlphaToOne } = config;
   const count = countOf(config, choice);

@@ -258,7 +258,8 @@ export function solverOf(config: SchedulerConfig, options: SolverOptions, schedu
     if (!value || own.includes(key as keyof SolverOptions)) continue;
     const takers = Object.entries(METHODS).filter(([, m]) => m.options?.includes(key as keyof SolverOptions));
     throw new InvalidArgumentError(
-      `${config.className}: expected no ${key}, got ${String(value)}; it belongs to ${takers.map(([c]) => c).join(', ')}`,
+      `${config.className}: expected no ${key}, got ${String(value)}; ` +
+        `it belongs to ${takers.map(([c]) => c).join(', ')}`,
     );
   }
   return solver(config, options, schedule);

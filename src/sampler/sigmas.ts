@@ -66,7 +66,7 @@ export function veLevel(timestep: number, sigma: number): NoiseLevel {
   return { timestep, alpha: 1, sigma };
 }
 
-/** λ = log(alpha/sigma), half the log signal-to-noise ratio; ∞ without noise. Lu et al. 2022 (DPM-Solver), section 3. */
+/** λ = log(alpha/sigma), half the log signal-to-noise ratio; ∞ without noise. Lu et al. 2022, section 3. */
 export function logSnr({ alpha, sigma }: NoiseLevel): number {
   return Math.log(alpha / sigma);
 }

@@ -7,7 +7,7 @@ import type { LinearForm, Vec } from './vec.ts';
 export interface Transition {
   readonly from: NoiseLevel;
   readonly to: NoiseLevel;
-  /** Levels between the two, falling, at which methods of several stages look; where they are is the schedule's choice. */
+  /** Levels between the two, falling, at which methods of several stages look. */
   readonly stages?: readonly NoiseLevel[];
 }
 

@@ -120,7 +120,7 @@ function recordedTimesteps(run: SchedulerCase): number[] {
     );
 }
 
-/** The stand-in as the recording used it: for a variance-exploding SDE it was the noise, and the network gives the score. */
+/** The stand-in as recorded: for a variance-exploding SDE it was the noise, and the network gives the score. */
 function networkOf(run: SchedulerCase): Network {
   const toy = toyNetwork(run.steps[0].model_output.length === 2 * run.initial_sample.length);
   if (run.config['_class_name'] !== 'ScoreSdeVeScheduler') return toy;
