@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { runIddpmSteps } from '../../../src/node/parity/original/bound.ts';
 import { runIddpmSchedules, runScalings, runSigmaGrids } from '../../../src/node/parity/original/tables.ts';
 import { sigmaGrid } from '../../../src/sampler/edm/index.ts';
 import { respacedTimesteps } from '../../../src/sampler/iddpm/respacing.ts';
@@ -6,6 +7,7 @@ import { expectCase, openCase, spoilt } from './cases.ts';
 
 describe('recorded tables', () => {
   test('schedules of Improved DDPM', () => expectCase(runIddpmSchedules, 'c-iddpm-schedules'));
+  test('steps and bounds of Improved DDPM', () => expectCase(runIddpmSteps, 'c-iddpm-steps'));
   test('sigma grids of EDM', () => expectCase(runSigmaGrids, 'd-sigma-grids'));
   test('scalings of consistency models', () => expectCase(runScalings, 'h-cm-scalings'));
 
