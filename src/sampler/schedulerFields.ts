@@ -34,8 +34,8 @@ export interface SchedulerConfig {
   sigmaMax: number | null;
   /** sigma after the last step: 0, or that of timestep 0. */
   finalSigmasType: 'zero' | 'sigma_min';
-  interpolationType: 'linear' | 'log_linear';
-  timestepType: 'discrete' | 'continuous';
+  interpolationType: 'linear';
+  timestepType: 'discrete';
   solverOrder: number;
   algorithmType: DpmAlgorithm | 'deis';
   solverType: 'midpoint' | 'heun' | 'bh1' | 'bh2' | 'logrho';
@@ -148,8 +148,9 @@ export const KINDS: { readonly [F in Field]: Kind<Fields[F]> } = {
   sigmaMin: oneNumberOrNull,
   sigmaMax: oneNumberOrNull,
   finalSigmasType: oneOf(['zero', 'sigma_min'], 'zero'),
-  interpolationType: oneOf(['linear', 'log_linear'], 'linear'),
-  timestepType: oneOf(['discrete', 'continuous'], 'discrete'),
+  // The library's other choices are not built, and would change the result.
+  interpolationType: oneOf(['linear'], 'linear'),
+  timestepType: oneOf(['discrete'], 'discrete'),
   solverOrder: number(2, (n) => [1, 2, 3].includes(n), '1, 2 or 3'),
   algorithmType: oneOf([...DPM_ALGORITHMS, 'deis'], 'dpmsolver++'),
   solverType: oneOf(['midpoint', 'heun', 'bh1', 'bh2', 'logrho'], 'midpoint'),
