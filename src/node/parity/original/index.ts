@@ -3,8 +3,10 @@ import { UnsupportedError } from '../../../engine/errors.ts';
 import type { Directory } from '../../../loading/directory.ts';
 import { parsePythonJson } from '../../../loading/json.ts';
 import { runAnalyticSampler, runAnalyticTrajectories } from './analytic.ts';
+import { runIddpmSteps } from './bound.ts';
 import { runDpmConvergence, runDpmSchedules, runDpmSolver } from './dpmSolver.ts';
 import { runExact, runKDiffusionLikelihood } from './exact.ts';
+import { runKDiffusionExternal } from './external.ts';
 import { runKDiffusionSampler, runKDiffusionSigmas } from './kdiffusion.ts';
 import type { CaseResult } from './recorded.ts';
 import { runAnnealedLangevin, runPredictorCorrector, runSdeLikelihood, runSdeOde } from './sde.ts';
@@ -26,8 +28,10 @@ const RUNNERS: readonly (readonly [RegExp, Runner])[] = [
   [/^core\/inference\/sampler /, runAnalyticSampler],
   [/^_choice_steps/, runAnalyticTrajectories],
   [/^get_named_beta_schedule;/, runIddpmSchedules],
+  [/^q_sample \/ q_posterior/, runIddpmSteps],
   [/^ablation_sampler \(sigma/, runSigmaGrids],
   [/^get_scalings /, runScalings],
+  [/^external\.DiscreteEps/, runKDiffusionExternal],
   [/^sampling\.log_likelihood\(/, runKDiffusionLikelihood],
   [/^closed forms;/, runExact],
 ];
