@@ -146,6 +146,6 @@ if __name__ == '__main__':
     parser.add_argument('--each', type=int, default=32)
     parser.add_argument('--steps', type=int, default=20)
     parser.add_argument('--guidance', type=float, default=4.0)
-    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--seed', type=int, default=2)
     chosen = parser.parse_args()
     {'train': train, 'judge': judge}[chosen.action](chosen)

@@ -93,7 +93,7 @@ def polish(rank: int, options: argparse.Namespace, team: Team) -> None:
             'step': state['step'] + schedule.step,
             'minutes': (state['used'] + schedule.used) / 60,
             'psnr': after,
-            'loss': sum(losses) / len(losses),
+            'loss': None,  # weighted otherwise than the joint training's: not one curve
         }
         state['curve'].append(row)
         known = state.get('polish', {'steps': 0, 'minutes': 0.0})
