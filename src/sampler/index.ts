@@ -87,3 +87,10 @@ export { customTimesteps, spacedTimesteps, TIMESTEP_SPACINGS, type TimestepSpaci
 export { TorchGenerator, torchNoise, type GeneratorState } from './torchGenerator.ts';
 export { uniPc, type UniPcOptions } from './uniPc.ts';
 export { LinearForm, type HostValues, type Vec, type VecSpace } from './vec.ts';
+/** Methods as their authors published them, each family under its own name; parity with the original code is tested. */
+export * as analytic from './analytic/index.ts';
+export * as dpmSolver from './dpmSolver/index.ts';
+export * as edm from './edm/index.ts';
+export * as kdiffusion from './kdiffusion/index.ts';
+export * as sde from './sde/index.ts';
+export { bitsPerDim, logLikelihood } from './likelihood.ts';
