@@ -2,96 +2,18 @@
  * Class → picture: a class-conditional U-Net in the latent space of a KL autoencoder (Rombach et al. 2022), sampled with
  * classifier-free guidance (Ho & Salimans 2022). The folder has `unet/`, `vae/`, `scheduler/` and `id2label`.
  */
-import {
-  InvalidArgumentError,
-  LimitError,
-  NonFiniteError,
-  numel,
-  throwIfAborted,
-  type Device,
-  type Profile,
-  type Report,
-} from '../engine/index.ts';
+import { InvalidArgumentError, LimitError, numel, throwIfAborted, type Device, type Profile } from '../engine/index.ts';
 import { readConfig, readModelIndex, type Directory } from '../loading/index.ts';
 import { AutoencoderKL, sizeMultiple, UNet2D } from '../models/index.ts';
 import { guided } from '../sampler/guidance.ts';
-import type { Denoiser, Sampler, SamplerState, StepEvent } from '../sampler/index.ts';
-import { TorchGenerator } from '../sampler/torchGenerator.ts';
+import type { Denoiser, Sampler } from '../sampler/index.ts';
 import { LinearForm, type Vec } from '../sampler/vec.ts';
+import type { ClassToImageOptions, ClassToImageResult, PipelinePlan } from './classToImage.ts';
 import { GpuSpace } from './gpuSpace.ts';
 import { GeneratedImage } from './image.ts';
-import { readLabels, resolveClasses, type ClassLabel } from './labels.ts';
+import { readLabels, resolveClasses } from './labels.ts';
+import { expectFinite, generatorOf, initialNoise, type LatentShape } from './latents.ts';
 import type { LoadPipelineOptions } from './options.ts';
-
-/** What one call takes. */
-export interface ClassToImageOptions {
-  /** One class, or one per picture: an index or a name of {@link ClassLatentDiffusionPipeline.labels}. */
-  classLabels: ClassLabel | readonly ClassLabel[];
-  /** Pictures per class; default 1. */
-  numImagesPerClass?: number;
-  /** 1 … training timesteps; default 20. */
-  numInferenceSteps?: number;
-  /** w of u + w·(c − u): 1 is the conditional network alone; default 4. */
-  guidanceScale?: number;
-  /** φ in [0, 1] (Lin et al. 2023); default 0. */
-  guidanceRescale?: number;
-  /** `ddim` or `ddpm`; default what the scheduler's config says. */
-  sampler?: 'ddim' | 'ddpm';
-  /** DDIM's stochasticity, ≥ 0; default 0. */
-  eta?: number;
-  /** A seed, a generator, or one generator per picture; default a random seed. */
-  generator?: number | TorchGenerator | readonly TorchGenerator[];
-  /** Initial noise [B,C,h,w] of unit variance, in place of the generator's. */
-  latents?: Float32Array;
-  /** Pixels; multiples of {@link ClassLatentDiffusionPipeline.sizeMultiple}. */
-  width?: number;
-  height?: number;
-  /** Called after each step and awaited. `preview` decodes what the picture is believed to be. */
-  onStep?: (event: StepProgress) => void | Promise<void>;
-  /** Waits after every op and names the first that writes a NaN or an infinity; slow. */
-  checkFinite?: boolean;
-  /** Go on from a state that `onStep` gave. */
-  resume?: SamplerState;
-  /** Checked between submits; the call then fails with AbortedError and the pipeline stays usable. */
-  signal?: AbortSignal;
-}
-
-/** A step that is done; values as {@link StepEvent} gives them. */
-export interface StepProgress extends Pick<StepEvent, 'step' | 'steps' | 'timestep' | 'sigma' | 'state'> {
-  /**
-   * The believed pictures of this step; await it within the event, dispose of them afterwards.
-   * @throws OutOfMemoryError, DeviceLostError, AbortedError
-   */
-  preview(): Promise<GeneratedImage[]>;
-}
-
-/** What one call gives. */
-export interface ClassToImageResult {
-  /**
-   * numImagesPerClass pictures of each class, in the order of classLabels; dispose of them when they are not needed.
-   */
-  images: GeneratedImage[];
-  /** [B,C,h,w] as the U-Net left them. */
-  latents: Float32Array;
-  /** Milliseconds of wall time. */
-  timing: { totalMs: number; stepMs: number[]; decodeMs: number };
-}
-
-/** What one call takes; bytes. */
-export interface PipelinePlan {
-  /** Whether the device can run it; if not, `advice` says what to change and the figures are missing. */
-  fits: boolean;
-  /** What to change where it does not fit. */
-  advice?: string;
-  /** Transient memory of U-Net and decoder, which exist side by side. */
-  peakBytes?: number;
-  /** Weights of U-Net and autoencoder, which are on the GPU already. */
-  weightBytes: number;
-  /** The largest tensor of either network, and where it stands. */
-  largestBinding?: Report['largestBinding'];
-  /** Of one U-Net evaluation, and of the decoder. */
-  dispatches?: { unet: number; decoder: number };
-}
 
 interface Parts {
   unet: UNet2D;
@@ -102,9 +24,6 @@ interface Parts {
   nullLabel: number;
   onProgress: LoadPipelineOptions['onProgress'];
 }
-
-/** Shape of the latents: batch, channels, height, width. */
-type LatentShape = readonly [number, number, number, number];
 
 /** Class → picture by latent diffusion: U-Net, autoencoder, scheduler and labels of one folder on one device. */
 export class ClassLatentDiffusionPipeline {
@@ -364,42 +283,4 @@ function storageOf(dtype: LoadPipelineOptions['dtype'], { caps }: Device): 'f32'
   if (dtype === undefined || dtype === 'auto') return caps.f16 && !caps.software ? 'f16' : 'f32';
   if (dtype === 'f32' || dtype === 'f16') return dtype;
   throw new InvalidArgumentError(`fromPretrained: expected dtype to be auto, f32 or f16, got ${String(dtype)}`);
-}
-
-function generatorOf(generator: ClassToImageOptions['generator']): TorchGenerator | readonly TorchGenerator[] {
-  if (typeof generator === 'object') return generator;
-  return new TorchGenerator(generator ?? Math.floor(Math.random() * 2 ** 32));
-}
-
-/** Unit noise [B,C,h,w]; one generator per picture draws each picture's own. @throws InvalidArgumentError on a mismatch. */
-function initialNoise(
-  [batch, ...item]: LatentShape,
-  latents: Float32Array | undefined,
-  generator: TorchGenerator | readonly TorchGenerator[],
-): Float32Array {
-  const size = numel(item);
-  if (latents) {
-    if (latents.length === batch * size) return latents;
-    throw new InvalidArgumentError(
-      `generate: expected latents [${[batch, ...item].join(',')}] = ${batch * size} elements, got ${latents.length}`,
-    );
-  }
-  if (generator instanceof TorchGenerator) return generator.randn(batch * size);
-  if (generator.length !== batch) {
-    throw new InvalidArgumentError(`generate: expected one generator or ${batch}, got ${generator.length}`);
-  }
-  const noise = new Float32Array(batch * size);
-  generator.forEach((g, i) => noise.set(g.randn(size), i * size));
-  return noise;
-}
-
-/** Keeps a picture made of NaN, which would be a black one, from being shown. @throws NonFiniteError */
-function expectFinite(latents: Float32Array): void {
-  const bad = latents.findIndex((v) => !Number.isFinite(v));
-  if (bad < 0) return;
-  throw new NonFiniteError(
-    `generate: expected finite latents, got ${latents[bad]} at element ${bad}; ` +
-      "use dtype: 'f32', or checkFinite: true to learn which op it was",
-    'latents',
-  );
 }

@@ -1,11 +1,8 @@
 /** `Pipeline.fromPretrained`: reads what a folder is, loads it, and gives back something to call. */
 import { ConfigError, Device, UnsupportedError, type DeviceOptions } from '../engine/index.ts';
 import { readModelIndex } from '../loading/index.ts';
-import {
-  ClassLatentDiffusionPipeline,
-  type ClassToImageOptions,
-  type ClassToImageResult,
-} from './classLatentDiffusion.ts';
+import { ClassLatentDiffusionPipeline } from './classLatentDiffusion.ts';
+import type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
 import type { LoadPipelineOptions } from './options.ts';
 import { resolveSource, type PretrainedSource, type SourceOptions } from './source.ts';
 

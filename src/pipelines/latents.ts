@@ -1,0 +1,46 @@
+/** The latents a run starts from and ends in. */
+import { InvalidArgumentError, NonFiniteError, numel } from '../engine/index.ts';
+import { TorchGenerator } from '../sampler/torchGenerator.ts';
+import type { ClassToImageOptions } from './classToImage.ts';
+
+/** Shape of the latents: batch, channels, height, width. */
+export type LatentShape = readonly [number, number, number, number];
+
+/** What draws the noise: the one given, or a new one from a seed, by default a random one. */
+export function generatorOf(generator: ClassToImageOptions['generator']): TorchGenerator | readonly TorchGenerator[] {
+  if (typeof generator === 'object') return generator;
+  return new TorchGenerator(generator ?? Math.floor(Math.random() * 2 ** 32));
+}
+
+/** Unit noise [B,C,h,w]; one generator per picture draws each picture's own. @throws InvalidArgumentError on a mismatch. */
+export function initialNoise(
+  [batch, ...item]: LatentShape,
+  latents: Float32Array | undefined,
+  generator: TorchGenerator | readonly TorchGenerator[],
+): Float32Array {
+  const size = numel(item);
+  if (latents) {
+    if (latents.length === batch * size) return latents;
+    throw new InvalidArgumentError(
+      `generate: expected latents [${[batch, ...item].join(',')}] = ${batch * size} elements, got ${latents.length}`,
+    );
+  }
+  if (generator instanceof TorchGenerator) return generator.randn(batch * size);
+  if (generator.length !== batch) {
+    throw new InvalidArgumentError(`generate: expected one generator or ${batch}, got ${generator.length}`);
+  }
+  const noise = new Float32Array(batch * size);
+  generator.forEach((g, i) => noise.set(g.randn(size), i * size));
+  return noise;
+}
+
+/** Keeps a picture made of NaN, which would be a black one, from being shown. @throws NonFiniteError */
+export function expectFinite(latents: Float32Array): void {
+  const bad = latents.findIndex((v) => !Number.isFinite(v));
+  if (bad < 0) return;
+  throw new NonFiniteError(
+    `generate: expected finite latents, got ${latents[bad]} at element ${bad}; ` +
+      "use dtype: 'f32', or checkFinite: true to learn which op it was",
+    'latents',
+  );
+}
