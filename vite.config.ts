@@ -12,6 +12,7 @@ export default defineConfig({
     lib: {
       entry: {
         index: 'src/index.ts',
+        models: 'src/models/all.ts',
         sampler: 'src/sampler/index.ts',
         node: 'src/node/index.ts',
         cli: 'src/node/cli.ts',

@@ -1,8 +1,8 @@
 """Trains the KL autoencoder 64x64x3 -> 16x16x4. Rombach et al. 2022, without its perceptual and adversarial
 terms.
 
-usage: python3 vae.py --out DIR [--minutes 42 | --steps N] [--device cpu|cuda]
-Running it again goes on from DIR/vae.pt; --fresh starts over.
+usage: python3 vae.py --out DIR [--minutes 42 | --steps N] [--log-mse W] [--device cpu|cuda]
+Running it again goes on from DIR/vae.pt; --fresh starts over; --warm OLD.pt starts a new schedule from old weights.
 """
 
 import argparse
@@ -29,6 +29,17 @@ def augment(x: torch.Tensor, mirror: torch.Tensor) -> torch.Tensor:
     return F.pad(x, (2, 2, 2, 2), value=1.0)[:, :, dy : dy + x.shape[2], dx : dx + x.shape[3]]
 
 
+def reconstruction_loss(y: torch.Tensor, x: torch.Tensor, mse: float, log_mse: float) -> torch.Tensor:
+    """L1 + mse * MSE + log_mse * mean over pictures of log MSE; the last is the likelihood of a Gaussian whose
+    variance fits each picture best (Rybkin et al. 2021, sigma-VAE), and what PSNR measures.
+    """
+    loss = F.l1_loss(y, x) + mse * F.mse_loss(y, x)
+    if log_mse:
+        errors = (y.clamp(-1, 1) - x).pow(2).flatten(1).mean(1)
+        loss = loss + log_mse * (errors + 1e-6).log().mean()
+    return loss
+
+
 @torch.no_grad()
 def reconstruct(vae: AutoencoderKL, pictures: torch.Tensor, device: str, batch: int = 64) -> torch.Tensor:
     """decode(mean of encode(pictures)) in f32 [N, 3, 64, 64], on the CPU."""
@@ -50,6 +61,10 @@ def train(options: argparse.Namespace) -> None:
     path = options.out / 'vae.pt'
     state = {} if options.fresh else load_checkpoint(path, model, ema, optimizer, schedule)
     curve, losses, saved = state.get('curve', []), [], time.time()
+    if options.warm and not state:
+        weights = torch.load(options.warm, map_location='cpu')['ema']
+        model.load_state_dict(weights)
+        ema.model.load_state_dict(weights)
     torch.manual_seed(schedule.step)
     print(
         parameters_of(model),
@@ -93,7 +108,7 @@ def train(options: argparse.Namespace) -> None:
             mean, logvar = model.encode(x)
             y = model.decode(mean + (0.5 * logvar).exp() * torch.randn_like(mean)).float()
         kl = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
-        loss = F.l1_loss(y, x) + 2 * F.mse_loss(y, x)
+        loss = reconstruction_loss(y, x, options.mse, options.log_mse)
         optimizer.zero_grad(set_to_none=True)
         (loss + KL_WEIGHT * kl).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -121,6 +136,9 @@ if __name__ == '__main__':
     parser.add_argument('--steps', type=int)
     parser.add_argument('--batch', type=int, default=16)
     parser.add_argument('--rate', type=float, default=2e-3)
+    parser.add_argument('--mse', type=float, default=2.0, help='weight of the squared error beside L1')
+    parser.add_argument('--log-mse', type=float, default=0.0, help='weight of its logarithm, picture by picture')
+    parser.add_argument('--warm', type=Path, help='a checkpoint whose weights start this run')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--save-every', type=float, default=150, help='seconds')
     parser.add_argument('--fresh', action='store_true')

@@ -48,6 +48,9 @@ export interface ModelOutput {
   read(): Promise<Float32Array>;
 }
 
+/** Results by the names that the recording gives them. */
+export type ModelOutputs = Readonly<Record<string, ModelOutput>>;
+
 /** Programs hold activations of their size: the least recently used makes room. */
 const MAX_PROGRAMS = 4;
 
@@ -106,12 +109,22 @@ export class ModelRuntime {
    * @param inputs every input of the recording, u32 ones as Uint32Array.
    * @returns the output named `out`.
    */
-  call(
+  async call(
     key: string,
     build: (g: Graph) => void,
     inputs: Readonly<Record<string, TensorData | Uint32Array>>,
     options: RunOptions = {},
   ): Promise<ModelOutput> {
+    return (await this.callAll(key, build, inputs, options)).out;
+  }
+
+  /** As {@link call}; every output of the recording by its name. */
+  callAll(
+    key: string,
+    build: (g: Graph) => void,
+    inputs: Readonly<Record<string, TensorData | Uint32Array>>,
+    options: RunOptions = {},
+  ): Promise<ModelOutputs> {
     return this.inTurn(() => this.run(key, build, inputs, options));
   }
 
@@ -168,13 +181,16 @@ export class ModelRuntime {
     build: (g: Graph) => void,
     inputs: Readonly<Record<string, TensorData | Uint32Array>>,
     options: RunOptions,
-  ): Promise<ModelOutput> {
+  ): Promise<ModelOutputs> {
     this.alive(options.signal);
     const program = await this.program(key, build, options);
     for (const [name, data] of Object.entries(inputs)) this.write(program, name, data);
     await program.run(options);
-    const { shape } = program.graph.outputs.get('out')!;
-    return { shape, buffer: program.outputBuffer('out'), read: () => program.read('out') };
+    const outputs: Record<string, ModelOutput> = {};
+    for (const [name, { shape }] of program.graph.outputs) {
+      outputs[name] = { shape, buffer: program.outputBuffer(name), read: () => program.read(name) };
+    }
+    return outputs;
   }
 
   private async program(key: string, build: (g: Graph) => void, options: RunOptions): Promise<Program> {

@@ -7,6 +7,7 @@ import {
   readConfig,
   type Directory,
   type RawConfig,
+  type Rename,
 } from '../loading/index.ts';
 import { legacyAttentionKeys } from './legacyKeys.ts';
 import type { RuntimeOptions } from './modelRuntime.ts';
@@ -30,26 +31,28 @@ export interface LoadOptions extends RuntimeOptions {
 }
 
 /**
- * Opens a component of a class, older key names under today's.
+ * Opens a component of a class (the first one names it), older key names under today's.
  * @returns `close` lets go of files that were opened here.
  * @throws NotFoundError, FormatError, ConfigError when it is of another class.
  */
 export async function openModel(
   source: ModelSource,
-  className: string,
+  className: string | readonly string[],
   { variant, signal }: LoadOptions,
+  rename: Rename = legacyAttentionKeys,
 ): Promise<OpenedModel & { close(): Promise<void> }> {
   if ('checkpoint' in source) {
-    checkClass(source.config, [className], className);
-    return { ...source, checkpoint: withCurrentNames(source.checkpoint), close: async () => {} };
+    const names = typeof className === 'string' ? [className] : className;
+    checkClass(source.config, names, names[0]);
+    return { ...source, checkpoint: withCurrentNames(source.checkpoint, rename), close: async () => {} };
   }
   const config = await readConfig(source, className, { signal });
-  const checkpoint = await openWeights(source, { variant, signal, rename: legacyAttentionKeys });
+  const checkpoint = await openWeights(source, { variant, signal, rename });
   return { config, checkpoint, close: () => checkpoint.close() };
 }
 
 /** A checkpoint that its opener has given names of his own keeps them. */
-function withCurrentNames(checkpoint: Checkpoint): Checkpoint {
+function withCurrentNames(checkpoint: Checkpoint, rename: Rename): Checkpoint {
   const asStored = checkpoint.keys().every((key) => checkpoint.info(key).storedKey === key);
-  return asStored ? checkpoint.view(legacyAttentionKeys) : checkpoint;
+  return asStored ? checkpoint.view(rename) : checkpoint;
 }

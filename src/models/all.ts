@@ -1,0 +1,7 @@
+/**
+ * `daguerre/models`: every model. The core (`daguerre`) holds only those that its first pipeline needs; the others come
+ * with the pipeline that asks for them, or from here.
+ */
+export * from './index.ts';
+export { LoadedModel, planModel, weightsOf, type ModelDefinition, type ModelInputs } from './loadedModel.ts';
+export type { ModelOutputs } from './modelRuntime.ts';
