@@ -48,7 +48,8 @@ export interface ParityReport {
   failed: number;
 }
 
-type ModelCase = (device: Device, folder: Directory, dtype: 'f32' | 'f16') => Promise<number>;
+/** Runs one case on a device. @returns the largest absolute difference of all recorded outputs. */
+export type ModelCase = (device: Device, folder: Directory, dtype: 'f32' | 'f16') => Promise<number>;
 
 /** Kinds that run on a device; a kind that is not here is unsupported. */
 const MODELS: Readonly<Record<string, ModelCase>> = {
@@ -79,17 +80,17 @@ export async function runParity(path: string, options: ParityOptions = {}): Prom
       `parity: expected a name like ${some.join(', ')} …, got ${only}, which matches none`,
     );
   }
-  const { device, adapter, close } = await openDevice(chosen, options);
+  const device = new DeviceOnDemand(options);
   const results: ParityResult[] = [];
   try {
     for (const c of chosen) {
       throwIfAborted(options.signal, 'parity');
-      const result = { ...(await runCase(c, dir, device, dtype, warn)), adapter };
+      const result = { ...(await runCase(c, dir, device, dtype, warn)), adapter: device.adapter };
       results.push(result);
       log(`${result.status} ${result.case} ${result.error ?? '-'} ${result.tolerance ?? '-'}`);
     }
   } finally {
-    close();
+    device.close();
   }
   if (options.json) await writeFile(options.json, `${JSON.stringify(results, null, 2)}\n`);
   const passed = results.filter((r) => r.status === 'pass').length;
@@ -98,20 +99,34 @@ export async function runParity(path: string, options: ParityOptions = {}): Prom
   return { results, passed, failed };
 }
 
-/** A device if any of the cases needs one. */
-async function openDevice(cases: readonly ParityCase[], options: ParityOptions) {
-  const name = options.adapter ?? 'host';
-  if (options.device) return { device: options.device, adapter: name, close: () => {} };
-  if (!cases.some((c) => Object.hasOwn(MODELS, c.kind))) return { device: undefined, adapter: name, close: () => {} };
-  const { gpu, name: adapter } = await openGpu({ adapter: options.adapter });
-  const device = await Device.open({ gpu });
-  return { device, adapter, close: () => device.dispose() };
+/** The device that the caller gave, or one that is opened when a case first asks for it. */
+class DeviceOnDemand {
+  /** What results say they ran on. */
+  adapter: string;
+  private own: Device | undefined;
+
+  constructor(private readonly options: ParityOptions) {
+    this.adapter = options.adapter ?? 'host';
+  }
+
+  /** @throws AdapterError */
+  async get(): Promise<Device> {
+    const given = this.options.device ?? this.own;
+    if (given) return given;
+    const { gpu, name } = await openGpu({ adapter: this.options.adapter });
+    this.adapter = name;
+    return (this.own = await Device.open({ gpu }));
+  }
+
+  close(): void {
+    this.own?.dispose();
+  }
 }
 
 async function runCase(
   c: ParityCase,
   dir: Directory,
-  device: Device | undefined,
+  device: DeviceOnDemand,
   dtype: 'f32' | 'f16',
   warn: (line: string) => void,
 ): Promise<Omit<ParityResult, 'adapter'>> {
@@ -135,14 +150,15 @@ async function runCase(
 async function measure(
   c: ParityCase,
   dir: Directory,
-  device: Device | undefined,
+  device: DeviceOnDemand,
   dtype: 'f32' | 'f16',
 ): Promise<{ error: number; tolerance: number }> {
   const host = Object.hasOwn(HOST, c.kind) ? HOST[c.kind] : undefined;
   if (host) return host(parsePythonJson(await dir.text(c.path), `${dir.name}/${c.path}`));
-  if (c.kind === 'original') return runOriginalCase(dir.folder(c.path));
+  if (c.kind === 'original')
+    return runOriginalCase(dir.folder(c.path), { root: dir, name: c.path, device: () => device.get(), dtype });
   const model = Object.hasOwn(MODELS, c.kind) ? MODELS[c.kind] : undefined;
   if (!model) throw new UnsupportedError(`kind ${c.kind} is not built yet`);
   if (c.hint === undefined) throw new UnsupportedError('the manifest gives no tol_abs_hint to judge by');
-  return { error: await model(device!, dir.folder(c.path), dtype), tolerance: HINT_FACTOR * c.hint };
+  return { error: await model(await device.get(), dir.folder(c.path), dtype), tolerance: HINT_FACTOR * c.hint };
 }

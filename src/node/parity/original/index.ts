@@ -11,8 +11,12 @@ import { runKDiffusionSampler, runKDiffusionSigmas } from './kdiffusion.ts';
 import type { CaseResult } from './recorded.ts';
 import { runAnnealedLangevin, runPredictorCorrector, runSdeLikelihood, runSdeOde } from './sde.ts';
 import { runIddpmSchedules, runScalings, runSigmaGrids } from './tables.ts';
+import type { NetworkCase } from './weights.ts';
 
 type Runner = (dir: Directory) => Promise<CaseResult>;
+
+/** Holds a case with a network against us. */
+export type NetworkRunner = (c: NetworkCase) => Promise<CaseResult>;
 
 /** By the `call` of a case's config; the first that fits. */
 const RUNNERS: readonly (readonly [RegExp, Runner])[] = [
@@ -36,17 +40,24 @@ const RUNNERS: readonly (readonly [RegExp, Runner])[] = [
   [/^closed forms;/, runExact],
 ];
 
+/** The same for cases that come with weights. */
+const NETWORK_RUNNERS: readonly (readonly [RegExp, NetworkRunner])[] = [];
+
 /**
  * Runs one case by what its config says was called.
- * @throws UnsupportedError for a case with a network, and for a call that nothing here answers yet.
+ * @param network what a case with weights needs beside its folder
+ * @throws UnsupportedError for a call that nothing here answers yet.
  */
-export async function runOriginalCase(dir: Directory): Promise<CaseResult> {
+export async function runOriginalCase(dir: Directory, network?: Omit<NetworkCase, 'dir'>): Promise<CaseResult> {
   const config = parsePythonJson(await dir.text('config.json'), 'config.json') as { call?: string; weights?: object };
   const { call = '', weights = {} } = config;
+  const unknown = () => new UnsupportedError(`expected a call that is built, got ${call}`);
   if (Object.keys(weights).length > 0) {
-    throw new UnsupportedError(`expected a case without a network, got ${Object.keys(weights).join(', ')}`);
+    const run = NETWORK_RUNNERS.find(([pattern]) => pattern.test(call))?.[1];
+    if (!run || !network) throw unknown();
+    return run({ dir, ...network });
   }
-  const found = RUNNERS.find(([pattern]) => pattern.test(call));
-  if (!found) throw new UnsupportedError(`expected a call that is built, got ${call}`);
-  return found[1](dir);
+  const run = RUNNERS.find(([pattern]) => pattern.test(call))?.[1];
+  if (!run) throw unknown();
+  return run(dir);
 }

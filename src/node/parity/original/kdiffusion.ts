@@ -82,7 +82,7 @@ const SOLVERS: Readonly<Record<string, (sigmas: Float64Array, options: Record<st
   lms: (s, o) => k.lms(s, o),
   dpmpp_2m: (s) => k.dpmpp2m(s),
   dpmpp_2m_sde: (s, o) => k.dpmpp2mSde(s, o),
-  dpmpp_3m_sde: (s, o) => k.dpmpp3mSde(s, o),
+  dpmpp_3m_sde: (s, o) => k.dpmpp3mSde(s, { ...o, publishedThirdOrder: true }),
 };
 
 /** These draw once a step in the original even where they add nothing; here only where they use it. */

@@ -5,6 +5,7 @@ import { bitsPerDim, logLikelihood } from '../../../sampler/likelihood.ts';
 import { runSolver } from '../../../sampler/loop.ts';
 import * as s from '../../../sampler/sde/index.ts';
 import type { NoiseSource } from '../../../sampler/solver.ts';
+import { f32Flow } from './f32Flow.ts';
 import { logSumExp, logTerms, mixtureDenoiser, type Mixture } from './mixture.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';
 
@@ -100,7 +101,11 @@ export async function runSdeOde(dir: Directory): Promise<CaseResult> {
   const start = recording.tensor('in.z');
   const x = new HostSpace('f64').vec(start.data, start.shape[0]);
   const denoiser = mixtureDenoiser(gmm);
-  const flow = await s.probabilityFlow({ x, sde, denoiser, to: eps });
+  const { beta_min, beta_max } = rest.sde;
+  const flow =
+    beta_min !== undefined && beta_max !== undefined
+      ? await f32Flow(x, sde, gmm, { beta_min, beta_max }, eps)
+      : await s.probabilityFlow({ x, sde, denoiser, to: eps });
   let final = flow.x as HostVec;
   if (denoise) {
     const solver = s.predictorCorrector(sde, { corrector: 'none' });
