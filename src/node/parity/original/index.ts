@@ -4,6 +4,7 @@ import type { Directory } from '../../../loading/directory.ts';
 import { parsePythonJson } from '../../../loading/json.ts';
 import { runAnalyticSampler, runAnalyticTrajectories } from './analytic.ts';
 import { runIddpmSteps } from './bound.ts';
+import { runConsistencyEdit } from './consistencyEdit.ts';
 import { runDpmConvergence, runDpmSchedules, runDpmSolver } from './dpmSolver.ts';
 import { runExact, runKDiffusionLikelihood } from './exact.ts';
 import { runKDiffusionExternal } from './external.ts';
@@ -34,6 +35,7 @@ const RUNNERS: readonly (readonly [RegExp, Runner])[] = [
   [/^get_named_beta_schedule;/, runIddpmSchedules],
   [/^q_sample \/ q_posterior/, runIddpmSteps],
   [/^ablation_sampler \(sigma/, runSigmaGrids],
+  [/^iterative_(colorization|superres)\(/, runConsistencyEdit],
   [/^get_scalings /, runScalings],
   [/^external\.DiscreteEps/, runKDiffusionExternal],
   [/^sampling\.log_likelihood\(/, runKDiffusionLikelihood],
