@@ -2,7 +2,8 @@
 schedule.
 
 usage: python3 unet.py --out DIR [--minutes 80 | --steps N] [--device cpu|cuda]
-Needs OUT/vae.pt. Running it again goes on from OUT/unet.pt; --fresh starts over.
+Needs OUT/vae.pt. Running it again goes on from OUT/unet.pt; --fresh starts over; --warm OLD.pt starts a new schedule
+from old weights, as when the autoencoder has moved a little.
 Salimans & Ho 2022 (v), Hang et al. 2023 (min-SNR weights), Ho & Salimans 2022 (label dropout for guidance).
 """
 
@@ -75,6 +76,10 @@ def train(rank: int, options: argparse.Namespace, team: Team, examples: tuple[to
     path = options.out / 'unet.pt'
     state = {} if options.fresh else load_checkpoint(path, model, ema, optimizer, schedule)
     curve, losses, saved = state.get('curve', []), [], time.time()
+    if options.warm and not state:
+        weights = torch.load(options.warm, map_location='cpu')['ema']
+        model.load_state_dict(weights)
+        ema.model.load_state_dict(weights)
     torch.manual_seed(schedule.step * team.ranks + rank)
     print(parameters_of(model), 'weights,', len(labels), 'latents, from step', schedule.step, flush=True)
     bars = alphas_cumprod()
@@ -154,6 +159,7 @@ if __name__ == '__main__':
     parser.add_argument('--steps', type=int)
     parser.add_argument('--batch', type=int, default=48)
     parser.add_argument('--rate', type=float, default=1e-3)
+    parser.add_argument('--warm', type=Path, help='a checkpoint whose weights start this run')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--ranks', type=int, default=2, help='processes on a CPU')
     parser.add_argument('--threads', type=int, default=1, help='threads of each process on a CPU')
