@@ -65,3 +65,18 @@ export function layerNormReference(
   const sets = Array.from({ length: M }, (_, m) => Array.from({ length: D }, (_, d) => m * D + d));
   return normalise(x, sets, D, e);
 }
+
+/** x [M,D]; each row over the root of its mean square. */
+export function rmsNormReference(
+  x: ArrayLike<number>,
+  { M, D }: { M: number; D: number },
+  { gamma, eps }: Pick<NormExtras, 'gamma' | 'eps'>,
+): Float64Array {
+  const out = new Float64Array(M * D);
+  for (let m = 0; m < M; m++) {
+    let squares = 0;
+    for (let d = 0; d < D; d++) squares += x[m * D + d] ** 2 / D;
+    for (let d = 0; d < D; d++) out[m * D + d] = (x[m * D + d] / Math.sqrt(squares + eps)) * (gamma?.[d] ?? 1);
+  }
+  return out;
+}
