@@ -20,6 +20,9 @@ export const F64 = 1e-12;
 /** A fitted order of convergence: what the next term of the error series bends the slope by at the step sizes used. */
 export const ORDER_SLOPE = 0.15;
 
+/** Two solutions of one flow, each with a local error of 1e-12 per unit of its state, over some hundred steps. */
+export const REFERENCE_FLOW = 1e-10;
+
 /** One step of an 8-bit picture, in its own units; half of it is what rounding costs. */
 export const EIGHT_BIT = 1;
 

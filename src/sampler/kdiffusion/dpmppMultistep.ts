@@ -61,13 +61,20 @@ export function dpmpp2mSde(sigmas: ArrayLike<number>, options: Dpmpp2mSdeOptions
   };
 }
 
+/** The choices of {@link dpmpp3mSde}. */
+export interface Dpmpp3mSdeOptions extends AncestralOptions {
+  /** k-diffusion weighs the curvature by half, which makes eta 0 converge with order 2; true repeats that. Default false. */
+  publishedThirdOrder?: boolean;
+}
+
 /**
  * Third order in the picture, stochastic as {@link dpmpp2mSde}; second and first order in the first steps.
  * @throws InvalidArgumentError on eta < 0; as gridOf
  */
-export function dpmpp3mSde(sigmas: ArrayLike<number>, options: AncestralOptions = {}): Solver {
+export function dpmpp3mSde(sigmas: ArrayLike<number>, options: Dpmpp3mSdeOptions = {}): Solver {
   const grid = gridOf(sigmas, 'dpmpp3mSde');
   const { eta, sNoise } = checkAncestral('dpmpp3mSde', options);
+  const curvature = options.publishedThirdOrder ? 1 : 2; // `second` is half of x₀″
   return async ({ x, from, to, denoise, noise, history: [last, older], signal }) => {
     const i = grid({ from, to });
     const { x0 } = await denoise(x, from, signal);
@@ -89,7 +96,7 @@ export function dpmpp3mSde(sigmas: ArrayLike<number>, options: AncestralOptions 
           .plus(older, 1 / r1)
           .scale(1 / (r0 + r1));
         first = first.plus(second, r0);
-        next = next.minus(second, phi2 / run - 1 / 2);
+        next = next.minus(second, curvature * (phi2 / run - 1 / 2));
       }
       next = next.plus(first, phi2);
     }

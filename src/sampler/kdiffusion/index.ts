@@ -2,7 +2,7 @@
 export { dpm2, dpm2Ancestral } from './dpm2.ts';
 export { dpmAdaptive, type DpmAdaptiveOptions, type TrialEvent } from './dpmAdaptive.ts';
 export { dpmFast, dpmFastPlan, type DpmFastPlan } from './dpmFast.ts';
-export { dpmpp2m, dpmpp2mSde, dpmpp3mSde, type Dpmpp2mSdeOptions } from './dpmppMultistep.ts';
+export { dpmpp2m, dpmpp2mSde, dpmpp3mSde, type Dpmpp2mSdeOptions, type Dpmpp3mSdeOptions } from './dpmppMultistep.ts';
 export { dpmpp2sAncestral, dpmppSde, type DpmppSdeOptions } from './dpmppSinglestep.ts';
 export { euler, eulerAncestral } from './euler.ts';
 export { cosineTime, DiscreteSigmas, fromVariancePreserving } from './external.ts';
