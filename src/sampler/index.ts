@@ -11,6 +11,12 @@
  * const picture = await sampler.sample({ denoiser, x, numInferenceSteps: 20, generator });
  * ```
  */
+export {
+  classifierGuided,
+  classifierMeanShift,
+  type LogProbGradient,
+  type MeanShiftOptions,
+} from './classifierGuidance.ts';
 export { clipped, consistentEps, thresholded } from './clip.ts';
 export {
   consistency,
@@ -18,6 +24,15 @@ export {
   consistencyPreconditioning,
   type ConsistencyOptions,
 } from './consistency.ts';
+export {
+  brightnessReplacement,
+  consistencyEdit,
+  maskReplacement,
+  patchMeanReplacement,
+  type ConsistencyEditOptions,
+  type ItemShape,
+  type Replacement,
+} from './consistencyEdit.ts';
 export { ddim, type DdimOptions } from './ddim.ts';
 export { deis } from './deis.ts';
 export { ddpm, VARIANCE_TYPES, type DdpmOptions, type VarianceType } from './ddpm.ts';
@@ -45,7 +60,15 @@ export { edmLevel, edmPreconditioning } from './edm.ts';
 export { euler, type ChurnOptions } from './euler.ts';
 export { eulerAncestral } from './eulerAncestral.ts';
 export { flowLevel, flowPrediction, resolutionMu, shiftSigma, type ResolutionShift } from './flowMatching.ts';
-export { guided, pairOf, type GuidanceOptions } from './guidance.ts';
+export {
+  guided,
+  GUIDANCE_CONVENTIONS,
+  pairOf,
+  perStep,
+  type GuidanceConvention,
+  type GuidanceOptions,
+  type GuidanceSchedule,
+} from './guidance.ts';
 export { heun } from './heun.ts';
 export { HostSpace, HostVec } from './hostVec.ts';
 export { kdpm2, type Kdpm2Options } from './kdpm2.ts';
@@ -74,6 +97,7 @@ export {
   betaSigmas,
   exponentialSigmas,
   karrasSigmas,
+  laplaceSigmas,
   logSnr,
   sigmaAt,
   timestepOf,

@@ -50,6 +50,19 @@ export function exponentialSigmas(count: number, sigmaMin: number, sigmaMax: num
   return ramp(count).map((u) => Math.exp(hi + u * (lo - hi)));
 }
 
+/**
+ * Quantiles of a Laplace distribution of log sigma, dense where it is near mu; from sigmaMax down to sigmaMin. Quantiles
+ * beyond the range are moved to its ends, so these may repeat. Hang & Gu 2024, https://arxiv.org/abs/2407.03297, table 1,
+ * where log SNR = −2·log sigma.
+ * @param b scale of the distribution, > 0
+ */
+export function laplaceSigmas(count: number, sigmaMin: number, sigmaMax: number, mu = 0, b = 0.5): number[] {
+  return ramp(count).map((u) => {
+    const tail = Math.log(1 - 2 * Math.abs(0.5 - u) + 1e-5); // 1e-5: the ends of the distribution are infinite
+    return Math.min(Math.max(Math.exp(mu - b * Math.sign(0.5 - u) * tail), sigmaMin), sigmaMax);
+  });
+}
+
 /** Quantiles of a beta distribution, dense at both ends. Lee et al. 2024 (Beta Sampling is All You Need). Falling. */
 export function betaSigmas(count: number, sigmaMin: number, sigmaMax: number, a = 0.6, b = 0.6): number[] {
   return ramp(count).map((u) => sigmaMin + betaQuantile(1 - u, a, b) * (sigmaMax - sigmaMin));
