@@ -95,10 +95,12 @@ export const attentionOp: Op<AttentionAttrs> = {
     const S = k!.shape[1];
     const D4 = ceilDiv(d, 4);
     const stride = mask ? (mask.layout === 'dense' ? S : 4 * ceilDiv(S, 4)) : 0;
-    const maskRow = mask && mask.shape[1] > 1 ? stride : 0;
-    const maskBatch = mask && mask.shape[0] > 1 ? stride * mask.shape[1] : 0;
+    const [mb, mh, mt] = mask ? perHead(mask.shape) : [1, 1, 1];
+    const maskRow = mt > 1 ? stride : 0;
+    const maskHead = mh > 1 ? stride * mt : 0;
+    const maskBatch = mb > 1 ? stride * mt * mh : 0;
     const { scale, algorithm = chooseAlgorithm(T, D4, to.caps.software) } = node.attrs;
-    const params = { B, T, S, heads, scale, maskRow, maskBatch };
+    const params = { B, T, S, heads, scale, maskRow, maskHead, maskBatch };
     if (algorithm === 'matrix') return lowerMatrix(node, to, { ...params, D4 });
     const HAS_MASK = mask !== undefined;
     const rest = { bindings: { q, k, v, mask, out: node.output }, flops: 4 * B * heads * T * S * d };
@@ -120,11 +122,11 @@ function chooseAlgorithm(T: number, D4: number, software: boolean): AttentionAlg
   return D4 <= ROW_D4 && T >= 64 ? 'row' : 'block';
 }
 
-type Shape = Record<'B' | 'T' | 'S' | 'heads' | 'D4' | 'scale' | 'maskRow' | 'maskBatch', number>;
+type Shape = Record<'B' | 'T' | 'S' | 'heads' | 'D4' | 'scale' | 'maskRow' | 'maskHead' | 'maskBatch', number>;
 
 /** Three dispatches per round of queries, over one scratch matrix. */
 function lowerMatrix({ inputs, attrs, output }: Node<AttentionAttrs>, to: Lowering, shape: Shape): void {
-  const { B, T, S, heads, D4, scale, maskRow, maskBatch } = shape;
+  const { B, T, S, heads, D4, scale, maskRow, maskHead, maskBatch } = shape;
   const { q, k, v, mask } = inputs;
   const S4 = ceilDiv(S, 4);
   const limit = Math.min(attrs.scoreBytes ?? SCORE_BYTES, to.caps.limits.maxStorageBufferBindingSize);
@@ -138,7 +140,7 @@ function lowerMatrix({ inputs, attrs, output }: Node<AttentionAttrs>, to: Loweri
     to.dispatch({
       kernel: attentionScoresKernel,
       tunables: { HAS_MASK: mask !== undefined },
-      params: { ...common, scale, maskRow, maskBatch },
+      params: { ...common, scale, maskRow, maskHead, maskBatch },
       bindings: { q, k, mask, weights },
       flops,
     });
@@ -153,7 +155,10 @@ export interface AttentionOptions {
   heads: number;
   /** Of the scores; default 1/√d. */
   scale?: number;
-  /** Added to the scores, f32 [B or 1, T or 1, S]; −∞ counts as −10³⁰, so a row masked throughout averages all keys. */
+  /**
+   * Added to the scores, f32 [B or 1, T or 1, S], or [B or 1, heads or 1, T or 1, S]; −∞ counts as −10³⁰, so a row masked
+   * throughout averages all keys.
+   */
   mask?: Tensor;
   /** Default: by shape and adapter. */
   algorithm?: AttentionAlgorithm;
@@ -191,19 +196,24 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   if (algorithm === 'row' && d > 4 * ROW_D4) {
     throw new LimitError(`attention: the row algorithm takes heads of at most ${4 * ROW_D4} channels, got ${d}`);
   }
-  if (mask) expectMask(mask, B, T, S);
+  if (mask) expectMask(mask, B, heads, T, S);
   const apart = (t: Tensor) => reshape(t, [t.shape[0], t.shape[1], heads, d]);
   const inputs = { q: apart(q), k: apart(k), v: apart(v), mask };
   const attrs = { heads, scale: options.scale ?? 1 / Math.sqrt(d), algorithm, scoreBytes };
   return reshape(q.graph.record(attentionOp, inputs, attrs, [B, T, heads, d]), [B, T, width]);
 }
 
-function expectMask(mask: Tensor, B: number, T: number, S: number): void {
-  const [b, t, s] = mask.shape;
-  const fits = mask.shape.length === 3 && (b === B || b === 1) && (t === T || t === 1) && s === S;
+function expectMask(mask: Tensor, B: number, heads: number, T: number, S: number): void {
+  const [b, h, t, s] = perHead(mask.shape);
+  const among = (n: number, all: number) => n === all || n === 1;
+  const fits = mask.shape.length < 5 && among(b, B) && among(h, heads) && among(t, T) && s === S;
   if (!fits || mask.dtype !== 'f32') {
     throw new ShapeError(
-      `attention: expected an f32 mask [${B} or 1,${T} or 1,${S}], got ${mask.dtype} ${formatShape(mask.shape)}`,
+      `attention: expected an f32 mask [${B} or 1,${heads} or 1,${T} or 1,${S}], ` +
+        `got ${mask.dtype} ${formatShape(mask.shape)}`,
     );
   }
 }
+
+/** A mask's shape with a dimension for heads, of which masks mostly have one. */
+const perHead = (shape: readonly number[]) => (shape.length === 3 ? [shape[0], 1, shape[1], shape[2]] : shape);

@@ -1,6 +1,6 @@
-// out[b, t, h, :] = Σₛ softmaxₛ(scale · q[b, t, h, :]·k[b, s, h, :] + mask[b, t, s]) · v[b, s, h, :], one workgroup per rows.
+// out[b, t, h, :] = Σₛ softmaxₛ(scale · q[b, t, h, :]·k[b, s, h, :] + mask[b, h, t, s]) · v[b, s, h, :], one workgroup per rows.
 //
-// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, T or 1, S]. A workgroup owns 4·ROW4 consecutive queries of
+// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S]. A workgroup owns 4·ROW4 consecutive queries of
 // one head and walks the keys in blocks of WG. In each block an invocation scores one key against all its queries (four
 // queries are the lanes of a vec4), puts the scores into workgroup memory, and then owns one vec4 column of the output,
 // into which it gathers the whole block. The softmax is kept online, in f32, as are scores and output
@@ -18,13 +18,14 @@ struct Params {
   D4: u32,          // vec4 per head, at most WG
   scale: f32,
   maskBatch: u32,   // elements of mask from one batch item to the next; 0 when shared
+  maskHead: u32,    // elements of mask from one head to the next; 0 when shared
   maskRow: u32,     // elements of mask from one query to the next; 0 when shared
 }
 
 @group(0) @binding(0) var<storage, read> q: array<Elem4>;               // [B, T, heads, D4]
 @group(0) @binding(1) var<storage, read> k: array<Elem4>;               // [B, S, heads, D4]
 @group(0) @binding(2) var<storage, read> v: array<Elem4>;               // [B, S, heads, D4]
-@group(0) @binding(3) var<storage, read> mask: array<f32>;              // [B|1, T|1, S]
+@group(0) @binding(3) var<storage, read> mask: array<f32>;              // [B|1, heads|1, T|1, S]
 @group(0) @binding(4) var<storage, read_write> out: array<Elem4>;       // [B, T, heads, D4]
 @group(0) @binding(5) var<uniform> p: Params;
 
@@ -65,7 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < ROW4; r++) {
       score[r] *= p.scale;
       if (HAS_MASK) {
-        let row = b * p.maskBatch + s;
+        let row = b * p.maskBatch + head * p.maskHead + s;
         let t = min(t0 + 4u * r + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.T - 1u)) * p.maskRow;
         score[r] += vec4<f32>(clampMask(mask[row + t.x]), clampMask(mask[row + t.y]),
                               clampMask(mask[row + t.z]), clampMask(mask[row + t.w]));

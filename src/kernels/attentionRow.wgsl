@@ -1,6 +1,6 @@
-// out[b, t, h, :] = Σₛ softmaxₛ(scale · q[b, t, h, :]·k[b, s, h, :] + mask[b, t, s]) · v[b, s, h, :], one invocation per row.
+// out[b, t, h, :] = Σₛ softmaxₛ(scale · q[b, t, h, :]·k[b, s, h, :] + mask[b, h, t, s]) · v[b, s, h, :], one invocation per row.
 //
-// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, T or 1, S]. An invocation owns ROWS consecutive queries of
+// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S]. An invocation owns ROWS consecutive queries of
 // one head: q and the output accumulator stay in registers, four keys are taken at a time, and the softmax is kept online
 // (running maximum and sum; Milakov & Gimelshein 2018, Dao et al. 2022). No workgroup memory, no barrier; neighbours read
 // the same keys through the cache. Scores, softmax and output are accumulated in f32. For heads of up to 128 channels.
@@ -17,13 +17,14 @@ struct Params {
   heads: u32,
   scale: f32,
   maskBatch: u32,   // elements of mask from one batch item to the next; 0 when shared
+  maskHead: u32,    // elements of mask from one head to the next; 0 when shared
   maskRow: u32,     // elements of mask from one query to the next; 0 when shared
 }
 
 @group(0) @binding(0) var<storage, read> q: array<Elem4>;               // [B, T, heads, D4]
 @group(0) @binding(1) var<storage, read> k: array<Elem4>;               // [B, S, heads, D4]
 @group(0) @binding(2) var<storage, read> v: array<Elem4>;               // [B, S, heads, D4]
-@group(0) @binding(3) var<storage, read> mask: array<f32>;              // [B|1, T|1, S]
+@group(0) @binding(3) var<storage, read> mask: array<f32>;              // [B|1, heads|1, T|1, S]
 @group(0) @binding(4) var<storage, read_write> out: array<Elem4>;       // [B, T, heads, D4]
 @group(0) @binding(5) var<uniform> p: Params;
 
@@ -72,7 +73,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < ROWS; r++) {
       var score = weight[r];
       if (HAS_MASK) {
-        let row = b * p.maskBatch + min(t0 + r, p.T - 1u) * p.maskRow;
+        let row = b * p.maskBatch + head * p.maskHead + min(t0 + r, p.T - 1u) * p.maskRow;
         score += vec4<f32>(maskAt(row, s0), maskAt(row, s0 + 1u), maskAt(row, s0 + 2u), maskAt(row, s0 + 3u));
       }
       score = select(vec4<f32>(LOWEST), score, present);

@@ -1,6 +1,6 @@
-// weights[b, h, t, s] = scale · q[b, t0 + t, h, :]·k[b, s, h, :] + mask[b, t0 + t, s]: the scores of some queries, as a matrix.
+// weights[b, h, t, s] = scale · q[b, t0 + t, h, :]·k[b, s, h, :] + mask[b, h, t0 + t, s]: the scores of some queries, as a matrix.
 //
-// q [B, T, heads, D4], k [B, S, heads, D4], mask [B or 1, T or 1, S], weights [B, heads, count, S4] f32. An invocation scores
+// q [B, T, heads, D4], k [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S], weights [B, heads, count, S4] f32. An invocation scores
 // ROWS consecutive queries against four keys, in registers, so that four keys and ROWS queries serve 4·ROWS products.
 // No workgroup memory, no barrier, and one pipeline for every head width. Lanes beyond S become LOWEST.
 //@use storage score
@@ -20,12 +20,13 @@ struct Params {
   D4: u32,          // vec4 per head
   scale: f32,
   maskBatch: u32,   // elements of mask from one batch item to the next; 0 when shared
+  maskHead: u32,    // elements of mask from one head to the next; 0 when shared
   maskRow: u32,     // elements of mask from one query to the next; 0 when shared
 }
 
 @group(0) @binding(0) var<storage, read> q: array<Elem4>;                       // [B, T, heads, D4]
 @group(0) @binding(1) var<storage, read> k: array<Elem4>;                       // [B, S, heads, D4]
-@group(0) @binding(2) var<storage, read> mask: array<f32>;                      // [B|1, T|1, S]
+@group(0) @binding(2) var<storage, read> mask: array<f32>;                      // [B|1, heads|1, T|1, S]
 @group(0) @binding(3) var<storage, read_write> weights: array<vec4<f32>>;       // [B, heads, count, S4]
 @group(0) @binding(4) var<uniform> p: Params;
 
@@ -60,7 +61,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>) {
     if (t >= p.count) { return; }
     var v = acc[r] * p.scale;
     if (HAS_MASK) {
-      let at = b * p.maskBatch + (p.t0 + t) * p.maskRow + min(s, vec4<u32>(p.S - 1u));
+      let at = b * p.maskBatch + head * p.maskHead + (p.t0 + t) * p.maskRow + min(s, vec4<u32>(p.S - 1u));
       v += vec4<f32>(clampMask(mask[at.x]), clampMask(mask[at.y]), clampMask(mask[at.z]), clampMask(mask[at.w]));
     }
     weights[(gid.z * p.count + t) * p.S4 + s4] = select(vec4<f32>(LOWEST), v, s < vec4<u32>(p.S));

@@ -10,7 +10,8 @@ import { openDevice, runGraph, storages } from '../support/runGraph.ts';
 interface Case extends AttentionShape {
   algorithm: AttentionAlgorithm;
   scoreBytes?: number;
-  mask?: { shape: readonly [number, number, number]; data: Float32Array };
+  /** Per batch item, head, query; each may be one for all, the one for heads left out. */
+  mask?: { shape: readonly number[]; data: Float32Array };
   scale?: number;
   tunables?: Record<string, number>;
 }
@@ -49,9 +50,10 @@ async function check(device: Device, dtype: 'f32' | 'f16', c: Case, std = 1) {
   const data = inputs(dtype, c, std);
   const at =
     c.mask &&
-    ((b: number, t: number, s: number) => {
-      const [mb, mt, ms] = c.mask!.shape;
-      return c.mask!.data[((mb > 1 ? b : 0) * mt + (mt > 1 ? t : 0)) * ms + s];
+    ((b: number, h: number, t: number, s: number) => {
+      const { shape, data: values } = c.mask!;
+      const [mb, mh, mt, ms] = shape.length === 3 ? [shape[0], 1, shape[1], shape[2]] : shape;
+      return values[(((mb > 1 ? b : 0) * mh + (mh > 1 ? h : 0)) * mt + (mt > 1 ? t : 0)) * ms + s];
     });
   const { out, score } = attentionReference(data.q, data.k, data.v, c, c.scale, at);
   const got = await run(device, dtype, c, data);
@@ -128,15 +130,20 @@ describe.each(adapters())('attention on %s', (adapter) => {
     const shape = { B: 2, T: 3, S: 7, heads: 2, d: 8, algorithm } as const;
 
     it.each([
-      [2, 3],
-      [1, 3],
-      [2, 1],
-      [1, 1],
-    ])('adds a mask [%i, %i, S]', async (B, T) => {
+      [[2, 3, 7]],
+      [[1, 3, 7]],
+      [[2, 1, 7]],
+      [[1, 1, 7]],
+      [[1, 2, 3, 7]],
+      [[2, 2, 1, 7]],
+      [[2, 2, 3, 7]],
+      [[2, 1, 3, 7]],
+    ])('adds a mask %j', async (dimensions) => {
       const u = uniform(7);
-      const data = Float32Array.from({ length: B * T * 7 }, () => (u() < 0.3 ? -Infinity : u() < 0.3 ? -1e4 : u()));
+      const size = dimensions.reduce((a, b) => a * b);
+      const data = Float32Array.from({ length: size }, () => (u() < 0.3 ? -Infinity : u() < 0.3 ? -1e4 : u()));
       // The matrix algorithm takes its three queries in two rounds.
-      const c = { ...shape, mask: { shape: [B, T, 7] as const, data }, scoreBytes: 256 };
+      const c = { ...shape, mask: { shape: dimensions, data }, scoreBytes: 256 };
       await check(await openDevice(adapter), 'f32', c);
     });
 
@@ -185,7 +192,9 @@ describe('attention shapes', () => {
     expect(() => attention(q, k, k, { heads: 5 })).toThrow(/heads to divide the width 12, got 5/);
     expect(() => attention(q, x('k2', [2, 7, 8]), k, { heads: 2 })).toThrow(ShapeError);
     expect(() => attention(q, k, x('v2', [2, 6, 12]), { heads: 2 })).toThrow(/expected v \[2,7,12\], got \[2,6,12\]/);
-    expect(() => attention(q, k, k, { heads: 2, mask: x('m', [2, 4, 7]) })).toThrow(/f32 mask \[2 or 1,5 or 1,7\]/);
+    expect(() => attention(q, k, k, { heads: 2, mask: x('m', [2, 4, 7]) })).toThrow(
+      /f32 mask \[2 or 1,2 or 1,5 or 1,7\]/,
+    );
     const wide = x('wide', [1, 2, 1028]);
     expect(() => attention(wide, wide, wide, { heads: 1 })).toThrow(LimitError);
   });

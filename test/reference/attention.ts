@@ -15,14 +15,14 @@ export interface AttentionTruth {
   score: number;
 }
 
-/** softmax(scale·q kᵀ + mask)·v; q [B,T,heads·d], k, v [B,S,heads·d], mask(b, t, s). */
+/** softmax(scale·q kᵀ + mask)·v; q [B,T,heads·d], k, v [B,S,heads·d], mask(b, h, t, s). */
 export function attentionReference(
   q: ArrayLike<number>,
   k: ArrayLike<number>,
   v: ArrayLike<number>,
   { B, T, S, heads, d }: AttentionShape,
   scale = 1 / Math.sqrt(d),
-  mask: (b: number, t: number, s: number) => number = () => 0,
+  mask: (b: number, h: number, t: number, s: number) => number = () => 0,
 ): AttentionTruth {
   const width = heads * d;
   const out = new Float64Array(B * T * width);
@@ -40,10 +40,10 @@ export function attentionReference(
             size += Math.abs(q[row + i] * k[key + i]);
           }
           score = Math.max(score, size * Math.abs(scale));
-          return sum * scale + Math.max(mask(b, t, s), -1e30);
+          return sum * scale + Math.max(mask(b, h, t, s), -1e30);
         });
         const top = Math.max(...scores);
-        const shift = Math.abs(mask(b, t, scores.indexOf(top)));
+        const shift = Math.abs(mask(b, h, t, scores.indexOf(top)));
         if (shift < 1e29) score = Math.max(score, shift);
         // Beside 10³⁰ the scores themselves are nothing, in f32 as in f64: all keys weigh the same.
         const weights = scores.map((s) => Math.exp(s - top));
