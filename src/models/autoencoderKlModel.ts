@@ -1,26 +1,11 @@
 /** `AutoencoderKL` on a device: pictures to latents and back. */
-import {
-  DEFAULT_CAPABILITIES,
-  Graph,
-  type Capabilities,
-  type Device,
-  type Profile,
-  type Report,
-} from '../engine/index.ts';
-import { checkKeys } from '../loading/index.ts';
+import type { Capabilities, Device, Profile, Report } from '../engine/index.ts';
 import { autoencoderKlDecode, autoencoderKlEncode } from './autoencoderKl.ts';
 import { readAutoencoderKLConfig, type AutoencoderKLConfig } from './autoencoderKlConfig.ts';
 import { DiagonalGaussian } from './diagonalGaussian.ts';
-import {
-  checkTensorInput,
-  ModelRuntime,
-  planOf,
-  type ModelOutput,
-  type RunOptions,
-  type TensorInput,
-} from './modelRuntime.ts';
-import { openModel, type LoadOptions, type ModelSource } from './modelSource.ts';
-import { WeightScope } from './weightScope.ts';
+import { LoadedModel, planModel, weightsOf, type ModelDefinition } from './loadedModel.ts';
+import { checkTensorInput, type ModelOutput, type RunOptions, type TensorInput } from './modelRuntime.ts';
+import type { LoadOptions, ModelSource } from './modelSource.ts';
 
 /** A direction: pictures to moments, or latents to pictures. */
 export type AutoencoderPart = 'encode' | 'decode';
@@ -44,14 +29,29 @@ export interface EncodeOutput extends ModelOutput {
   posterior(): Promise<DiagonalGaussian>;
 }
 
+/** A direction, and the shape [B,C,H,W] of what goes in. */
+interface Call {
+  part: AutoencoderPart;
+  shape: readonly number[];
+}
+
+const PARTS: readonly AutoencoderPart[] = ['encode', 'decode'];
+
+const definition: ModelDefinition<AutoencoderKLConfig, Call> = {
+  className: 'AutoencoderKL',
+  readConfig: readAutoencoderKLConfig,
+  probes: (config) => PARTS.map((part) => smallest(config, part)),
+  record(g, w, config, { part, shape }) {
+    const model = part === 'encode' ? autoencoderKlEncode : autoencoderKlDecode;
+    g.output('out', model(config, w, g.input(inputName(part), shape)));
+  },
+};
+
 /**
  * `AutoencoderKL` on a device: pictures to latents and back. Kingma & Welling 2014; Rombach et al. 2022, section 3.1.
  */
 export class AutoencoderKL {
-  private constructor(
-    readonly config: AutoencoderKLConfig,
-    private readonly runtime: ModelRuntime,
-  ) {}
+  private constructor(private readonly model: LoadedModel<AutoencoderKLConfig, Call>) {}
 
   /**
    * Loads `config.json` and the weights beside it, under old or new attention names.
@@ -59,20 +59,14 @@ export class AutoencoderKL {
    * been allocated is released.
    */
   static async load(device: Device, source: ModelSource, options: AutoencoderLoadOptions = {}): Promise<AutoencoderKL> {
-    const { config: raw, checkpoint, close } = await openModel(source, 'AutoencoderKL', options);
-    try {
-      const config = readAutoencoderKLConfig(raw);
-      checkKeys({ where: 'AutoencoderKL', wanted: autoencoderKlWeights(config), checkpoint });
-      const runtime = new ModelRuntime('AutoencoderKL', device, checkpoint, options);
-      const parts = options.parts ?? ['encode', 'decode'];
-      await runtime.load(
-        parts.map((part) => runtime.record(recorder(config, part, smallest(config, part)))),
-        options,
-      );
-      return new AutoencoderKL(config, runtime);
-    } finally {
-      await close();
-    }
+    const { parts = PARTS, ...rest } = options;
+    const calls = (config: AutoencoderKLConfig) => parts.map((part) => smallest(config, part));
+    return new AutoencoderKL(await LoadedModel.load(device, source, definition, { ...rest, calls }));
+  }
+
+  /** The fields of `config.json`. */
+  get config(): AutoencoderKLConfig {
+    return this.model.config;
   }
 
   /** Pixels per latent cell along each side. */
@@ -101,10 +95,7 @@ export class AutoencoderKL {
 
   /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link encode} */
   profile(part: AutoencoderPart, shape: AutoencoderShape, options?: RunOptions): Promise<Profile> {
-    const { batch, height, width } = shape;
-    const channels = part === 'encode' ? this.config.inChannels : this.config.latentChannels;
-    const key = keyOf(part, [batch, channels, height, width]);
-    return this.runtime.profile(key, recorder(this.config, part, shape), options);
+    return this.model.profile(callOf(this.config, part, shape), options);
   }
 
   /**
@@ -112,36 +103,28 @@ export class AutoencoderKL {
    * @throws LimitError when it does not fit; ShapeError for a shape that the network cannot have.
    */
   plan(part: AutoencoderPart, shape: AutoencoderShape): Report {
-    return planAutoencoderKL(this.config, part, shape, this.runtime.dtype, this.runtime.device.caps);
+    return this.model.plan(callOf(this.config, part, shape));
   }
 
   /** Bytes of the weights on the GPU. */
   get weightBytes(): number {
-    return this.runtime.weightBytes;
+    return this.model.weightBytes;
   }
 
   /** Releases programs and weights; while a call is under way, as soon as it ends. */
   dispose(): void {
-    this.runtime.dispose();
+    this.model.dispose();
   }
 
   private async call(part: AutoencoderPart, input: TensorInput, options: RunOptions): Promise<ModelOutput> {
     checkTensorInput(`AutoencoderKL ${part}`, inputName(part), input);
-    const [batch, channels, height, width] = input.shape;
-    const shape = { batch, height, width };
-    const build = recorder(this.config, part, shape, undefined, channels);
-    const key = keyOf(part, input.shape);
-    return this.runtime.call(key, build, { [inputName(part)]: input.data }, options);
+    return this.model.run({ part, shape: input.shape }, { [inputName(part)]: input.data }, options);
   }
 }
 
 /** Every key and shape that a checkpoint of this config must have; allocates nothing. */
 export function autoencoderKlWeights(config: AutoencoderKLConfig): ReadonlyMap<string, readonly number[]> {
-  const w = new WeightScope();
-  for (const part of ['encode', 'decode'] as const) {
-    recorder(config, part, smallest(config, part), w)(new Graph('f32'));
-  }
-  return w.wanted;
+  return weightsOf(definition, config);
 }
 
 /**
@@ -152,29 +135,20 @@ export function planAutoencoderKL(
   config: AutoencoderKLConfig,
   part: AutoencoderPart,
   shape: AutoencoderShape,
-  dtype: 'f32' | 'f16' = 'f32',
-  caps: Capabilities = DEFAULT_CAPABILITIES,
+  dtype?: 'f32' | 'f16',
+  caps?: Capabilities,
 ): Report {
-  return planOf(recorder(config, part, shape), dtype, caps);
-}
-
-/** Declares the input of one direction and records it. */
-function recorder(
-  config: AutoencoderKLConfig,
-  part: AutoencoderPart,
-  { batch, height, width }: AutoencoderShape,
-  w = new WeightScope(),
-  channels = part === 'encode' ? config.inChannels : config.latentChannels,
-): (g: Graph) => void {
-  const model = part === 'encode' ? autoencoderKlEncode : autoencoderKlDecode;
-  return (g) => g.output('out', model(config, w, g.input(inputName(part), [batch, channels, height, width])));
+  return planModel(definition, config, callOf(config, part, shape), dtype, caps);
 }
 
 const inputName = (part: AutoencoderPart) => (part === 'encode' ? 'image' : 'latent');
 
-function smallest(config: AutoencoderKLConfig, part: AutoencoderPart): AutoencoderShape {
-  const side = part === 'encode' ? 2 ** (config.blockOutChannels.length - 1) : 1;
-  return { batch: 1, height: side, width: side };
+function callOf(config: AutoencoderKLConfig, part: AutoencoderPart, shape: AutoencoderShape): Call {
+  const channels = part === 'encode' ? config.inChannels : config.latentChannels;
+  return { part, shape: [shape.batch, channels, shape.height, shape.width] };
 }
 
-const keyOf = (part: AutoencoderPart, shape: readonly number[]) => `${part} ${shape.join('×')}`;
+function smallest(config: AutoencoderKLConfig, part: AutoencoderPart): Call {
+  const side = part === 'encode' ? 2 ** (config.blockOutChannels.length - 1) : 1;
+  return callOf(config, part, { batch: 1, height: side, width: side });
+}

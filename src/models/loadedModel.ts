@@ -60,6 +60,7 @@ export class LoadedModel<Config, Call extends object> {
 
   /**
    * Reads the config, checks every key and shape, loads the weights.
+   * @param options.calls whose weights to bring now, where not all are wanted; the others come when they are called.
    * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
    * been allocated is released.
    */
@@ -67,7 +68,7 @@ export class LoadedModel<Config, Call extends object> {
     device: Device,
     source: ModelSource,
     definition: ModelDefinition<Config, Call>,
-    options: LoadOptions = {},
+    options: LoadOptions & { calls?: (config: Config) => readonly Call[] } = {},
   ): Promise<LoadedModel<Config, Call>> {
     const { className, alsoReads = [], rename, ignorable, allowTrailingOnes } = definition;
     const opened = await openModel(source, [className, ...alsoReads], options, rename);
@@ -87,7 +88,9 @@ export class LoadedModel<Config, Call extends object> {
         host.set(key, await checkpoint.read(key, { signal: options.signal, checkFinite: true }));
       }
       const runtime = new ModelRuntime(className, device, checkpoint, options);
-      const graphs = definition.probes(config).map((call) => runtime.record(recorder(definition, config, call)));
+      const graphs = (options.calls ?? definition.probes)(config).map((call) =>
+        runtime.record(recorder(definition, config, call)),
+      );
       await runtime.load(graphs, options);
       return new LoadedModel(definition, config, runtime, host, ignored);
     } finally {

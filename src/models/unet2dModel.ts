@@ -1,28 +1,17 @@
 /** `UNet2DModel` on a device: load it once, call it with any batch and size. */
-import {
-  DEFAULT_CAPABILITIES,
-  Graph,
-  InvalidArgumentError,
-  type Capabilities,
-  type Device,
-  type Profile,
-  type Report,
-} from '../engine/index.ts';
-import { checkKeys } from '../loading/index.ts';
-import { openModel, type LoadOptions, type ModelSource } from './modelSource.ts';
+import { InvalidArgumentError, type Capabilities, type Device, type Profile, type Report } from '../engine/index.ts';
+import { LoadedModel, planModel, weightsOf, type ModelDefinition } from './loadedModel.ts';
 import {
   checkTensorInput,
-  ModelRuntime,
-  planOf,
   type ModelOutput,
   type RunOptions,
   type TensorData,
   type TensorInput,
 } from './modelRuntime.ts';
+import type { LoadOptions, ModelSource } from './modelSource.ts';
 import { fourierEmbedding, sinusoidalEmbedding } from './timestep.ts';
 import { sizeMultiple, timeFeatureDim, unet2d } from './unet2d.ts';
 import { readUNet2DConfig, type UNet2DConfig } from './unet2dConfig.ts';
-import { WeightScope } from './weightScope.ts';
 
 /** One evaluation of the network. */
 export interface UNet2DCall extends RunOptions {
@@ -41,14 +30,35 @@ export interface UNet2DShape {
   width: number;
 }
 
+const definition: ModelDefinition<UNet2DConfig, UNet2DShape> = {
+  className: 'UNet2DModel',
+  readConfig: readUNet2DConfig,
+  probes: (config) => [{ batch: 1, height: sizeMultiple(config), width: sizeMultiple(config) }],
+  hostWeights: ({ timeEmbeddingType }) => (timeEmbeddingType === 'fourier' ? ['time_proj.weight'] : []),
+  record(g, w, config, { batch: B, height, width }) {
+    const { inChannels, outChannels, classEmbedding, timeEmbeddingDim, timeEmbeddingType } = config;
+    const features = (name: string) =>
+      timeEmbeddingType === 'learned'
+        ? g.input(name, [B], { dtype: 'u32' })
+        : g.input(name, [B, timeFeatureDim(config)]);
+    const labels = () => {
+      if (classEmbedding === 'table') return g.input('classLabels', [B], { dtype: 'u32' });
+      if (classEmbedding === 'identity') return g.input('classLabels', [B, timeEmbeddingDim]);
+      return classEmbedding === 'timestep' ? features('classLabels') : undefined;
+    };
+    const out = unet2d(config, w, {
+      sample: g.input('sample', [B, inChannels, height, width]),
+      timestep: features('timestep'),
+      classLabels: labels(),
+      inverseTimestep: timeEmbeddingType === 'fourier' ? g.input('inverseTimestep', [B, outChannels]) : undefined,
+    });
+    g.output('out', out);
+  },
+};
+
 /** `UNet2DModel` on a device: noise (or v, or x₀) from a noisy sample and a timestep. Ho et al. 2020, appendix B. */
 export class UNet2D {
-  private constructor(
-    readonly config: UNet2DConfig,
-    private readonly runtime: ModelRuntime,
-    /** Frequencies of a Fourier embedding. */
-    private readonly frequencies: Float32Array | undefined,
-  ) {}
+  private constructor(private readonly model: LoadedModel<UNet2DConfig, UNet2DShape>) {}
 
   /**
    * Loads `config.json` and the weights beside it.
@@ -56,21 +66,12 @@ export class UNet2D {
    * been allocated is released.
    */
   static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<UNet2D> {
-    const { config: raw, checkpoint, close } = await openModel(source, 'UNet2DModel', options);
-    try {
-      const config = readUNet2DConfig(raw);
-      checkKeys({ where: 'UNet2DModel', wanted: unet2dWeights(config), checkpoint });
-      const { signal } = options;
-      const fourier = config.timeEmbeddingType === 'fourier';
-      const frequencies = fourier
-        ? await checkpoint.read('time_proj.weight', { signal, checkFinite: true })
-        : undefined;
-      const runtime = new ModelRuntime('UNet2DModel', device, checkpoint, options);
-      await runtime.load([runtime.record(recorder(config, smallest(config)))], options);
-      return new UNet2D(config, runtime, frequencies);
-    } finally {
-      await close();
-    }
+    return new UNet2D(await LoadedModel.load(device, source, definition, options));
+  }
+
+  /** The fields of `config.json`. */
+  get config(): UNet2DConfig {
+    return this.model.config;
   }
 
   /**
@@ -95,13 +96,12 @@ export class UNet2D {
     const labels = this.labels(call.classLabels, batch);
     if (labels) inputs.classLabels = labels;
     if (config.timeEmbeddingType === 'fourier') inputs.inverseTimestep = inverse(timesteps, config.outChannels);
-    const key = keyOf({ batch, height, width });
-    return this.runtime.call(key, recorder(config, { batch, height, width }), inputs, call);
+    return this.model.run({ batch, height, width }, inputs, call);
   }
 
   /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
   profile(shape: UNet2DShape, options?: RunOptions): Promise<Profile> {
-    return this.runtime.profile(keyOf(shape), recorder(this.config, shape), options);
+    return this.model.profile(shape, options);
   }
 
   /**
@@ -109,7 +109,7 @@ export class UNet2D {
    * @throws LimitError when it does not fit; InvalidArgumentError, ShapeError for a shape that the network cannot have.
    */
   plan(shape: UNet2DShape): Report {
-    return planUNet2D(this.config, shape, this.runtime.dtype, this.runtime.device.caps);
+    return this.model.plan(shape);
   }
 
   /** Height and width of a sample must be multiples of this. */
@@ -119,18 +119,18 @@ export class UNet2D {
 
   /** Bytes of the weights on the GPU. */
   get weightBytes(): number {
-    return this.runtime.weightBytes;
+    return this.model.weightBytes;
   }
 
   /** Releases programs and weights; while a call is under way, as soon as it ends. */
   dispose(): void {
-    this.runtime.dispose();
+    this.model.dispose();
   }
 
   /** Timesteps, or class labels that are treated like them. */
   private features(name: string, values: readonly number[]): Float32Array | Uint32Array {
     const { timeEmbeddingType, blockOutChannels, flipSinToCos, freqShift, numTrainTimesteps } = this.config;
-    if (timeEmbeddingType === 'fourier') return fourierEmbedding(values, this.frequencies!);
+    if (timeEmbeddingType === 'fourier') return fourierEmbedding(values, this.model.hostWeight('time_proj.weight'));
     if (timeEmbeddingType === 'learned') return rows(name, values, numTrainTimesteps!);
     return sinusoidalEmbedding(values, blockOutChannels[0], { flipSinToCos, freqShift });
   }
@@ -157,9 +157,7 @@ export class UNet2D {
 
 /** Every key and shape that a checkpoint of this config must have; allocates nothing. */
 export function unet2dWeights(config: UNet2DConfig): ReadonlyMap<string, readonly number[]> {
-  const w = new WeightScope();
-  recorder(config, smallest(config), w)(new Graph('f32'));
-  return w.wanted;
+  return weightsOf(definition, config);
 }
 
 /**
@@ -169,40 +167,10 @@ export function unet2dWeights(config: UNet2DConfig): ReadonlyMap<string, readonl
 export function planUNet2D(
   config: UNet2DConfig,
   shape: UNet2DShape,
-  dtype: 'f32' | 'f16' = 'f32',
-  caps: Capabilities = DEFAULT_CAPABILITIES,
+  dtype?: 'f32' | 'f16',
+  caps?: Capabilities,
 ): Report {
-  return planOf(recorder(config, shape), dtype, caps);
-}
-
-/** Declares the inputs of a call and records it. */
-function recorder(config: UNet2DConfig, shape: UNet2DShape, w = new WeightScope()): (g: Graph) => void {
-  const { batch: B, height, width } = shape;
-  const { inChannels, outChannels, classEmbedding, timeEmbeddingDim } = config;
-  return (g) => {
-    const features = (name: string) =>
-      config.timeEmbeddingType === 'learned'
-        ? g.input(name, [B], { dtype: 'u32' })
-        : g.input(name, [B, timeFeatureDim(config)]);
-    const labels = () => {
-      if (classEmbedding === 'table') return g.input('classLabels', [B], { dtype: 'u32' });
-      if (classEmbedding === 'identity') return g.input('classLabels', [B, timeEmbeddingDim]);
-      return classEmbedding === 'timestep' ? features('classLabels') : undefined;
-    };
-    const fourier = config.timeEmbeddingType === 'fourier';
-    const out = unet2d(config, w, {
-      sample: g.input('sample', [B, inChannels, height, width]),
-      timestep: features('timestep'),
-      classLabels: labels(),
-      inverseTimestep: fourier ? g.input('inverseTimestep', [B, outChannels]) : undefined,
-    });
-    g.output('out', out);
-  };
-}
-
-function smallest(config: UNet2DConfig): UNet2DShape {
-  const side = sizeMultiple(config);
-  return { batch: 1, height: side, width: side };
+  return planModel(definition, config, shape, dtype, caps);
 }
 
 function perItem(name: string, value: number | readonly number[], batch: number): readonly number[] {
@@ -222,5 +190,3 @@ function rows(name: string, values: readonly number[], count: number): Uint32Arr
 function inverse(timesteps: readonly number[], channels: number): Float32Array {
   return Float32Array.from({ length: timesteps.length * channels }, (_, i) => 1 / timesteps[Math.floor(i / channels)]);
 }
-
-const keyOf = ({ batch, height, width }: UNet2DShape) => `${batch}×${height}×${width}`;
