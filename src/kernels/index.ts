@@ -37,9 +37,9 @@ export { slice, sliceKernel } from './slice.ts';
 export { upsampleNearest, upsampleNearestKernel } from './upsampleNearest.ts';
 export {
   vecCopyKernel,
-  vecItemsKernel,
-  vecLinearKernel,
   vecMatchStdKernel,
+  vecNormRatioKernel,
+  vecProgramKernel,
   vecQuantileKernel,
   vecStatsKernel,
 } from './vec.ts';

@@ -2,22 +2,40 @@
 import { defineKernel, linearGrid } from '../engine/index.ts';
 import { ceilDiv } from './common.ts';
 import copyShader from './vecCopy.wgsl';
-import itemsShader from './vecItems.wgsl';
-import linearShader from './vecLinear.wgsl';
 import matchStdShader from './vecMatchStd.wgsl';
+import normRatioShader from './vecNormRatio.wgsl';
+import programShader from './vecProgram.wgsl';
 import quantileShader from './vecQuantile.wgsl';
 import statsShader from './vecStats.wgsl';
 
-/** f of vecLinear, by number. */
-export const VEC_OPS = { linear: 0, clamp: 1, mulExp: 2, mulSqrt: 3, mask: 4 } as const;
-/** f of vecItems, by number. */
-export const ITEM_OPS = { scale: 0, threshold: 1 } as const;
+/** Instructions of vecProgram by number: what stands there is what each does. */
+export const VEC_OPS = {
+  load: 0,
+  loadPerItem: 1,
+  push: 2,
+  set: 3,
+  add: 4,
+  clamp: 5,
+  mulExp: 6,
+  mulSqrt: 7,
+  mask: 8,
+  scale: 9,
+  threshold: 10,
+  errorSum: 11,
+  errorMax: 12,
+} as const;
+/** What one dispatch of vecProgram holds: input buffers, values, and instructions. */
+export const VEC_LIMITS = {
+  buffers: programShader.bindings.filter(({ access }) => access === 'read').length,
+  slots: parseInt(programShader.consts.SLOTS),
+  tape: parseInt(programShader.consts.TAPE),
+};
 
 const WG = [64, 128, 256];
 
-/** f(Σ cᵢ·tᵢ + bias) over up to six vectors, one vec4 per invocation; f by {@link VEC_OPS}. */
-export const vecLinearKernel = defineKernel({
-  shader: linearShader,
+/** A straight-line program of {@link VEC_OPS} over up to seven buffers, one vec4 per invocation. */
+export const vecProgramKernel = defineKernel({
+  shader: programShader,
   tunables: { WG },
   grid: ({ n4 }, t) => linearGrid(ceilDiv(n4, t.WG)),
 });
@@ -50,9 +68,9 @@ export const vecQuantileKernel = defineKernel({
   grid: ({ batch }) => [batch, 1, 1],
 });
 
-/** What one number per item does to a vector, one vec4 per invocation; by {@link ITEM_OPS}. */
-export const vecItemsKernel = defineKernel({
-  shader: itemsShader,
-  tunables: { WG },
-  grid: ({ n4 }, t) => linearGrid(ceilDiv(n4, t.WG)),
+/** The ratio of mean norms, once per item, from the parts of both. */
+export const vecNormRatioKernel = defineKernel({
+  shader: normRatioShader,
+  tunables: { WG: [64, 32, 128] },
+  grid: () => [1, 1, 1],
 });

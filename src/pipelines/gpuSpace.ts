@@ -1,45 +1,28 @@
-/** The sampler's vectors on the GPU: dense f32 buffers, recycled from step to step, and one dispatch per operation. */
+/** The sampler's vectors on the GPU, dense f32: what may be done to them. */
 import { InvalidArgumentError, ShapeError, type Device } from '../engine/index.ts';
 import {
-  ITEM_OPS,
-  VEC_OPS,
   vecCopyKernel,
-  vecItemsKernel,
-  vecLinearKernel,
   vecMatchStdKernel,
+  vecNormRatioKernel,
   vecQuantileKernel,
   vecStatsKernel,
 } from '../kernels/vec.ts';
-import type { HostValues, LinearForm, Vec, VecSpace } from '../sampler/index.ts';
-import { GpuVec } from './gpuVec.ts';
+import { LinearForm, type HostValues, type Vec, type VecSpace } from '../sampler/vec.ts';
+import { GpuMemory } from './gpuMemory.ts';
+import { Block, GpuVec } from './gpuVec.ts';
+import { up4, type RowOp } from './vecProgram.ts';
 import { BufferPool, VecQueue } from './vecQueue.ts';
 
-/** Terms that one dispatch of vecLinear reads. */
-const MAX_TERMS = 6;
 /** Partial results per item that a second stage merges in one invocation. */
 const MAX_PARTS = 1024;
-interface LinearCall {
-  op?: keyof typeof VEC_OPS;
-  lo?: number;
-  hi?: number;
-  /** t₄ and t₅ where the operation takes them. */
-  operands?: readonly GpuVec[];
-}
 
 /**
- * Vectors on one device. Operations return at once; the GPU follows in the order of the calls. What a step of a run makes
- * is recycled when it ends, so a loop allocates nothing after its first steps.
+ * Vectors on one device. Operations return at once. Elementwise ones wait until their result, or anything computed from
+ * it, is read or handed to a network, and then share one dispatch: a solver's history, the state and the network's next
+ * input cost one pass over memory. A value has the same bits whichever others are computed with it. What a step of a run
+ * makes is recycled when it ends, so a loop allocates nothing after its first steps.
  */
-export class GpuSpace implements VecSpace {
-  /** Vectors of the run, which the end of a step may take. */
-  private readonly ofRun = new Set<GpuVec>();
-
-  private constructor(
-    readonly device: Device,
-    private readonly memory: BufferPool,
-    private readonly queue: VecQueue,
-  ) {}
-
+export class GpuSpace extends GpuMemory implements VecSpace {
   /** A space whose pipelines are ready. @throws DeviceLostError, OutOfMemoryError, ValidationError */
   static async open(device: Device): Promise<GpuSpace> {
     const memory = new BufferPool(device);
@@ -63,14 +46,14 @@ export class GpuSpace implements VecSpace {
   }
 
   /**
-   * A vector over someone else's dense f32 buffer, seen in place from element `offset` on; it must hold still for as long
-   * as the vector is in use. Where it does not start on a vec4, a copy.
+   * A vector over someone else's dense f32 buffer, seen in place from element `offset` on; it must hold still to the end
+   * of the step or, outside a run, until what was made of it has been read. Where it does not start on a vec4, a copy.
    * @throws InvalidArgumentError if the items do not divide or the buffer is too small.
    */
   wrap(buffer: GPUBuffer, length: number, batch = 1, offset = 0): GpuVec {
     checkItems('GpuSpace.wrap', length, batch);
     if (offset % 4 !== 0 || buffer.size < 4 * (offset + up4(length))) return this.copy(buffer, length, batch, offset);
-    return new GpuVec(this, buffer, length, batch, offset, length / batch);
+    return new GpuVec(this, length, batch, { block: new Block(buffer), offset, stride: length / batch });
   }
 
   /**
@@ -94,12 +77,13 @@ export class GpuSpace implements VecSpace {
   /** The same values at the start of a buffer and without gaps, as networks take them; `v` itself if it is so. */
   contiguous(v: Vec): GpuVec {
     const own = this.own(v);
+    this.compute(own);
     return own.dense && own.offset === 0 ? own : this.gather(own, own.offset, own.item);
   }
 
   /** {@inheritDoc VecSpace.materialise} */
   materialise(form: LinearForm): Vec {
-    return form.single ? this.own(form.single) : this.linear(form);
+    return form.single ? this.own(form.single) : this.later(form);
   }
 
   /** {@inheritDoc VecSpace.upload} @throws ShapeError on another length. */
@@ -112,56 +96,62 @@ export class GpuSpace implements VecSpace {
 
   /** {@inheritDoc VecSpace.clamp} */
   clamp(form: LinearForm, lo: number, hi: number): Vec {
-    return this.linear(form, { op: 'clamp', lo, hi });
+    return this.later(form, 'clamp', [], [lo, hi]);
   }
 
   /** {@inheritDoc VecSpace.mulExp} @throws ShapeError on another length. */
   mulExp(v: Vec, logScale: LinearForm): Vec {
-    return this.linear(logScale, { op: 'mulExp', operands: [this.like(v, logScale, 'mulExp')] });
+    return this.later(logScale, 'mulExp', [this.like(v, logScale, 'mulExp')]);
   }
 
   /** {@inheritDoc VecSpace.mulSqrt} @throws ShapeError on another length. */
   mulSqrt(v: Vec, scale: LinearForm): Vec {
-    return this.linear(scale, { op: 'mulSqrt', operands: [this.like(v, scale, 'mulSqrt')] });
+    return this.later(scale, 'mulSqrt', [this.like(v, scale, 'mulSqrt')]);
   }
 
   /** {@inheritDoc VecSpace.mask} @throws ShapeError on another length. */
   mask(inside: LinearForm, outside: LinearForm, mask: Vec): Vec {
     const m = this.like(mask, inside, 'mask');
-    const rest = this.like(this.materialise(outside), inside, 'mask');
-    const out = this.linear(inside, { op: 'mask', operands: [rest, m] });
-    if (!outside.single) this.release(rest);
-    return out;
+    return this.later(inside, 'mask', [this.like(this.materialise(outside), inside, 'mask'), m]);
+  }
+
+  /** {@inheritDoc VecSpace.relativeError} @throws ShapeError on another length. */
+  relativeError(error: LinearForm, a: Vec, b: Vec, atol: number, rtol: number, rule: 'sum' | 'max'): Vec {
+    const at = [a, b].map((v) => this.like(v, error, 'relativeError'));
+    return this.later(error, rule === 'sum' ? 'errorSum' : 'errorMax', at, [atol, rtol]);
   }
 
   /** {@inheritDoc VecSpace.threshold} @throws InvalidArgumentError unless 0 ≤ ratio ≤ 1. */
   threshold(form: LinearForm, ratio: number, maxValue: number): Vec {
-    const [x, temporary] = this.denseOf(form);
-    const quantiles = this.quantiles(x, ratio);
-    const out = this.perItem('threshold', x, quantiles, maxValue);
-    this.release(quantiles);
-    if (temporary) this.release(x);
-    return out;
+    const x = this.own(this.materialise(form));
+    return this.perItem(LinearForm.of(x), 'threshold', this.quantiles(x, ratio), [maxValue]);
   }
 
   /** {@inheritDoc VecSpace.matchStd} @throws ShapeError on another length. */
   matchStd(form: LinearForm, reference: Vec, amount: number): Vec {
-    const [x, temporary] = this.denseOf(form);
-    const a = this.stats(x);
-    const b = this.stats(this.like(reference, form, 'matchStd'));
-    const factor = this.make(x.batch, 1);
-    const params = { batch: x.batch, parts: partsOf(x.item), amount };
-    this.queue.dispatch(vecMatchStdKernel, params, { v: a, reference: b, out: factor });
-    const out = this.perItem('scale', x, factor, 0);
-    for (const v of [a, b, factor]) this.release(v);
-    if (temporary) this.release(x);
-    return out;
+    const x = this.own(this.materialise(form));
+    const b = this.like(reference, form, 'matchStd');
+    const { batch, item } = x;
+    const [parts, out] = [{ v: this.stats(x), reference: this.stats(b) }, this.make(batch, 1)];
+    this.queue.dispatch(vecMatchStdKernel, { batch, parts: partsOf(item), amount }, { ...parts, out });
+    for (const v of Object.values(parts)) this.release(v);
+    return this.perItem(LinearForm.of(x), 'scale', out);
+  }
+
+  /** {@inheritDoc VecSpace.scaleByNorms} @throws ShapeError on another length. */
+  scaleByNorms(form: LinearForm, over: Vec, under: Vec, power: 1 | 2): Vec {
+    const [a, b] = [over, under].map((v) => this.like(v, form, 'scaleByNorms'));
+    const { batch, item } = a;
+    const [parts, out] = [{ over: this.stats(a), under: this.stats(b) }, this.make(batch, 1)];
+    this.queue.dispatch(vecNormRatioKernel, { batch, parts: partsOf(item), power }, { ...parts, out });
+    for (const v of Object.values(parts)) this.release(v);
+    return this.perItem(form, 'scale', out);
   }
 
   /** {@inheritDoc VecSpace.halves} @throws ShapeError when an item has an odd number of elements. */
   halves(v: Vec): readonly [Vec, Vec] {
     const own = this.own(v);
-    const { item, batch, offset, stride } = own;
+    const { offset, item, batch, stride } = own;
     if (item % 2 !== 0) {
       throw new ShapeError(`halves: expected an even item size, got ${item}; the channels must split in two`);
     }
@@ -169,7 +159,8 @@ export class GpuSpace implements VecSpace {
     const at = (start: number) => {
       // One item's half is dense wherever it starts; several are seen in place only vec4 by vec4.
       if (start % 4 === 0 && (batch === 1 || (half % 4 === 0 && stride % 4 === 0))) {
-        return new GpuVec(this, own.buffer, v.length / 2, batch, start, stride, own.root);
+        const { block } = own.place!;
+        return new GpuVec(this, v.length / 2, batch, { block, offset: start, stride }, own.root);
       }
       return this.gather(own, start, half);
     };
@@ -208,63 +199,6 @@ export class GpuSpace implements VecSpace {
     return values;
   }
 
-  /** {@inheritDoc VecSpace.beginRun} */
-  beginRun(): void {
-    this.ofRun.clear();
-  }
-
-  /** {@inheritDoc VecSpace.endStep} */
-  endStep(keep: readonly Vec[]): void {
-    const kept = new Set(keep.map((v) => this.own(v).root));
-    for (const v of this.ofRun) if (!kept.has(v)) this.recycle(v);
-  }
-
-  /** {@inheritDoc VecSpace.release} */
-  release(v: Vec): void {
-    const { root } = this.own(v);
-    if (this.memory.owns(root.buffer)) this.recycle(root);
-  }
-
-  /** Dispatches so far. */
-  get dispatches(): number {
-    return this.queue.dispatches;
-  }
-
-  /** Bytes in this space's buffers, free ones included, and their number. */
-  get held(): { bytes: number; buffers: number } {
-    return this.memory.held;
-  }
-
-  /** Releases every buffer; no vector of this space may be used afterwards. */
-  dispose(): void {
-    this.ofRun.clear();
-    this.memory.dispose();
-  }
-
-  private recycle(v: GpuVec): void {
-    if (!v.alive) return;
-    v.alive = false;
-    this.ofRun.delete(v);
-    this.memory.give(v.buffer);
-  }
-
-  /** A dense vector with a buffer of its own. */
-  private make(length: number, batch: number): GpuVec {
-    const v = new GpuVec(this, this.memory.take(4 * up4(length)), length, batch, 0, length / batch);
-    this.ofRun.add(v);
-    return v;
-  }
-
-  private own(v: Vec): GpuVec {
-    if (!(v instanceof GpuVec) || v.space !== this) {
-      throw new InvalidArgumentError('GpuSpace: expected a vector of this space, got one of another; read() it first');
-    }
-    if (!v.root.alive || !v.alive) {
-      throw new InvalidArgumentError('GpuSpace: the vector was released, or its step has ended; name it in keep');
-    }
-    return v;
-  }
-
   private like(v: Vec, form: LinearForm, where: string): GpuVec {
     const own = this.own(v);
     const { length, batch } = form.like;
@@ -276,67 +210,11 @@ export class GpuSpace implements VecSpace {
     return own;
   }
 
-  /** f(Σ cᵢ·tᵢ + bias) in one dispatch, or one more for every five terms beyond what it can read. */
-  private linear(form: LinearForm, { op = 'linear', lo = 0, hi = 0, operands = [] }: LinearCall = {}): GpuVec {
-    const { length, batch } = form.like;
-    let terms = form.nonZero().map(([v, c]): [GpuVec, number] => [this.own(v), c]);
-    const room = MAX_TERMS - operands.length;
-    const partial: GpuVec[] = [];
-    while (terms.length > room) {
-      const sum = this.make(length, batch);
-      this.dispatchLinear(terms.slice(0, MAX_TERMS), sum, { op: 'linear', bias: 0, lo, hi }, []);
-      partial.push(sum);
-      terms = [[sum, 1], ...terms.slice(MAX_TERMS)];
-    }
-    const out = this.make(length, batch);
-    this.dispatchLinear(terms, out, { op, bias: form.bias, lo, hi }, operands);
-    for (const v of partial) this.release(v);
+  /** What one number per item does to a form; the numbers are given back. */
+  private perItem(form: LinearForm, op: RowOp, numbers: GpuVec, more: number[] = []): GpuVec {
+    const out = this.later(form, op, [numbers], more);
+    this.release(numbers);
     return out;
-  }
-
-  private dispatchLinear(
-    terms: readonly [GpuVec, number][],
-    out: GpuVec,
-    { op, bias, lo, hi }: { op: keyof typeof VEC_OPS; bias: number; lo: number; hi: number },
-    operands: readonly GpuVec[],
-  ): void {
-    const slots = Array<GpuVec | undefined>(MAX_TERMS).fill(undefined);
-    const c = Array<number>(MAX_TERMS).fill(0);
-    terms.forEach(([v, k], i) => ([slots[i], c[i]] = [v, k]));
-    operands.forEach((v, i) => (slots[MAX_TERMS - operands.length + i] = v));
-    // Where a term has gaps its items are whole vec4, and so are those of all others.
-    const flat = slots.every((v) => !v || v.dense);
-    const n4 = up4(out.length) / 4;
-    const item4 = flat ? n4 : out.item / 4;
-    const offset = slots.map((v) => (v ? v.offset / 4 : 0));
-    const stride = slots.map((v) => (!v || flat ? 0 : v.stride / 4));
-    const split = <T>(list: readonly T[]) => [list.slice(0, 4), list.slice(4)] as const;
-    const [[c0, c1], [offset0, offset1], [stride0, stride1]] = [split(c), split(offset), split(stride)];
-    this.queue.dispatch(
-      vecLinearKernel,
-      {
-        n4,
-        item4,
-        terms: terms.length,
-        op: VEC_OPS[op],
-        bias,
-        lo,
-        hi,
-        c0,
-        c1,
-        offset0,
-        offset1,
-        stride0,
-        stride1,
-      },
-      { ...Object.fromEntries(slots.map((v, i) => [`t${i}`, v])), out },
-    );
-  }
-
-  /** The form as a dense vector, and whether it was made for this. */
-  private denseOf(form: LinearForm): [GpuVec, boolean] {
-    const single = form.single && this.own(form.single);
-    return single?.dense && single.offset === 0 ? [single, false] : [this.linear(form), true];
   }
 
   /** `item` elements of every item of v, from element `start` of its buffer on, made dense. */
@@ -368,16 +246,7 @@ export class GpuSpace implements VecSpace {
     );
     return out;
   }
-
-  private perItem(op: keyof typeof ITEM_OPS, x: GpuVec, scale: GpuVec, hi: number): GpuVec {
-    const out = this.make(x.length, x.batch);
-    const params = { n4: up4(x.length) / 4, item: x.item, batch: x.batch, op: ITEM_OPS[op], hi };
-    this.queue.dispatch(vecItemsKernel, params, { x, scale, out });
-    return out;
-  }
 }
-
-const up4 = (n: number) => 4 * Math.ceil(n / 4);
 
 const partsOf = (item: number) => Math.min(MAX_PARTS, Math.ceil(item / 16));
 

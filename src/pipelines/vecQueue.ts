@@ -1,15 +1,24 @@
 /** What a GPU vector space stands on: buffers that come back, and kernels that are submitted as they are called. */
 import { defaultTunables, packParams, specialise, type Device, type Kernel, type Params } from '../engine/index.ts';
 import {
+  VEC_LIMITS,
   vecCopyKernel,
-  vecItemsKernel,
-  vecLinearKernel,
   vecMatchStdKernel,
+  vecNormRatioKernel,
+  vecProgramKernel,
   vecQuantileKernel,
   vecStatsKernel,
 } from '../kernels/vec.ts';
+import type { Program } from './vecProgram.ts';
 
-const KERNELS = [vecLinearKernel, vecCopyKernel, vecItemsKernel, vecStatsKernel, vecMatchStdKernel, vecQuantileKernel];
+const KERNELS = [
+  vecProgramKernel,
+  vecCopyKernel,
+  vecStatsKernel,
+  vecMatchStdKernel,
+  vecNormRatioKernel,
+  vecQuantileKernel,
+];
 
 /** Bind groups kept for buffers that meet again, as they do in every step of a loop. */
 const MAX_BIND_GROUPS = 512;
@@ -75,6 +84,7 @@ export class VecQueue {
     private readonly device: Device,
     private readonly compiled: ReadonlyMap<Kernel, Compiled>,
     private readonly dummy: GPUBuffer,
+    private readonly tape: GPUBuffer,
   ) {}
 
   static async open(device: Device, memory: BufferPool): Promise<VecQueue> {
@@ -89,8 +99,18 @@ export class VecQueue {
         const uniform = memory.create(kernel.shader.paramsSize, usage, `${kernel.name} params`);
         return [kernel, { pipeline: pipelines[i], uniform }];
       });
-      return new VecQueue(device, new Map(compiled), memory.create(16, GPUBufferUsage.STORAGE, 'vec dummy'));
+      const dummy = memory.create(16, GPUBufferUsage.STORAGE, 'vec dummy');
+      return new VecQueue(device, new Map(compiled), dummy, memory.create(16 * VEC_LIMITS.tape, usage, 'vec tape'));
     });
+  }
+
+  /** Runs a program; its stored results go to `out`. */
+  run(program: Program, out: GPUBuffer): void {
+    const { params, tape } = program.call;
+    this.device.gpu.queue.writeBuffer(this.tape, 0, tape);
+    const inputs = program.buffers.map((buffer, i) => [`t${i}`, { buffer }] as const);
+    const bindings = { ...Object.fromEntries(inputs), out: { buffer: out }, tape: { buffer: this.tape } };
+    this.dispatch(vecProgramKernel, params, bindings);
   }
 
   /**
@@ -123,7 +143,7 @@ export class VecQueue {
     bindings: Readonly<Record<string, { buffer: GPUBuffer } | undefined>>,
   ): GPUBindGroup {
     const { bindings: declared } = kernel.shader;
-    const buffers = declared.map((b) => (b.access === 'uniform' ? uniform : (bindings[b.name]?.buffer ?? this.dummy)));
+    const buffers = declared.map((b) => bindings[b.name]?.buffer ?? (b.access === 'uniform' ? uniform : this.dummy));
     const key = `${kernel.name} ${buffers.map((b) => this.idOf(b)).join(' ')}`;
     let group = this.bindGroups.get(key);
     if (!group) {

@@ -99,6 +99,22 @@ export class HostSpace implements VecSpace {
     return this.map(inside, (x, i) => m[i] * x + (1 - m[i]) * out[i]);
   }
 
+  /** {@inheritDoc VecSpace.relativeError} */
+  relativeError(error: LinearForm, a: Vec, b: Vec, atol: number, rtol: number, rule: 'sum' | 'max'): Vec {
+    const [p, q] = [this.own(a).data, this.own(b).data];
+    return this.map(error, (e, i) => {
+      const m = rtol * Math.max(Math.abs(p[i]), Math.abs(q[i]));
+      return e / (rule === 'sum' ? atol + m : Math.max(atol, m));
+    });
+  }
+
+  /** {@inheritDoc VecSpace.scaleByNorms} */
+  scaleByNorms(form: LinearForm, over: Vec, under: Vec, power: 1 | 2): Vec {
+    const sum = (v: Vec): number => this.norms(v).reduce((a, b) => a + b);
+    const factor = (sum(over) / sum(under)) ** power;
+    return this.map(form, (x) => x * factor);
+  }
+
   /** {@inheritDoc VecSpace.threshold} */
   threshold(form: LinearForm, ratio: number, maxValue: number): Vec {
     const values = this.evaluate(form);
@@ -138,11 +154,7 @@ export class HostSpace implements VecSpace {
 
   /** {@inheritDoc VecSpace.norm} */
   async norm(v: Vec): Promise<number[]> {
-    return [...this.items(this.own(v).data, v.batch)].map((item) => {
-      let sum = 0;
-      for (const x of item) sum += x * x;
-      return Math.sqrt(sum);
-    });
+    return this.norms(v);
   }
 
   /** {@inheritDoc VecSpace.quantile} */
@@ -173,6 +185,14 @@ export class HostSpace implements VecSpace {
   private own(v: Vec): HostVec {
     if (v instanceof HostVec) return v;
     throw new InvalidArgumentError('HostSpace: expected a host vector, got one of another space; read() it first');
+  }
+
+  private norms(v: Vec): number[] {
+    return [...this.items(this.own(v).data, v.batch)].map((item) => {
+      let sum = 0;
+      for (const x of item) sum += x * x;
+      return Math.sqrt(sum);
+    });
   }
 
   private evaluate(form: LinearForm): Float64Array {

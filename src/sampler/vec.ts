@@ -19,12 +19,14 @@ export interface Vec {
 export type HostValues = Float32Array | Float64Array;
 
 /**
- * Where vectors live and how they are computed with. A space may defer any of these and fold it into the dispatch
- * that needs the result. No argument is ever written to. Only `norm`, `quantile` and `read` wait for the device. Every
- * method throws InvalidArgumentError for a vector of another space or one that was released.
+ * Where vectors live and how they are computed with. What is elementwise may wait until a result is read, handed to a
+ * network or needed by an operation that is not, and then share one pass over memory with all that waits: so a solver
+ * materialises what it keeps as it likes, and its step costs one dispatch. That changes no bit of any value. No argument
+ * is ever written to. Only `norm`, `quantile` and `read` wait for the device. Every method throws InvalidArgumentError
+ * for a vector of another space or one that was released.
  */
 export interface VecSpace {
-  /** Σ cᵢ·tᵢ + bias, accumulated without intermediate rounding, in one dispatch; `1·v` may return v itself. */
+  /** Σ cᵢ·tᵢ + bias in the order of the terms; elementwise. `1·v` may return v itself. */
   materialise(form: LinearForm): Vec;
   /** Host values [B, C, H, W] as a vector with the shape and layout of `like`. @throws ShapeError on another length. */
   upload(values: HostValues, like: Vec): Vec;
@@ -36,6 +38,16 @@ export interface VecSpace {
   mulSqrt(v: Vec, scale: LinearForm): Vec;
   /** mask ⊙ inside + (1 − mask) ⊙ outside, elementwise; mask in [0, 1]. @throws ShapeError on another length. */
   mask(inside: LinearForm, outside: LinearForm, mask: Vec): Vec;
+  /**
+   * error ⊘ (atol + rtol·m), or by the rule `max` error ⊘ max(atol, rtol·m), with m = max(|a|, |b|), elementwise: what
+   * the norm is taken of where steps are chosen by their error. @throws ShapeError on another length.
+   */
+  relativeError(error: LinearForm, a: Vec, b: Vec, atol: number, rtol: number, rule: 'sum' | 'max'): Vec;
+  /**
+   * form·(mean ‖over‖ / mean ‖under‖)^power, means over the items: a step size that follows from norms, without waiting
+   * for them. @throws ShapeError on another length.
+   */
+  scaleByNorms(form: LinearForm, over: Vec, under: Vec, power: 1 | 2): Vec;
   /**
    * Dynamic thresholding, per item: s = min(max(quantile(|x|, ratio), 1), maxValue); clamp(x, −s, s) / s.
    * The quantile interpolates linearly between order statistics. Saharia et al. 2022 (Imagen), section 2.3.
@@ -70,7 +82,7 @@ export interface VecSpace {
 
 /**
  * A lazy affine form Σ cᵢ·tᵢ + bias over vectors of one shape, with coefficients in host f64. Nothing is computed
- * until a space materialises it, so guidance, parameterisation and solver cost one pass over memory together.
+ * until a space materialises it, so guidance, parameterisation and solver are one sum.
  */
 export class LinearForm {
   /** Coefficient of each vector; may hold zeros, which {@link LinearForm.nonZero} leaves out. */
@@ -143,7 +155,7 @@ export class LinearForm {
     return terms.length === 1 && terms[0][1] === 1 && this.bias === 0 ? terms[0][0] : undefined;
   }
 
-  /** Computes the form, in one dispatch. @throws InvalidArgumentError if it has no vector. */
+  /** The form as a vector; computed when someone looks. @throws InvalidArgumentError if it has no vector. */
   materialise(): Vec {
     return this.space.materialise(this);
   }
