@@ -2,18 +2,21 @@
  * Class → picture: a class-conditional U-Net in the latent space of a KL autoencoder (Rombach et al. 2022), sampled with
  * classifier-free guidance (Ho & Salimans 2022). The folder has `unet/`, `vae/`, `scheduler/` and `id2label`.
  */
-import { InvalidArgumentError, LimitError, numel, throwIfAborted, type Device, type Profile } from '../engine/index.ts';
+import { LimitError, type Device, type Profile } from '../engine/index.ts';
 import { readConfig, readModelIndex, type Directory } from '../loading/index.ts';
 import { AutoencoderKL, sizeMultiple, UNet2D } from '../models/index.ts';
 import { guided } from '../sampler/guidance.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
-import { LinearForm, type Vec } from '../sampler/vec.ts';
-import type { ClassToImageOptions, ClassToImageResult, PipelinePlan } from './classToImage.ts';
+import type { Vec } from '../sampler/vec.ts';
+import type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
+import type { PipelinePlan } from './generation.ts';
 import { GpuSpace } from './gpuSpace.ts';
-import { GeneratedImage } from './image.ts';
+import type { GeneratedImage } from './image.ts';
 import { readLabels, resolveClasses } from './labels.ts';
-import { expectFinite, generatorOf, initialNoise, type LatentShape } from './latents.ts';
-import type { LoadPipelineOptions } from './options.ts';
+import { klDecoder, type LatentDecoder } from './latentDecoder.ts';
+import { runLatents } from './latentRun.ts';
+import { latentSize, type LatentShape } from './latents.ts';
+import { storageOf, type LoadPipelineOptions } from './options.ts';
 
 interface Parts {
   unet: UNet2D;
@@ -30,10 +33,16 @@ export class ClassLatentDiffusionPipeline {
   /** The `_class_name` of such a folder. */
   static readonly className = 'ClassLatentDiffusionPipeline';
 
+  private readonly toPictures: LatentDecoder;
+
   private constructor(
     readonly device: Device,
     private readonly parts: Parts,
-  ) {}
+  ) {
+    const { onProgress } = parts;
+    const decode = klDecoder(device, parts.vae);
+    this.toPictures = (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options });
+  }
 
   /**
    * Loads a pipeline folder.
@@ -73,6 +82,11 @@ export class ClassLatentDiffusionPipeline {
     return this.parts.labels;
   }
 
+  /** Pixels per latent cell along each side. */
+  get downsampling(): number {
+    return this.parts.vae.downsampling;
+  }
+
   /** Width and height in pixels must be multiples of this. */
   get sizeMultiple(): number {
     return this.parts.vae.downsampling * sizeMultiple(this.parts.unet.config);
@@ -91,46 +105,14 @@ export class ClassLatentDiffusionPipeline {
    * any of them but a lost device the pipeline stays usable.
    */
   async generate(options: ClassToImageOptions): Promise<ClassToImageResult> {
-    const started = performance.now();
-    const { signal, onStep } = options;
-    throwIfAborted(signal, 'generate');
     const { scheduler, samplerFrom, unet } = this.parts;
     const sampler = samplerFrom(
       options.sampler ? { ...scheduler, _class_name: SCHEDULERS[options.sampler] } : scheduler,
     );
     const classes = resolveClasses(options.classLabels, this.labels, options.numImagesPerClass ?? 1);
-    const shape: LatentShape = [classes.length, unet.config.inChannels, ...this.latentSize(options)];
-    const generator = generatorOf(options.generator);
-    const space = await GpuSpace.open(this.device);
-    try {
-      const stepMs: number[] = [];
-      let before = performance.now();
-      const x = await sampler.sample({
-        x: space.vec(initialNoise(shape, options.latents, generator), shape[0]),
-        denoiser: this.denoiser(space, sampler, classes, shape, options),
-        numInferenceSteps: options.numInferenceSteps ?? 20,
-        eta: options.eta,
-        generator,
-        resume: options.resume,
-        signal,
-        onStep: async (event) => {
-          stepMs.push(performance.now() - before);
-          const { step, steps, timestep, sigma, state } = event;
-          const preview = () => this.decodeVec(space, event.preview(), shape, options);
-          await onStep?.({ step, steps, timestep, sigma, state, preview });
-          before = performance.now();
-        },
-      });
-      const latents = Float32Array.from(await space.read(x));
-      expectFinite(latents);
-      const decoding = performance.now();
-      const images = await this.decodeVec(space, x, shape, options);
-      await this.device.idle();
-      const done = performance.now();
-      return { images, latents, timing: { totalMs: done - started, stepMs, decodeMs: done - decoding } };
-    } finally {
-      space.dispose();
-    }
+    const shape: LatentShape = [classes.length, unet.config.inChannels, ...latentSize(this, options)];
+    const denoiser = (space: GpuSpace) => this.denoiser(space, sampler, classes, shape, options);
+    return runLatents({ device: this.device, sampler, shape, denoiser, decode: this.toPictures }, options);
   }
 
   /**
@@ -141,7 +123,7 @@ export class ClassLatentDiffusionPipeline {
   async decode(latents: Float32Array, shape: LatentShape, signal?: AbortSignal): Promise<GeneratedImage[]> {
     const space = await GpuSpace.open(this.device);
     try {
-      return await this.decodeVec(space, space.vec(latents, shape[0]), shape, { signal });
+      return await this.toPictures(space, space.vec(latents, shape[0]), shape, { signal });
     } finally {
       space.dispose();
     }
@@ -155,7 +137,7 @@ export class ClassLatentDiffusionPipeline {
   plan(options: { batchSize?: number; width?: number; height?: number } = {}): PipelinePlan {
     const { unet, vae } = this.parts;
     const weightBytes = unet.weightBytes + vae.weightBytes;
-    const [height, width] = this.latentSize(options);
+    const [height, width] = latentSize(this, options);
     const batch = options.batchSize ?? 1;
     try {
       const u = unet.plan({ batch: 2 * batch, height, width });
@@ -183,7 +165,7 @@ export class ClassLatentDiffusionPipeline {
   ): Promise<{ unet: Profile; decoder: Profile }> {
     const { unet, vae, onProgress } = this.parts;
     const { batchSize: batch = 1, signal } = options;
-    const [height, width] = this.latentSize(options);
+    const [height, width] = latentSize(this, options);
     return {
       unet: await unet.profile({ batch: 2 * batch, height, width }, { signal, onProgress }),
       decoder: await vae.profile('decode', { batch, height, width }, { signal, onProgress }),
@@ -194,27 +176,6 @@ export class ClassLatentDiffusionPipeline {
   async dispose(): Promise<void> {
     this.parts.unet.dispose();
     this.parts.vae.dispose();
-  }
-
-  /**
-   * Rows and columns of the latents.
-   * @throws InvalidArgumentError unless width and height are positive multiples of {@link sizeMultiple}.
-   */
-  private latentSize({ width, height }: { width?: number; height?: number }): [number, number] {
-    const size = { ...this.sampleSize };
-    if (width !== undefined) size.width = width;
-    if (height !== undefined) size.height = height;
-    for (const [name, value] of Object.entries(size)) {
-      const multiple = this.sizeMultiple;
-      if (!Number.isInteger(value) || value < multiple || value % multiple !== 0) {
-        const near = Math.max(multiple, Math.round(value / multiple) * multiple) || multiple;
-        throw new InvalidArgumentError(
-          `generate: expected ${name} to be a positive multiple of ${multiple}, got ${value}; choose ${near}`,
-        );
-      }
-    }
-    const { downsampling } = this.parts.vae;
-    return [size.height / downsampling, size.width / downsampling];
   }
 
   /** The U-Net as a denoiser: both halves of the guidance in one batch, or the conditional one alone. */
@@ -244,43 +205,6 @@ export class ClassLatentDiffusionPipeline {
     });
     return guided(pair, guidanceScale, { guidanceRescale });
   }
-
-  /** z / scaling_factor + shift_factor → pictures in a buffer of their own. */
-  private async decodeVec(
-    space: GpuSpace,
-    z: Vec,
-    [batch, channels, height, width]: LatentShape,
-    { signal, checkFinite }: Pick<ClassToImageOptions, 'signal' | 'checkFinite'>,
-  ): Promise<GeneratedImage[]> {
-    const { vae, onProgress } = this.parts;
-    const { scalingFactor, shiftFactor } = vae.config;
-    const latent = LinearForm.of(z, 1 / scalingFactor).plusConstant(shiftFactor ?? 0);
-    const { buffer } = space.contiguous(latent.materialise());
-    const out = await vae.decode({
-      latent: { data: buffer, shape: [batch, channels, height, width] },
-      signal,
-      checkFinite,
-      onProgress,
-    });
-    const [, , H, W] = out.shape;
-    const bytes = 4 * numel(out.shape);
-    const own = await this.device.scoped('decode', () => {
-      const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
-      const picture = this.device.createBuffer(bytes, usage, 'pictures');
-      const encoder = this.device.gpu.createCommandEncoder({ label: 'pictures' });
-      encoder.copyBufferToBuffer(out.buffer, 0, picture, 0, bytes);
-      this.device.gpu.queue.submit([encoder.finish()]);
-      return picture;
-    });
-    return GeneratedImage.all(this.device, own, batch, W, H);
-  }
 }
 
 const SCHEDULERS = { ddim: 'DDIMScheduler', ddpm: 'DDPMScheduler' } as const;
-
-/** f16 pays on a GPU with native halves; software adapters convert and lose. */
-function storageOf(dtype: LoadPipelineOptions['dtype'], { caps }: Device): 'f32' | 'f16' {
-  if (dtype === undefined || dtype === 'auto') return caps.f16 && !caps.software ? 'f16' : 'f32';
-  if (dtype === 'f32' || dtype === 'f16') return dtype;
-  throw new InvalidArgumentError(`fromPretrained: expected dtype to be auto, f32 or f16, got ${String(dtype)}`);
-}

@@ -1,76 +1,16 @@
 /** What users of class → picture give and get. */
-import type { Report } from '../engine/index.ts';
-import type { SamplerState, StepEvent } from '../sampler/index.ts';
-import type { TorchGenerator } from '../sampler/torchGenerator.ts';
-import type { GeneratedImage } from './image.ts';
+import type { GenerationOptions, GenerationResult } from './generation.ts';
 import type { ClassLabel } from './labels.ts';
 
-/** What one call takes. */
-export interface ClassToImageOptions {
+/** What one call takes; `guidanceScale` is 4 by default. */
+export interface ClassToImageOptions extends GenerationOptions {
   /** One class, or one per picture: an index or a name of {@link ClassLatentDiffusionPipeline.labels}. */
   classLabels: ClassLabel | readonly ClassLabel[];
   /** Pictures per class; default 1. */
   numImagesPerClass?: number;
-  /** 1 … training timesteps; default 20. */
-  numInferenceSteps?: number;
-  /** w of u + w·(c − u): 1 is the conditional network alone; default 4. */
-  guidanceScale?: number;
-  /** φ in [0, 1] (Lin et al. 2023); default 0. */
-  guidanceRescale?: number;
   /** `ddim` or `ddpm`; default what the scheduler's config says. */
   sampler?: 'ddim' | 'ddpm';
-  /** DDIM's stochasticity, ≥ 0; default 0. */
-  eta?: number;
-  /** A seed, a generator, or one generator per picture; default a random seed. */
-  generator?: number | TorchGenerator | readonly TorchGenerator[];
-  /** Initial noise [B,C,h,w] of unit variance, in place of the generator's. */
-  latents?: Float32Array;
-  /** Pixels; multiples of {@link ClassLatentDiffusionPipeline.sizeMultiple}. */
-  width?: number;
-  height?: number;
-  /** Called after each step and awaited. `preview` decodes what the picture is believed to be. */
-  onStep?: (event: StepProgress) => void | Promise<void>;
-  /** Waits after every op and names the first that writes a NaN or an infinity; slow. */
-  checkFinite?: boolean;
-  /** Go on from a state that `onStep` gave. */
-  resume?: SamplerState;
-  /** Checked between submits; the call then fails with AbortedError and the pipeline stays usable. */
-  signal?: AbortSignal;
 }
 
-/** A step that is done; values as {@link StepEvent} gives them. */
-export interface StepProgress extends Pick<StepEvent, 'step' | 'steps' | 'timestep' | 'sigma' | 'state'> {
-  /**
-   * The believed pictures of this step; await it within the event, dispose of them afterwards.
-   * @throws OutOfMemoryError, DeviceLostError, AbortedError
-   */
-  preview(): Promise<GeneratedImage[]>;
-}
-
-/** What one call gives. */
-export interface ClassToImageResult {
-  /**
-   * numImagesPerClass pictures of each class, in the order of classLabels; dispose of them when they are not needed.
-   */
-  images: GeneratedImage[];
-  /** [B,C,h,w] as the U-Net left them. */
-  latents: Float32Array;
-  /** Milliseconds of wall time. */
-  timing: { totalMs: number; stepMs: number[]; decodeMs: number };
-}
-
-/** What one call takes; bytes. */
-export interface PipelinePlan {
-  /** Whether the device can run it; if not, `advice` says what to change and the figures are missing. */
-  fits: boolean;
-  /** What to change where it does not fit. */
-  advice?: string;
-  /** Transient memory of U-Net and decoder, which exist side by side. */
-  peakBytes?: number;
-  /** Weights of U-Net and autoencoder, which are on the GPU already. */
-  weightBytes: number;
-  /** The largest tensor of either network, and where it stands. */
-  largestBinding?: Report['largestBinding'];
-  /** Of one U-Net evaluation, and of the decoder. */
-  dispatches?: { unet: number; decoder: number };
-}
+/** numImagesPerClass pictures of each class, in the order of classLabels. */
+export type ClassToImageResult = GenerationResult;

@@ -1,6 +1,7 @@
 /** A task from end to end. */
 export { ClassLatentDiffusionPipeline } from './classLatentDiffusion.ts';
-export type { ClassToImageOptions, ClassToImageResult, PipelinePlan, StepProgress } from './classToImage.ts';
+export type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
+export type { GenerationOptions, GenerationResult, PipelinePlan, StepProgress } from './generation.ts';
 export { GpuSpace } from './gpuSpace.ts';
 export { GpuVec } from './gpuVec.ts';
 export { GeneratedImage } from './image.ts';

@@ -1,13 +1,13 @@
 /** The latents a run starts from and ends in. */
 import { InvalidArgumentError, NonFiniteError, numel } from '../engine/index.ts';
 import { TorchGenerator } from '../sampler/torchGenerator.ts';
-import type { ClassToImageOptions } from './classToImage.ts';
+import type { GenerationOptions } from './generation.ts';
 
 /** Shape of the latents: batch, channels, height, width. */
 export type LatentShape = readonly [number, number, number, number];
 
 /** What draws the noise: the one given, or a new one from a seed, by default a random one. */
-export function generatorOf(generator: ClassToImageOptions['generator']): TorchGenerator | readonly TorchGenerator[] {
+export function generatorOf(generator: GenerationOptions['generator']): TorchGenerator | readonly TorchGenerator[] {
   if (typeof generator === 'object') return generator;
   return new TorchGenerator(generator ?? Math.floor(Math.random() * 2 ** 32));
 }
@@ -43,4 +43,32 @@ export function expectFinite(latents: Float32Array): void {
       "use dtype: 'f32', or checkFinite: true to learn which op it was",
     'latents',
   );
+}
+
+/** What a pipeline says of its sizes, in pixels. */
+export interface Sizes {
+  readonly sampleSize: { width: number; height: number };
+  /** Width and height must be multiples of this. */
+  readonly sizeMultiple: number;
+  /** Pixels per latent cell along each side. */
+  readonly downsampling: number;
+}
+
+/**
+ * Rows and columns of the latents for a size in pixels, by default the one that the networks were trained at.
+ * @throws InvalidArgumentError unless width and height are positive multiples of sizeMultiple.
+ */
+export function latentSize(
+  { sampleSize, sizeMultiple: multiple, downsampling }: Sizes,
+  { width = sampleSize.width, height = sampleSize.height }: { width?: number; height?: number },
+): [number, number] {
+  for (const [name, value] of Object.entries({ width, height })) {
+    if (!Number.isInteger(value) || value < multiple || value % multiple !== 0) {
+      const near = Math.max(multiple, Math.round(value / multiple) * multiple) || multiple;
+      throw new InvalidArgumentError(
+        `generate: expected ${name} to be a positive multiple of ${multiple}, got ${value}; choose ${near}`,
+      );
+    }
+  }
+  return [height / downsampling, width / downsampling];
 }

@@ -1,5 +1,5 @@
 /** What every pipeline takes when it is loaded. */
-import type { CompileProgress, LoadProgress } from '../engine/index.ts';
+import { InvalidArgumentError, type CompileProgress, type Device, type LoadProgress } from '../engine/index.ts';
 
 /** Storage, choice of files, and who is told. */
 export interface LoadPipelineOptions {
@@ -17,4 +17,11 @@ export interface LoadPipelineOptions {
   onProgress?: (progress: LoadProgress | CompileProgress) => void;
   /** Ends the loading with AbortedError; nothing is left behind. */
   signal?: AbortSignal;
+}
+
+/** f16 pays on a GPU with native halves; software adapters convert and lose. @throws InvalidArgumentError */
+export function storageOf(dtype: LoadPipelineOptions['dtype'], { caps }: Device): 'f32' | 'f16' {
+  if (dtype === undefined || dtype === 'auto') return caps.f16 && !caps.software ? 'f16' : 'f32';
+  if (dtype === 'f32' || dtype === 'f16') return dtype;
+  throw new InvalidArgumentError(`fromPretrained: expected dtype to be auto, f32 or f16, got ${String(dtype)}`);
 }

@@ -1,8 +1,11 @@
 /** `Pipeline.fromPretrained`: reads what a folder is, loads it, and gives back something to call. */
-import { ConfigError, Device, UnsupportedError, type DeviceOptions } from '../engine/index.ts';
-import { readModelIndex } from '../loading/index.ts';
+import { ConfigError, Device, UnsupportedError, type DeviceOptions, type Profile } from '../engine/index.ts';
+import { readModelIndex, type Directory } from '../loading/index.ts';
 import { ClassLatentDiffusionPipeline } from './classLatentDiffusion.ts';
 import type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
+import type { GenerationResult, PipelinePlan } from './generation.ts';
+import type { GeneratedImage } from './image.ts';
+import type { LatentShape } from './latents.ts';
 import type { LoadPipelineOptions } from './options.ts';
 import { resolveSource, type PretrainedSource, type SourceOptions } from './source.ts';
 
@@ -16,18 +19,51 @@ export interface FromPretrainedOptions extends LoadPipelineOptions, SourceOption
   limits?: DeviceOptions['limits'];
 }
 
+/** What a class of pipelines gives: loading, making pictures, saying what that takes. */
+export interface PipelineClass {
+  load(device: Device, directory: Directory, options: LoadPipelineOptions): Promise<LoadedPipeline>;
+}
+
+/** A pipeline of any kind. */
+export interface LoadedPipeline {
+  readonly device: Device;
+  /** Class names by index; empty where pictures are not made from classes. */
+  readonly labels: Readonly<Record<number, string>>;
+  /** The size the networks were trained at, pixels. */
+  readonly sampleSize: { width: number; height: number };
+  /** Width and height in pixels must be multiples of this. */
+  readonly sizeMultiple: number;
+  /** From noise to pictures. @throws as the pipeline's own documentation says. */
+  generate(options: never): Promise<GenerationResult>;
+  /** What a call of that size takes on this device; nothing is allocated. @throws InvalidArgumentError */
+  plan(options?: { batchSize?: number; width?: number; height?: number }): PipelinePlan;
+  /** Where the time of one evaluation of the network and of the decoder goes. */
+  profile(options?: {
+    batchSize?: number;
+    width?: number;
+    height?: number;
+    signal?: AbortSignal;
+  }): Promise<{ unet: Profile; decoder: Profile }>;
+  /** Latents as `generate` gives them → pictures. @throws InvalidArgumentError, ShapeError, AbortedError */
+  decode(latents: Float32Array, shape: LatentShape, signal?: AbortSignal): Promise<GeneratedImage[]>;
+  /** Releases weights and programs. */
+  dispose(): Promise<void>;
+}
+
 /** A loaded pipeline; call it to make pictures. */
-export interface Pipeline extends Pick<
-  ClassLatentDiffusionPipeline,
-  'device' | 'labels' | 'sampleSize' | 'sizeMultiple' | 'plan' | 'profile' | 'decode' | 'dispose'
-> {
+export interface Pipeline extends Omit<LoadedPipeline, 'generate'> {
   /** From noise to pictures. @throws as {@link ClassLatentDiffusionPipeline.generate}. */
   (options: ClassToImageOptions): Promise<ClassToImageResult>;
 }
 
+/** Kinds that this version runs, by the `_class_name` of their folders; all but the first are chunks of their own. */
+const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
+  [ClassLatentDiffusionPipeline.className]: async () => ClassLatentDiffusionPipeline,
+};
+
 /** Makes the object callable; everything else is the object's. */
-function callable(pipeline: ClassLatentDiffusionPipeline, dispose: () => Promise<void>): Pipeline {
-  const call = (options: ClassToImageOptions) => pipeline.generate(options);
+function callable(pipeline: LoadedPipeline, dispose: () => Promise<void>): Pipeline {
+  const call = (options: never) => pipeline.generate(options);
   return new Proxy(call, {
     get(_, name) {
       if (name === 'dispose') return dispose;
@@ -51,11 +87,11 @@ export const Pipeline = {
   async fromPretrained(source: PretrainedSource, options: FromPretrainedOptions = {}): Promise<Pipeline> {
     const directory = resolveSource(source, options);
     const { className } = await readModelIndex(directory, undefined, options.signal);
-    if (className !== ClassLatentDiffusionPipeline.className) {
-      const known = ClassLatentDiffusionPipeline.className;
+    if (!Object.hasOwn(PIPELINES, className)) {
       if (!className.endsWith('Pipeline')) {
         throw new ConfigError(`${directory.name}: expected a pipeline, got _class_name ${className}`, '_class_name');
       }
+      const known = Object.keys(PIPELINES).join(', ');
       throw new UnsupportedError(
         `${directory.name}: expected ${known}, got ${className}, which this version does not run`,
       );
@@ -65,7 +101,8 @@ export const Pipeline = {
       if (!options.device) device.dispose();
     };
     try {
-      const pipeline = await ClassLatentDiffusionPipeline.load(device, directory, options);
+      const kind = await PIPELINES[className]();
+      const pipeline = await kind.load(device, directory, options);
       return callable(pipeline, async () => {
         await pipeline.dispose();
         release();
