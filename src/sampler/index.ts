@@ -71,13 +71,21 @@ export {
 } from './guidance.ts';
 export { heun } from './heun.ts';
 export { HostSpace, HostVec } from './hostVec.ts';
+export { inpainted, type InpaintingOptions } from './inpainting.ts';
 export { kdpm2, type Kdpm2Options } from './kdpm2.ts';
 export { karrasVe, type KarrasVeOptions } from './karrasVe.ts';
 export { lms } from './lms.ts';
 export { runSolver, type RunOptions, type SamplerState, type StepEvent } from './loop.ts';
 export { ipndm, pndm } from './pndm.ts';
 export { repaint, type RepaintOptions } from './repaint.ts';
-export { Sampler, samplerFrom, type SampleOptions, type SolverOptions, type StepChoice } from './samplerFrom.ts';
+export {
+  Sampler,
+  samplerFrom,
+  type ImageOptions,
+  type SampleOptions,
+  type SolverOptions,
+  type StepChoice,
+} from './samplerFrom.ts';
 export {
   BETA_SCHEDULES,
   NoiseSchedule,

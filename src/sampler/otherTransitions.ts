@@ -5,9 +5,9 @@ import { flowLevel, shiftSigma } from './flowMatching.ts';
 import { vpLevel, type NoiseSchedule } from './schedule.ts';
 import type { SchedulerConfig } from './schedulerConfig.ts';
 import { exponentialSigmas, karrasSigmas, veLevel } from './sigmas.ts';
-import { pairs } from './sigmaTransitions.ts';
+import { pairs, shapedSigmas } from './sigmaTransitions.ts';
 import type { Transition } from './solver.ts';
-import { checkSteps, customTimesteps, spacedTimesteps, type StepChoice } from './timesteps.ts';
+import { checkSteps, customTimesteps, spacedTimesteps, strengthSteps, type StepChoice } from './timesteps.ts';
 
 type Steps = (config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice) => Transition[];
 
@@ -40,13 +40,31 @@ export const flowTransitions: Steps = (config, _schedule, choice) => {
     throw new InvalidArgumentError(
       `${config.className}: expected mu with use_dynamic_shifting, got none; pass resolutionMu(tokens)`,
     );
-  const shifted = (sigma: number): number => shiftSigma(sigma, useDynamicShifting ? Math.exp(choice.mu!) : shift);
+  const shifted = (sigma: number): number =>
+    shiftSigma(sigma, useDynamicShifting ? shiftOf(config, choice.mu!) : shift);
   // The reference library spaces its steps down to the smallest training sigma, which a fixed shift has moved already.
   const lowest = useDynamicShifting ? 1 / n : shiftSigma(1 / n, shift);
-  const sigmas = choice.sigmas ? checkSigmas(choice.sigmas) : evenSigmas(countOf(config, choice), lowest);
-  const levels = sigmas.map(shifted).map((sigma) => flowLevel(fround(sigma), n));
+  const even = choice.sigmas ? checkSigmas(choice.sigmas) : evenSigmas(countOf(config, choice), lowest);
+  const sigmas = stretched(even.map(shifted), config.shiftTerminal);
+  const shaped = shapedSigmas(config, sigmas.length, sigmas[sigmas.length - 1], sigmas[0]) ?? sigmas;
+  const levels = shaped.map((sigma) => flowLevel(fround(sigma), n));
   return pairs([...levels, { timestep: -1, alpha: 1, sigma: 0 }]);
 };
+
+/** What mu means. @throws InvalidArgumentError on a mu that is no shift */
+function shiftOf({ className, timeShiftType }: SchedulerConfig, mu: number): number {
+  const shift = timeShiftType === 'linear' ? mu : Math.exp(mu);
+  if (shift > 0 && shift < Infinity) return shift;
+  const range = timeShiftType === 'linear' ? 'above 0' : 'finite';
+  throw new InvalidArgumentError(`${className}: expected mu ${range} with time_shift_type ${timeShiftType}, got ${mu}`);
+}
+
+/** 1 − sigma scaled, so that the last sigma is the one given. */
+function stretched(sigmas: readonly number[], last: number | null): readonly number[] {
+  if (last === null) return sigmas;
+  const scale = (1 - sigmas[sigmas.length - 1]) / (1 - last);
+  return sigmas.map((sigma) => 1 - (1 - sigma) / scale);
+}
 
 function evenSigmas(count: number, lowest: number): number[] {
   return Array.from({ length: count }, (_, i) => 1 - (i * (1 - lowest)) / (count - 1 || 1));
@@ -92,17 +110,34 @@ export const ipndmTransitions: Steps = (config, _schedule, choice) => {
   return pairs(levels);
 };
 
-/** LCM and TCD: some of the timesteps of the teacher's solver, spread over them. Luo et al. 2023, section 4.3. */
+/**
+ * LCM and TCD: some of the timesteps of the teacher's solver, spread over them; with `strength` over the less noisy of
+ * them, or, of timesteps of the caller's own, the last. Luo et al. 2023, section 4.3.
+ */
 function distilledTimesteps(config: SchedulerConfig, choice: StepChoice): number[] {
-  const { originalInferenceSteps: original, numTrainTimesteps: n } = config;
-  if (choice.timesteps) return customTimesteps(choice.timesteps, n);
-  const count = countOf(config, choice);
-  const stride = Math.floor(n / original);
-  if (stride < 1 || count > original)
+  const { className, numTrainTimesteps: n } = config;
+  const { strength = 1, originalInferenceSteps } = choice;
+  const original = originalInferenceSteps ?? config.originalInferenceSteps;
+  if (!Number.isInteger(original) || original < 1 || original > n)
     throw new InvalidArgumentError(
-      `${config.className}: expected numInferenceSteps ≤ original_inference_steps ≤ ${n}, got ${count} and ${original}`,
+      `${className}: expected originalInferenceSteps (original_inference_steps) in 1 … ${n}, got ${original}`,
     );
-  return Array.from({ length: count }, (_, i) => (original - Math.floor((i * original) / count)) * stride - 1);
+  if (choice.timesteps)
+    return customTimesteps(choice.timesteps, n).slice(-strengthSteps(choice.timesteps.length, strength));
+  const count = countOf(config, choice);
+  const all = className === 'TCDScheduler' && originalInferenceSteps !== undefined;
+  const left = strengthSteps(all ? n : original, strength);
+  if (count > original || count > left)
+    throw new InvalidArgumentError(
+      `${className}: expected numInferenceSteps ≤ original_inference_steps·strength, got ${count}, ${original} and ` +
+        `${strength}; take fewer steps`,
+    );
+  const stride = Math.floor(n / original);
+  const every = left / count;
+  return Array.from({ length: count }, (_, i) => {
+    const place = left - Math.floor(i * every); // 1 … left, from the noisiest
+    return all ? place - 1 : place * stride - 1;
+  });
 }
 
 /** LCM: the last step ends at x₀. */

@@ -27,10 +27,13 @@ export function repaint({ originalImage, mask, eta = 0, betas }: RepaintOptions)
   return async ({ x, from, to, denoise, noise, signal }) => {
     if (to.sigma > from.sigma) {
       let up = x;
-      for (let t = from.timestep; t < to.timestep; t++)
+      for (let t = from.timestep; t < to.timestep; t++) {
         up = LinearForm.of(up, Math.sqrt(1 - betas[t]))
           .plus(noise(up), Math.sqrt(betas[t]))
           .materialise();
+        // Nothing else of the run is alive: what the small steps before took is used again.
+        up.space.endStep([up]);
+      }
       return { x: up, x0: LinearForm.of(up) };
     }
     const { x0, eps } = await denoise(x, from, signal);

@@ -1,5 +1,5 @@
 /** A scheduler config made ready to run: schedule, timesteps, parameterisation, clipping and solver belong together. */
-import { InvalidArgumentError } from '../engine/errors.ts';
+import { InvalidArgumentError, ShapeError } from '../engine/errors.ts';
 import {
   parameterise,
   parameterisePair,
@@ -8,10 +8,12 @@ import {
   type PairDenoiser,
   type PairNetwork,
 } from './denoiser.ts';
+import { inpainted } from './inpainting.ts';
 import { runSolver, type RunOptions } from './loop.ts';
 import { NoiseSchedule } from './schedule.ts';
 import { readSchedulerConfig, type SchedulerConfig } from './schedulerConfig.ts';
 import { METHODS, solverOf, type Method, type SolverOptions } from './schedulerMethods.ts';
+import { startOf, stepsOf } from './schedulerSteps.ts';
 import type { Solver, Transition } from './solver.ts';
 import type { StepChoice } from './timesteps.ts';
 import { LinearForm, type Vec } from './vec.ts';
@@ -19,8 +21,19 @@ import { LinearForm, type Vec } from './vec.ts';
 export type { SolverOptions } from './schedulerMethods.ts';
 export type { StepChoice } from './timesteps.ts';
 
+/** What a run may start from and keep. */
+export interface ImageOptions {
+  /** Image to image: the picture or latent that `x` is the noise for, of x's shape. `strength` says how much of the run is left. */
+  image?: Vec;
+  /**
+   * Inpainting: 1 where something new is wanted, 0 where `image` stays, of x's shape. At strength 1 the run starts from
+   * noise alone. See {@link inpainted}; `x` is also the noise of what is known, so a resumed run needs the same.
+   */
+  maskImage?: Vec;
+}
+
 /** A run with the solver and the steps of a config. */
-export type SampleOptions = Omit<RunOptions, 'solver' | 'transitions'> & StepChoice & SolverOptions;
+export type SampleOptions = Omit<RunOptions, 'solver' | 'transitions'> & StepChoice & SolverOptions & ImageOptions;
 
 /** What a `scheduler_config.json` describes. */
 export class Sampler {
@@ -66,20 +79,17 @@ export class Sampler {
     return this.transitions(choice).map(({ from }) => from.timestep);
   }
 
-  /** The steps as pairs of noise levels. @throws InvalidArgumentError if steps or timesteps are out of range */
+  /**
+   * The steps as pairs of noise levels, those that `strength` leaves out included (see {@link Sampler.start}).
+   * @throws InvalidArgumentError if steps, timesteps or sigmas are out of range, or not for this class
+   */
   transitions(choice: StepChoice): Transition[] {
-    const { numInferenceSteps, timesteps } = choice;
-    if (timesteps && numInferenceSteps !== undefined && numInferenceSteps !== timesteps.length)
-      throw new InvalidArgumentError(
-        `sampler: expected numInferenceSteps or timesteps, got ${numInferenceSteps} and ` +
-          `${timesteps.length} timesteps; pass one of them`,
-      );
-    if ((choice.sigmas || choice.mu !== undefined) && !this.method.takesSigmas)
-      throw new InvalidArgumentError(
-        `${this.config.className}: expected no sigmas and no mu, got ${choice.sigmas ? 'sigmas' : 'mu'}; ` +
-          'they belong to flow matching',
-      );
-    return this.method.transitions(this.config, this.schedule, choice);
+    return stepsOf(this.config, this.schedule, choice);
+  }
+
+  /** How many of the steps `strength` leaves out. @throws InvalidArgumentError unless it is in (0, 1] and leaves a step */
+  start(choice: StepChoice): number {
+    return startOf(this.config, this.transitions(choice).length, choice.strength);
   }
 
   /** Standard deviation of x at the first step. @throws InvalidArgumentError if steps or timesteps are out of range */
@@ -103,24 +113,52 @@ export class Sampler {
 
   /**
    * From noise to a picture: {@link runSolver} with this config's timesteps, solver and clipping.
-   * @param options `denoiser` from {@link Sampler.denoiser}, guided or not; `x` noise of unit variance, or with `start`
-   *   the state at that step, as {@link Sampler.addNoise} makes it
+   * @param options `denoiser` from {@link Sampler.denoiser}, guided or not; `x` noise of unit variance, with `image` too,
+   *   or with `start` the state at that step, as {@link Sampler.addNoise} makes it
    * @returns x₀, [B, C, …]; the caller releases it
-   * @throws InvalidArgumentError, AbortedError as {@link runSolver}, and as {@link transitions} and {@link solver}
+   * @throws InvalidArgumentError, AbortedError as {@link runSolver}, and as {@link transitions} and {@link solver};
+   *   ShapeError if `image` or `maskImage` has not x's shape
    */
   async sample(options: SampleOptions): Promise<Vec> {
-    const { eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise, originalImage, mask } = options;
+    const { eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise, originalImage, mask, image, maskImage } = options;
+    checkImage(options);
     const transitions = this.transitions(options);
-    const fresh = options.start === undefined && !options.resume;
-    const scale = fresh ? this.method.initNoiseSigma(this.config, transitions) : 1;
-    const solver = this.solver({ eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise, originalImage, mask });
-    const x = LinearForm.of(options.x, scale).materialise();
+    const own = this.solver({ eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise, originalImage, mask });
+    const solver = image && maskImage ? inpainted(own, { image, maskImage, noise: options.x }) : own;
+    const start = options.start ?? (image && startOf(this.config, transitions.length, options.strength));
+    const x = this.startingState(options, transitions, start ?? 0).materialise();
     try {
-      return await runSolver({ ...options, x, transitions, solver, denoiser: this.corrected(options.denoiser) });
+      return await runSolver({ ...options, x, start, transitions, solver, denoiser: this.corrected(options.denoiser) });
     } finally {
       if (x !== options.x) x.space.release(x);
     }
   }
+
+  private startingState(options: SampleOptions, transitions: readonly Transition[], start: number): LinearForm {
+    const { x, image, maskImage, strength = 1 } = options;
+    if (options.resume || options.start !== undefined) return LinearForm.of(x);
+    if (!image || (maskImage && strength === 1))
+      return LinearForm.of(x, this.method.initNoiseSigma(this.config, transitions));
+    const { alpha, sigma } = transitions[start].from;
+    return LinearForm.of(image, alpha).plus(x, sigma);
+  }
+}
+
+function checkImage({ x, image, maskImage, strength = 1, start }: SampleOptions): void {
+  if (!image && (maskImage || strength !== 1))
+    throw new InvalidArgumentError(
+      `sample: expected image with ${maskImage ? 'maskImage' : `strength ${strength}`}, got none; pass the picture`,
+    );
+  if (image && start !== undefined)
+    throw new InvalidArgumentError(
+      `sample: expected image or start, got both; with image, strength says where to start`,
+    );
+  for (const [name, vec] of Object.entries({ image, maskImage }))
+    if (vec && (vec.length !== x.length || vec.batch !== x.batch))
+      throw new ShapeError(
+        `sample: expected ${name} of ${x.batch} items, ${x.length} elements, got ${vec.batch} and ${vec.length}; ` +
+          "repeat it to x's shape",
+      );
 }
 
 /**

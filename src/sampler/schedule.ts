@@ -9,7 +9,7 @@
 import { ConfigError, InvalidArgumentError } from '../engine/errors.ts';
 
 /** Named schedules, by the names of diffusers. */
-export const BETA_SCHEDULES = ['linear', 'scaled_linear', 'squaredcos_cap_v2', 'sigmoid'] as const;
+export const BETA_SCHEDULES = ['linear', 'scaled_linear', 'squaredcos_cap_v2', 'sigmoid', 'exp', 'laplace'] as const;
 /** One of {@link BETA_SCHEDULES}. */
 export type BetaSchedule = (typeof BETA_SCHEDULES)[number];
 
@@ -59,16 +59,36 @@ function cosineAlphaBar(t: number): number {
   return Math.cos((((t + 0.008) / 1.008) * Math.PI) / 2) ** 2;
 }
 
+/**
+ * ᾱ(t) of the Laplace schedule, log SNR = μ − b·sgn(½ − t)·log(1 − 2·|½ − t|) with μ = 0, b = ½: Hang & Gu 2024,
+ * https://arxiv.org/abs/2407.03297, table 1. As in the reference library, which keeps the logarithm finite by 1e-6 and
+ * takes the root of SNR/(1 + SNR) where the paper's ᾱ is without it.
+ */
+function laplaceAlphaBar(t: number): number {
+  const logSnr = -0.5 * (t > 0.5 ? -1 : 1) * Math.log(1 - 2 * Math.abs(0.5 - t) + 1e-6);
+  const snr = Math.exp(logSnr);
+  return Math.sqrt(snr / (1 + snr));
+}
+
+/** β between neighbours of N + 1 values of ᾱ, capped at 0.999 against the singularity at t = 1. */
+function betasOf(alphaBar: (t: number) => number, n: number, round: Round): Float64Array {
+  return Float64Array.from({ length: n }, (_, i) =>
+    round(Math.min(1 - alphaBar((i + 1) / n) / alphaBar(i / n), 0.999)),
+  );
+}
+
 function namedBetas(name: BetaSchedule, n: number, lo: number, hi: number, round: Round): Float64Array {
   switch (name) {
     case 'linear': // Ho et al. 2020, section 4
       return linspace(lo, hi, n, round);
     case 'scaled_linear': // linear in √β: Rombach et al. 2022, appendix E
       return linspace(Math.sqrt(lo), Math.sqrt(hi), n, round).map((b) => round(b * b));
-    case 'squaredcos_cap_v2': // β capped at 0.999 against the singularity at t = 1
-      return Float64Array.from({ length: n }, (_, i) =>
-        round(Math.min(1 - cosineAlphaBar((i + 1) / n) / cosineAlphaBar(i / n), 0.999)),
-      );
+    case 'squaredcos_cap_v2':
+      return betasOf(cosineAlphaBar, n, round);
+    case 'exp': // the reference library's, ᾱ = e^(−12t)
+      return betasOf((t) => Math.exp(-12 * t), n, round);
+    case 'laplace':
+      return betasOf(laplaceAlphaBar, n, round);
     case 'sigmoid': // Xu et al. 2022 (GeoDiff)
       return linspace(-6, 6, n, round).map((u) =>
         round(round(round(1 / (1 + Math.exp(-u))) * round(hi - lo)) + round(lo)),

@@ -34,8 +34,10 @@ export interface SchedulerConfig {
   sigmaMax: number | null;
   /** sigma after the last step: 0, or that of timestep 0. */
   finalSigmasType: 'zero' | 'sigma_min';
-  interpolationType: 'linear';
-  timestepType: 'discrete';
+  /** Euler: sigmas between two training timesteps, or even in log sigma over all of them. */
+  interpolationType: 'linear' | 'log_linear';
+  /** Euler: a v network may be told ¼·log(sigma). */
+  timestepType: 'discrete' | 'continuous';
   solverOrder: number;
   algorithmType: DpmAlgorithm | 'deis';
   solverType: 'midpoint' | 'heun' | 'bh1' | 'bh2' | 'logrho';
@@ -59,6 +61,13 @@ export interface SchedulerConfig {
   /** Flow matching. */
   shift: number;
   useDynamicShifting: boolean;
+  /** How mu shifts: by its exponential, or itself. */
+  timeShiftType: 'exponential' | 'linear';
+  /** The last sigma after the shift, to which all are stretched. */
+  shiftTerminal: number | null;
+  /** Go to x₀ and back up with new noise instead of along the path. */
+  stochasticSampling: boolean;
+  invertSigmas: false;
   baseShift: number;
   maxShift: number;
   baseImageSeqLen: number;
@@ -148,9 +157,8 @@ export const KINDS: { readonly [F in Field]: Kind<Fields[F]> } = {
   sigmaMin: oneNumberOrNull,
   sigmaMax: oneNumberOrNull,
   finalSigmasType: oneOf(['zero', 'sigma_min'], 'zero'),
-  // The library's other choices are not built, and would change the result.
-  interpolationType: oneOf(['linear'], 'linear'),
-  timestepType: oneOf(['discrete'], 'discrete'),
+  interpolationType: oneOf(['linear', 'log_linear'], 'linear'),
+  timestepType: oneOf(['discrete', 'continuous'], 'discrete'),
   solverOrder: number(2, (n) => [1, 2, 3].includes(n), '1, 2 or 3'),
   algorithmType: oneOf([...DPM_ALGORITHMS, 'deis'], 'dpmsolver++'),
   solverType: oneOf(['midpoint', 'heun', 'bh1', 'bh2', 'logrho'], 'midpoint'),
@@ -172,6 +180,14 @@ export const KINDS: { readonly [F in Field]: Kind<Fields[F]> } = {
   timestepScaling: number(10, positive, 'above 0'),
   shift: number(1, positive, 'above 0'),
   useDynamicShifting: flag(false),
+  timeShiftType: oneOf(['exponential', 'linear'], 'exponential'),
+  shiftTerminal: {
+    test: (v) => typeof v === 'number' && v > 0 && v < 1,
+    expected: 'null or in (0, 1)',
+    fallback: null,
+  },
+  stochasticSampling: flag(false),
+  invertSigmas: { test: () => false, expected: 'false; inverted sigmas are not built', fallback: false },
   baseShift: number(0.5, () => true, 'finite'),
   maxShift: number(1.15, () => true, 'finite'),
   baseImageSeqLen: number(256, positive, 'above 0'),
@@ -271,7 +287,11 @@ export const CLASSES = {
     defaults: edm,
   },
   FlowMatchEulerDiscreteScheduler: {
-    reads: [...FLOW, 'useDynamicShifting', 'baseShift', 'maxShift', 'baseImageSeqLen', 'maxImageSeqLen'],
+    reads: [
+      ...[...FLOW, ...SIGMAS],
+      ...(['useDynamicShifting', 'baseShift', 'maxShift', 'baseImageSeqLen', 'maxImageSeqLen'] as const),
+      ...(['timeShiftType', 'shiftTerminal', 'stochasticSampling', 'invertSigmas'] as const),
+    ],
     defaults: spread,
   },
   FlowMatchHeunDiscreteScheduler: { reads: FLOW, defaults: spread },

@@ -47,7 +47,7 @@ import { sigmaAt, trainingSigmas, veLevel } from './sigmas.ts';
 import { midpointTransitions, singlestepTransitions, veTransitions, vpTransitions } from './sigmaTransitions.ts';
 import type { Solver, Transition } from './solver.ts';
 import { tcd } from './tcd.ts';
-import { customTimesteps, spacedTimesteps, type StepChoice } from './timesteps.ts';
+import { customTimesteps, spacedTimesteps, type SpecialChoice, type StepChoice } from './timesteps.ts';
 import { uniPc } from './uniPc.ts';
 
 /** What only some solvers take. */
@@ -61,8 +61,8 @@ export interface Method {
   transitions(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice): Transition[];
   /** The level of a training timestep. @throws InvalidArgumentError outside the schedule */
   level(schedule: NoiseSchedule, timestep: number): NoiseLevel;
-  /** Sigmas and mu may be chosen. */
-  takesSigmas?: boolean;
+  /** Which of the choices that not all classes know. */
+  takes?: readonly SpecialChoice[];
   /** The options that the solver takes. */
   options?: readonly (keyof SolverOptions)[];
   solver(config: SchedulerConfig, options: SolverOptions, schedule: NoiseSchedule): Solver;
@@ -121,6 +121,7 @@ const sigma = {
   correct: correctBoth,
   initNoiseSigma: ({ timestepSpacing }, [{ from }]) =>
     timestepSpacing === 'leading' ? Math.hypot(from.sigma, 1) : from.sigma,
+  takes: ['sigmas'],
 } satisfies Partial<Method>;
 
 /** Karras et al. 2022: the state is x₀ + sigma·ε over sigmas of its own. */
@@ -138,9 +139,10 @@ const flow = {
   level: (schedule, timestep) => flowLevel(timestep / schedule.length, schedule.length),
   correct: (_, denoiser) => denoiser,
   initNoiseSigma: () => 1,
-  takesSigmas: true,
+  takes: ['sigmas', 'mu'],
 } satisfies Partial<Method>;
 
+const DISTILLED = ['originalInferenceSteps'] as const;
 const CHURN = ['sChurn', 'sTmin', 'sTmax', 'sNoise'] as const;
 const algorithmOf = ({ algorithmType: a }: SchedulerConfig): DpmAlgorithm => (a === 'deis' ? 'dpmsolver++' : a);
 const solverTypeOf = ({ solverType }: SchedulerConfig) => (solverType === 'heun' ? 'heun' : 'midpoint');
@@ -190,19 +192,24 @@ export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
         publishedThirdOrder: true,
       }),
   },
-  FlowMatchEulerDiscreteScheduler: { ...flow, solver: () => euler() },
+  FlowMatchEulerDiscreteScheduler: {
+    ...flow,
+    solver: ({ stochasticSampling }) => (stochasticSampling ? consistency() : euler()),
+  },
   FlowMatchHeunDiscreteScheduler: { ...flow, solver: () => heun() },
   PNDMScheduler: { ...discrete, transitions: withRungeKutta(discreteTransitions), solver: () => pndm() },
   IPNDMScheduler: { ...discrete, transitions: ipndmTransitions, solver: () => ipndm() },
   LCMScheduler: {
     ...discrete,
     transitions: lcmTransitions,
+    takes: DISTILLED,
     correct: (config, denoiser) => consistencyBoundary(correct(config, denoiser), config.timestepScaling),
     solver: () => consistency(),
   },
   TCDScheduler: {
     ...discrete,
     transitions: tcdTransitions,
+    takes: DISTILLED,
     options: ['eta'],
     solver: (_, { eta }, schedule) => tcd({ eta, level: (t) => schedule.at(t) }),
   },
@@ -231,6 +238,7 @@ export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
   RePaintScheduler: {
     ...discrete,
     transitions: repaintTransitions,
+    takes: ['jumpLength', 'jumpNSample'],
     options: ['eta', 'originalImage', 'mask'],
     solver: ({ eta }, options, { betas }) => repaint({ ...options, eta: options.eta ?? eta, betas }),
   },

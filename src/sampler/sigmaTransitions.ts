@@ -12,7 +12,9 @@ import {
   veLevel,
   vpOfSigma,
 } from './sigmas.ts';
+import { edmLevel } from './edm.ts';
 import { ancestralStep } from './eulerAncestral.ts';
+import { checkSigmas } from './kdiffusion/sigmas.ts';
 import type { Transition } from './solver.ts';
 import { checkSteps, customTimesteps, roundHalfEven, spacedTimesteps, type StepChoice } from './timesteps.ts';
 
@@ -56,8 +58,8 @@ function dpmTimesteps(config: SchedulerConfig, choice: StepChoice, training: Flo
   return at((i) => roundHalfEven(last - i * (n / steps)) - 1).filter((t) => t >= 0);
 }
 
-/** Sigmas by the shape that the config asks for, with their timesteps; undefined where none is asked for. */
-function shapedSigmas(config: SchedulerConfig, steps: number, lo: number, hi: number): number[] | undefined {
+/** Sigmas by the shape that the config asks for; undefined where none is asked for. */
+export function shapedSigmas(config: SchedulerConfig, steps: number, lo: number, hi: number): number[] | undefined {
   const [min, max] = [config.sigmaMin ?? lo, config.sigmaMax ?? hi];
   if (config.useKarrasSigmas) return karrasSigmas(steps, min, max);
   if (config.useExponentialSigmas) return exponentialSigmas(steps, min, max);
@@ -69,24 +71,36 @@ function shapedSigmas(config: SchedulerConfig, steps: number, lo: number, hi: nu
 function refuseTimesteps(config: SchedulerConfig, choice: StepChoice): void {
   if (choice.timesteps)
     throw new InvalidArgumentError(
-      `${config.className}: expected numInferenceSteps, got timesteps; this config places sigmas by their shape`,
+      `${config.className}: expected numInferenceSteps, got timesteps; this config places its steps by sigma`,
     );
 }
 
 /** Timesteps and sigmas of a run. `dpm`: spacing and rounding of DPM-Solver and its kin. */
 function sigmaSteps(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice, dpm: boolean): SigmaSteps {
   const training = trainingSigmas(schedule);
+  if (choice.sigmas) return ownSigmas(config, choice.sigmas, training);
   const end = config.finalSigmasType === 'zero' ? 0 : training[0];
   const timesteps = (dpm ? dpmTimesteps : fractionalTimesteps)(config, choice, training);
   const spaced = timesteps.map((t) => sigmaAt(training, t));
   // DPM-Solver stretches its shapes over all training timesteps, k-diffusion's kin over those that the spacing visits.
-  const [hi, lo] = dpm ? [training[training.length - 1], training[0]] : [spaced[0], spaced[spaced.length - 1]];
+  const logLinear = config.interpolationType === 'log_linear';
+  const [hi, lo] =
+    dpm || logLinear ? [training[training.length - 1], training[0]] : [spaced[0], spaced[spaced.length - 1]];
   const shaped = shapedSigmas(config, timesteps.length, lo, hi);
+  // As in the reference library: one more than there are steps, of which the last is the smallest of training, not 0.
+  if (!shaped && logLinear) return { timesteps, sigmas: exponentialSigmas(timesteps.length + 1, lo, hi).map(fround) };
   if (!shaped) return { timesteps, sigmas: [...spaced, end].map(fround) };
   refuseTimesteps(config, choice);
   const whole = dpm || (config.className.startsWith('KDPM2') && config.useKarrasSigmas);
   const found = shaped.map((sigma) => timestepOf(training, sigma));
   return { timesteps: whole ? found.map(roundHalfEven) : found, sigmas: [...shaped, end].map(fround) };
+}
+
+/** Sigmas of the caller's own, the end included, and where they lie in training. */
+function ownSigmas(config: SchedulerConfig, sigmas: readonly number[], training: Float64Array): SigmaSteps {
+  checkSigmas(sigmas, config.className);
+  const timesteps = sigmas.slice(0, -1).map((sigma) => timestepOf(training, sigma));
+  return { timesteps, sigmas: sigmas.map(fround) };
 }
 
 /** From each level to the next. */
@@ -97,6 +111,10 @@ export function pairs(levels: readonly NoiseLevel[]): Transition[] {
 /** Steps of a state x = x₀ + sigma·ε; the end is told timestep −1. */
 export function veTransitions(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice): Transition[] {
   const { timesteps, sigmas } = sigmaSteps(config, schedule, choice, false);
+  if (config.timestepType === 'continuous' && config.predictionType === 'v_prediction') {
+    refuseTimesteps(config, choice);
+    return pairs(sigmas.map((sigma, i) => (timesteps[i] === undefined ? veLevel(-1, sigma) : edmLevel(sigma))));
+  }
   return pairs(sigmas.map((sigma, i) => veLevel(timesteps[i] ?? -1, sigma)));
 }
 

@@ -15,8 +15,18 @@ export interface StepChoice {
   numInferenceSteps?: number;
   /** Training timesteps, strictly falling, in place of a number. */
   timesteps?: readonly number[];
-  /** Flow matching: sigmas in (0, 1], strictly falling, before the shift, in place of a number. */
+  /**
+   * Noise levels of the caller's own, strictly falling, in place of a number. Flow matching: in (0, 1], before the shift,
+   * and the run ends at 0 on its own. k-diffusion's kin: one more than there are steps, the last may be 0.
+   */
   sigmas?: readonly number[];
+  /**
+   * Image to image: how much of the run is left to do, in (0, 1]; default 1. The first steps are left out; LCM and TCD
+   * spread their steps over what is left.
+   */
+  strength?: number;
+  /** LCM and TCD: steps of the teacher's solver, in place of the config's; for TCD any training timestep then counts. */
+  originalInferenceSteps?: number;
   /** Flow matching with dynamic shifting: the logarithm of the shift, as {@link resolutionMu} finds it. */
   mu?: number;
   /** RePaint: steps of a jump back; default 10. */
@@ -24,6 +34,11 @@ export interface StepChoice {
   /** RePaint: how often each jump is made, the first time included; default 10. */
   jumpNSample?: number;
 }
+
+/** Choices that not all classes know. */
+export const SPECIAL_CHOICES = ['sigmas', 'mu', 'jumpLength', 'jumpNSample', 'originalInferenceSteps'] as const;
+/** One of {@link SPECIAL_CHOICES}. */
+export type SpecialChoice = (typeof SPECIAL_CHOICES)[number];
 
 /** Nearest integer, ties to even, as numpy and Python round. */
 export function roundHalfEven(x: number): number {
@@ -74,6 +89,19 @@ export function spacedTimesteps(
         'timestep_spacing',
       );
   }
+}
+
+/**
+ * Steps left of a run of image to image: ⌊steps·strength⌋, as the reference library's pipelines count.
+ * @throws InvalidArgumentError unless strength is in (0, 1] and leaves a step
+ */
+export function strengthSteps(steps: number, strength = 1): number {
+  const left = Math.floor(steps * strength);
+  if (!(strength > 0 && strength <= 1) || left < 1)
+    throw new InvalidArgumentError(
+      `sampler: expected strength in (0, 1] with steps·strength ≥ 1, got ${strength} of ${steps} steps; raise either`,
+    );
+  return left;
 }
 
 /** Timesteps of the caller's own. @throws InvalidArgumentError unless integers, strictly falling, within 0 … N−1. */

@@ -40,7 +40,7 @@ describe('samplerFrom', () => {
   });
 
   test.each([
-    ['beta_schedule', 'laplace'],
+    ['beta_schedule', 'parabola'],
     ['num_train_timesteps', 0],
     ['num_train_timesteps', '1000'],
     ['beta_start', -0.1],

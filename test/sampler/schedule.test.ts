@@ -13,6 +13,16 @@ const byHand: Record<BetaSchedule, (t: number, n: number, lo: number, hi: number
     return Math.min(0.999, 1 - f(t + 1) / f(t));
   },
   sigmoid: (t, n, lo, hi) => lo + (hi - lo) / (1 + Math.exp(6 - (12 * t) / (n - 1))),
+  exp: (_t, n) => 1 - Math.exp(-12 / n),
+  laplace: (t, n) => {
+    // ᾱ⁴ odds: SNR = (2t + 10⁻⁶)^∓½ on either side of the middle
+    const f = (s: number): number => {
+      const u = s / n;
+      const snr = u > 0.5 ? Math.sqrt(2 - 2 * u + 1e-6) : 1 / Math.sqrt(2 * u + 1e-6);
+      return Math.sqrt(snr / (1 + snr));
+    };
+    return Math.min(0.999, 1 - f(t + 1) / f(t));
+  },
 };
 
 describe('NoiseSchedule', () => {

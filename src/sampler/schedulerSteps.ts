@@ -1,0 +1,41 @@
+/** What a caller may say of the steps of a run, checked against what the class of the config knows. */
+import { InvalidArgumentError } from '../engine/errors.ts';
+import type { NoiseSchedule } from './schedule.ts';
+import type { SchedulerConfig } from './schedulerConfig.ts';
+import { METHODS } from './schedulerMethods.ts';
+import type { Transition } from './solver.ts';
+import { SPECIAL_CHOICES, strengthSteps, type StepChoice } from './timesteps.ts';
+
+/**
+ * The steps of a run. `strength` leaves out none of them here: see {@link startOf}; LCM and TCD spread theirs by it.
+ * @throws InvalidArgumentError for a choice that is not the class's, or out of range
+ */
+export function stepsOf(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice): Transition[] {
+  const { takes = [], transitions } = METHODS[config.className];
+  for (const key of SPECIAL_CHOICES) {
+    if (choice[key] === undefined || takes.includes(key)) continue;
+    const takers = Object.entries(METHODS).filter(([, m]) => m.takes?.includes(key));
+    throw new InvalidArgumentError(
+      `${config.className}: expected no ${key}, got ${String(choice[key])}; ` +
+        `it belongs to ${takers.map(([c]) => c).join(', ')}`,
+    );
+  }
+  const own = { timesteps: choice.timesteps, sigmas: choice.sigmas };
+  for (const [key, values] of Object.entries(own)) {
+    const steps = key === 'sigmas' && !takes.includes('mu') ? (values?.length ?? 0) - 1 : values?.length;
+    if (values && choice.numInferenceSteps !== undefined && choice.numInferenceSteps !== steps)
+      throw new InvalidArgumentError(
+        `sampler: expected numInferenceSteps or ${key}, got ${choice.numInferenceSteps} and ` +
+          `${values.length} ${key}; pass one of them`,
+      );
+  }
+  if (own.timesteps && own.sigmas)
+    throw new InvalidArgumentError('sampler: expected timesteps or sigmas, got both; pass one of them');
+  return transitions(config, schedule, choice);
+}
+
+/** How many steps `strength` leaves out. @throws InvalidArgumentError unless it is in (0, 1] and leaves a step */
+export function startOf(config: SchedulerConfig, steps: number, strength = 1): number {
+  const distilled = METHODS[config.className].takes?.includes('originalInferenceSteps');
+  return distilled ? 0 : steps - strengthSteps(steps, strength);
+}
