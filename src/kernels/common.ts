@@ -12,6 +12,8 @@ export const ACTIVATIONS = {
   tanh: 6,
   sigmoid: 7,
   mish: 8,
+  elu: 9,
+  leaky_relu: 10,
 } as const;
 
 /** The name of an activation. */

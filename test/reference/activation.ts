@@ -1,6 +1,6 @@
 /** Activations in f64. */
 export type ActivationName =
-  'none' | 'silu' | 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'tanh' | 'sigmoid' | 'mish';
+  'none' | 'silu' | 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'tanh' | 'sigmoid' | 'mish' | 'elu' | 'leaky_relu';
 
 const sigmoid = (x: number) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
 
@@ -40,6 +40,10 @@ export function activation(x: number, name: ActivationName): number {
       return sigmoid(x);
     case 'mish':
       return x * Math.tanh(Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))));
+    case 'elu':
+      return x > 0 ? x : Math.expm1(x);
+    case 'leaky_relu':
+      return x > 0 ? x : 0.01 * x;
     default:
       return x;
   }

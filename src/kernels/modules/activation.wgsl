@@ -9,6 +9,8 @@ const ACT_RELU = 5u;
 const ACT_TANH = 6u;
 const ACT_SIGMOID = 7u;
 const ACT_MISH = 8u;
+const ACT_ELU = 9u;
+const ACT_LEAKY_RELU = 10u;
 
 fn sigmoid4(x: vec4<f32>) -> vec4<f32> {
   return 1.0 / (1.0 + exp(-clamp(x, vec4<f32>(-80.0), vec4<f32>(80.0))));
@@ -34,6 +36,12 @@ fn mish4(x: vec4<f32>) -> vec4<f32> {
   return x * p / (p + 2.0 * select(vec4<f32>(1.0), e * e, x > vec4<f32>(0.0)));
 }
 
+// e^x - 1; near 0, where that cancels, by its series, whose rest is below 2e-7 of it.
+fn expm14(x: vec4<f32>) -> vec4<f32> {
+  let series = x * (1.0 + x * (0.5 + x * (0.16666667 + x * (0.041666668 + x * (0.008333334 + x * 0.0013888889)))));
+  return select(series, exp(max(x, vec4<f32>(-80.0))) - 1.0, abs(x) > vec4<f32>(0.3));
+}
+
 fn activate(x: vec4<f32>, act: u32) -> vec4<f32> {
   switch act {
     case ACT_SILU: { return x * sigmoid4(x); }
@@ -44,6 +52,8 @@ fn activate(x: vec4<f32>, act: u32) -> vec4<f32> {
     case ACT_TANH: { return tanh4(x); }
     case ACT_SIGMOID: { return sigmoid4(x); }
     case ACT_MISH: { return mish4(x); }
+    case ACT_ELU: { return select(expm14(min(x, vec4<f32>(0.0))), x, x > vec4<f32>(0.0)); }
+    case ACT_LEAKY_RELU: { return max(x, 0.01 * x); }
     default: { return x; }
   }
 }
