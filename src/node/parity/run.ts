@@ -7,6 +7,7 @@ import { parsePythonJson } from '../../loading/json.ts';
 import { openGpu } from '../adapter.ts';
 import { pathDirectory } from '../fileSource.ts';
 import { HINT_FACTOR, listCases, matchesGlob, type ParityCase } from './cases.ts';
+import { runDiTCase } from './ditCase.ts';
 import { runOriginalCase } from './original/index.ts';
 import { runSchedulerCase } from './schedulerCase.ts';
 import { runTorchRandnCase } from './torchRandnCase.ts';
@@ -53,6 +54,7 @@ export type ModelCase = (device: Device, folder: Directory, dtype: 'f32' | 'f16'
 
 /** Kinds that run on a device; a kind that is not here is unsupported. */
 const MODELS: Readonly<Record<string, ModelCase>> = {
+  dit: runDiTCase,
   unet2d: runUNet2DCase,
   vae_kl: runVaeKlCase,
 };
