@@ -102,3 +102,28 @@ export function firDownsample(x: Tensor, options: FirOptions = {}): Tensor {
   const attrs = { up: 1, down: factor, pad: Math.floor((rest + 1) / 2), gain, kernel };
   return record('firDownsample', x, attrs, Math.floor(rest / 2));
 }
+
+/** How {@link upfirdn2d} resamples. */
+export interface UpfirdnOptions {
+  /** The filter in one dimension, 1 … 16 taps; normalised, so only the ratios count. */
+  kernel: readonly number[];
+  /** Integer ≥ 1, default 1. */
+  up?: number;
+  /** Integer ≥ 1, default 1. */
+  down?: number;
+  /** Zeros before and behind rows and columns, after the stretching; negative crops. Default none. */
+  padding?: readonly [number, number];
+  /** Of a constant picture, apart from what the zeros of `up` take; default 1. */
+  gain?: number;
+}
+
+/**
+ * x [B,H,W,C] → [B,H',W',C]: stretched with zeros, padded, filtered, every `down`-th pixel kept. Karras et al. 2020.
+ * @throws ShapeError unless x is [B,H,W,C] and large enough; InvalidArgumentError for a filter or factor out of range.
+ */
+export function upfirdn2d(x: Tensor, options: UpfirdnOptions): Tensor {
+  const { up = 1, down = 1, padding = [0, 0] } = options;
+  check('upfirdn2d', x, { ...options, factor: up });
+  const { kernel, gain } = check('upfirdn2d', x, { ...options, factor: down });
+  return record('upfirdn2d', x, { up, down, pad: padding[0], gain, kernel }, padding[1]);
+}

@@ -9,3 +9,5 @@ export { dit, type DiTInputs } from './transformers/dit.ts';
 export { readDiTConfig, type DiTConfig } from './transformers/ditConfig.ts';
 export { ditKeys, originalDiTConfig } from './transformers/ditKeys.ts';
 export { DiT, ditDefinition, type DiTCall, type DiTGuidedCall, type DiTShape } from './transformers/ditModel.ts';
+export { EDM_CLASSES, readEdmConfig, type EdmClass, type EdmConfig } from './edm/edmConfig.ts';
+export { EdmNetwork, edmWeights, planEdm, type EdmCall, type EdmShape } from './edm/edmModel.ts';

@@ -17,6 +17,9 @@ export interface SigmaGridOptions {
   sigmaMin?: number;
   /** Largest level that the network knows; default ∞. */
   sigmaMax?: number;
+  /** Largest and smallest level in place of the discretization's own, still within what the network knows. */
+  from?: number;
+  to?: number;
   /** ρ of `edm`; default 7. */
   rho?: number;
   /** Smallest time of `vp`; default 0.001. */
@@ -48,6 +51,13 @@ function rangeOf(kind: Discretization, epsilonS: number): [number, number] {
   return [0.002, kind === 'edm' ? 80 : 81];
 }
 
+/** Smallest and largest level of the grid. */
+export function sigmaRange(options: Omit<SigmaGridOptions, 'numInferenceSteps'>): [number, number] {
+  const { discretization = 'edm', epsilonS = 1e-3, sigmaMin = 0, sigmaMax = Infinity } = options;
+  const [least, most] = rangeOf(discretization, epsilonS);
+  return [Math.max(options.to ?? least, sigmaMin), Math.min(options.from ?? most, sigmaMax)];
+}
+
 /** The levels of all steps, falling, without the final 0. @throws InvalidArgumentError on fewer than 2 steps */
 export function sigmaGrid(options: SigmaGridOptions): Float64Array {
   const { numInferenceSteps: n, discretization = 'edm', rho = 7, epsilonS = 1e-3 } = options;
@@ -55,9 +65,7 @@ export function sigmaGrid(options: SigmaGridOptions): Float64Array {
     throw new InvalidArgumentError(
       `sigmaGrid: expected 2 or more steps of ${DISCRETIZATIONS.join(', ')}, got ${n} of ${discretization}`,
     );
-  const [least, most] = rangeOf(discretization, epsilonS);
-  const sigmaMin = Math.max(least, options.sigmaMin ?? 0);
-  const sigmaMax = Math.min(most, options.sigmaMax ?? Infinity);
+  const [sigmaMin, sigmaMax] = sigmaRange(options);
   if (discretization === 'edm') return karrasSigmas(n, { sigmaMin, sigmaMax, rho }).slice(0, n); // equation 5
   const along = (at: (u: number) => number): Float64Array =>
     Float64Array.from({ length: n }, (_, i) => at(i / (n - 1)));

@@ -6,6 +6,7 @@ import { runAnalyticSampler, runAnalyticTrajectories } from './analytic.ts';
 import { runIddpmSteps } from './bound.ts';
 import { runConsistencyEdit } from './consistencyEdit.ts';
 import { runDpmConvergence, runDpmSchedules, runDpmSolver } from './dpmSolver.ts';
+import { runEdmForward, runEdmSampler } from './edm.ts';
 import { runExact, runKDiffusionLikelihood } from './exact.ts';
 import { runKDiffusionExternal } from './external.ts';
 import { runKDiffusionSampler, runKDiffusionSigmas } from './kdiffusion.ts';
@@ -43,7 +44,10 @@ const RUNNERS: readonly (readonly [RegExp, Runner])[] = [
 ];
 
 /** The same for cases that come with weights. */
-const NETWORK_RUNNERS: readonly (readonly [RegExp, NetworkRunner])[] = [];
+const NETWORK_RUNNERS: readonly (readonly [RegExp, NetworkRunner])[] = [
+  [/^training\/networks\.py /, runEdmForward],
+  [/^(edm|ablation)_sampler\(/, runEdmSampler],
+];
 
 /**
  * Runs one case by what its config says was called.
