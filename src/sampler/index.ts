@@ -125,4 +125,4 @@ export * as dpmSolver from './dpmSolver/index.ts';
 export * as edm from './edm/index.ts';
 export * as kdiffusion from './kdiffusion/index.ts';
 export * as sde from './sde/index.ts';
-export { bitsPerDim, logLikelihood } from './likelihood.ts';
+export { bitsPerDim, chooseDifference, logLikelihood, type Likelihood, type LikelihoodOptions } from './likelihood.ts';

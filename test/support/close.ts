@@ -11,6 +11,9 @@ export type Storage = keyof typeof ROUNDOFF;
 /** PyTorch's CPU normals: its vectorised log and cos differ between machines in the last bits. */
 export const TORCH_NORMAL = 2e-6;
 
+/** Half a unit of the fourth decimal: a number as PyTorch prints it. */
+export const PRINTED_4 = 0.5e-4 + TORCH_NORMAL;
+
 /** Fixture hints are the reference's own response to 1e-6 weight noise; our promise is at most three times that. */
 export const HINT_FACTOR = 3;
 
@@ -19,6 +22,18 @@ export const F64 = 1e-12;
 
 /** A fitted order of convergence: what the next term of the error series bends the slope by at the step sizes used. */
 export const ORDER_SLOPE = 0.15;
+
+/**
+ * By how much an order fitted to sampled moments may fall short: their differences of n^−p carry a sampling error of a
+ * tenth or so of themselves at the counts used, at either end of a halving.
+ */
+export const SAMPLED_SLOPE = 0.4;
+
+/** Standard errors by which a sampled moment may be off: one in a million for a normal one. */
+export const STANDARD_ERRORS = 5;
+
+/** Nats per dimension by which a likelihood along the probability flow may miss the exact density: what we promise. */
+export const LIKELIHOOD_NATS = 1e-3;
 
 /** Two solutions of one flow, each with a local error of 1e-12 per unit of its state, over some hundred steps. */
 export const REFERENCE_FLOW = 1e-10;

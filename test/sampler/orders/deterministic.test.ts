@@ -51,7 +51,7 @@ describe('the flow that errors are measured against', () => {
     const schedule = dpmSolver.linearVp();
     const levels = recording.config.ode_times.map((t) => dpmSolver.levelAt(schedule, t));
     const where = problem(name);
-    let y = recording.tensor('in.x_T').data.map((v) => v / levels[0].alpha);
+    let y: Float64Array = recording.tensor('in.x_T').data.map((v) => v / levels[0].alpha);
     for (let i = 1; i < levels.length; i++) {
       y = exactFlow(where, y, logSnr(levels[i - 1]), logSnr(levels[i]));
       const want = recording.item('out.vp_ode', i);

@@ -64,28 +64,27 @@ export function problem(name: '2d' | '12d'): Problem {
 export function posteriorMean({ mixture, dims }: Problem, x: ArrayLike<number>, level: NoiseLevel): Float64Array {
   const { weights, means, variances } = mixture;
   const { alpha, sigma } = level;
+  const count = weights.length;
+  const centres = means.map((mean) => mean.map((m) => alpha * m));
+  const spreads = variances.map((own) => own.map((v) => alpha * alpha * v + sigma * sigma));
+  const halves = spreads.map((all) => all.map((v) => 1 / (2 * v)));
+  const gains = spreads.map((all, k) => all.map((v, i) => (alpha * variances[k][i]) / v));
+  const bases = weights.map((w, k) => Math.log(w) - spreads[k].reduce((sum, v) => sum + Math.log(v) / 2, 0));
   const out = new Float64Array(x.length);
-  const logs = new Float64Array(weights.length);
+  const p = new Float64Array(count);
   for (let at = 0; at < x.length; at += dims) {
     let top = -Infinity;
-    for (let k = 0; k < weights.length; k++) {
-      let log = Math.log(weights[k]);
-      for (let i = 0; i < dims; i++) {
-        const variance = alpha * alpha * variances[k][i] + sigma * sigma;
-        const d = x[at + i] - alpha * means[k][i];
-        log -= (d * d) / (2 * variance) + Math.log(variance) / 2;
-      }
-      logs[k] = log;
+    for (let k = 0; k < count; k++) {
+      let log = bases[k];
+      for (let i = 0; i < dims; i++) log -= (x[at + i] - centres[k][i]) ** 2 * halves[k][i];
+      p[k] = log;
       top = Math.max(top, log);
     }
     let total = 0;
-    for (let k = 0; k < weights.length; k++) total += logs[k] = Math.exp(logs[k] - top);
-    for (let k = 0; k < weights.length; k++)
-      for (let i = 0; i < dims; i++) {
-        const spread = variances[k][i];
-        const gain = (alpha * spread) / (alpha * alpha * spread + sigma * sigma);
-        out[at + i] += (logs[k] / total) * (means[k][i] + gain * (x[at + i] - alpha * means[k][i]));
-      }
+    for (let k = 0; k < count; k++) total += p[k] = Math.exp(p[k] - top);
+    for (let k = 0; k < count; k++)
+      for (let i = 0; i < dims; i++)
+        out[at + i] += (p[k] / total) * (means[k][i] + gains[k][i] * (x[at + i] - centres[k][i]));
   }
   return out;
 }
@@ -127,7 +126,7 @@ function extrapolated(problem: Problem, lambda: number, y: Float64Array, h: numb
     const d = h / n;
     let before = y;
     const first = slope(problem, lambda, y);
-    let now = y.map((v, i) => v + d * first[i]);
+    let now: Float64Array = y.map((v, i) => v + d * first[i]);
     for (let k = 1; k < n; k++) {
       const s = slope(problem, lambda + k * d, now);
       [before, now] = [now, before.map((v, i) => v + 2 * d * s[i])];
@@ -148,7 +147,7 @@ const STEP = 0.04;
 export function exactFlow(problem: Problem, y: ArrayLike<number>, from: number, to: number): Float64Array {
   const steps = Math.max(1, Math.ceil(Math.abs(to - from) / STEP));
   const h = (to - from) / steps;
-  let state = Float64Array.from(y);
+  let state: Float64Array = Float64Array.from(y);
   for (let i = 0; i < steps; i++) state = extrapolated(problem, from + i * h, state, h);
   return state;
 }

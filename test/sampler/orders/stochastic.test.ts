@@ -1,0 +1,80 @@
+/** Weak and strong orders of the solvers that draw noise. */
+import { describe, expect, test } from 'vitest';
+import { TorchGenerator } from '../../../src/sampler/index.ts';
+import { expectClose, ORDER_SLOPE, SAMPLED_SLOPE, STANDARD_ERRORS } from '../../support/close.ts';
+import {
+  BrownianPaths,
+  exactMoments,
+  gaussianError,
+  lawSamples,
+  meanDistance,
+  momentChange,
+  moments,
+  samplePaths,
+} from './law.ts';
+import { CLEAN, fittedOrder, problem } from './problem.ts';
+import { STOCHASTIC } from './stochastic.ts';
+
+const WHERE = problem('2d');
+const EACH = STOCHASTIC.map((m) => [m.name, m] as const);
+
+/** Seeded samples at the first level and Brownian paths with so many cells. */
+function drawn(items: number, cells: number, seed: number) {
+  const size = items * WHERE.dims;
+  const pool = new TorchGenerator(seed).randn((cells + 2) * size);
+  let at = 0;
+  const normal = (): number => pool[at++];
+  return { start: lawSamples(WHERE, normal, items), paths: new BrownianPaths(normal, cells, size) };
+}
+
+describe('weak order: mean and deviation of one Gaussian, followed exactly', () => {
+  test.each(EACH)('%s', async (_name, method) => {
+    const counts = [240, 480];
+    const errors: number[] = [];
+    for (const n of counts) errors.push(await gaussianError(method, n));
+    expectClose([fittedOrder(counts, errors)], [method.weak], ORDER_SLOPE, `errors ${errors.join(', ')}`);
+  });
+});
+
+describe('weak order: moments of the mixture, sampled', () => {
+  const items = 1000;
+  const { start, paths } = drawn(items, 240, 7);
+
+  /** Differences of moments between n and 2n steps on the same paths: most of the sampling error is in both. */
+  test.each(EACH)('%s', async (_name, method) => {
+    const counts = [30, 60, 120];
+    const ends: Float64Array[] = [];
+    for (const n of counts) ends.push(await samplePaths(WHERE, method, n, paths, start));
+    const [first, second] = ends.slice(1).map((end, i) => momentChange(end, ends[i], WHERE.dims));
+    const expected = first.change / 2 ** (method.weak - SAMPLED_SLOPE);
+    expect(second.change).toBeLessThan(expected + STANDARD_ERRORS * second.error);
+    // The law is the data's: what is left at 120 steps is at most the last difference, and the sampling error.
+    const { values, errors } = exactMoments(WHERE, CLEAN, items);
+    const allowed = errors.map((e) => STANDARD_ERRORS * e + second.change);
+    if (method.section !== 'Predictor–corrector')
+      expectClose(moments(ends[ends.length - 1], WHERE.dims), values, allowed, 'moments');
+  });
+});
+
+describe('strong order: distance of paths driven by one Brownian motion', () => {
+  const { start, paths } = drawn(500, 480, 11);
+
+  test.each(EACH)('%s', async (_name, method) => {
+    const counts = [60, 120, 240];
+    const ends: Float64Array[] = [];
+    for (const n of counts) ends.push(await samplePaths(WHERE, method, n, paths, start));
+    const steps = ends.slice(1).map((end, i) => meanDistance(end, ends[i], WHERE.dims));
+    expectClose([fittedOrder(counts.slice(1), steps)], [method.strong], ORDER_SLOPE, `distances ${steps.join(', ')}`);
+  });
+
+  test('paths of another motion do not come closer', async () => {
+    const [, method] = EACH.find(([name]) => name === 'ddim, η = 1')!;
+    const other = drawn(500, 480, 12).paths;
+    const [a, b] = [
+      await samplePaths(WHERE, method, 60, paths, start),
+      await samplePaths(WHERE, method, 120, other, start),
+    ];
+    const c = await samplePaths(WHERE, method, 120, paths, start);
+    expect(meanDistance(a, c, WHERE.dims)).toBeLessThan(meanDistance(a, b, WHERE.dims) / 2);
+  });
+});
