@@ -27,25 +27,29 @@ export interface DpmCoefficients {
   h: number;
 }
 
-/** {@link DpmCoefficients} from one level to another. @throws ConfigError if the algorithm is unknown */
-export function dpmCoefficients(algorithm: DpmAlgorithm, from: NoiseLevel, to: NoiseLevel): DpmCoefficients {
+/**
+ * {@link DpmCoefficients} from one level to another. With ++, `eta` adds noise: the flow runs (1 + η)·h and noise refills
+ * 1 − e^(−2ηh), of which SDE-DPM-Solver++ is η = 1. @throws ConfigError if the algorithm is unknown
+ */
+export function dpmCoefficients(
+  algorithm: DpmAlgorithm,
+  from: NoiseLevel,
+  to: NoiseLevel,
+  eta = algorithm === 'sde-dpmsolver++' ? 1 : 0,
+): DpmCoefficients {
   const h = logSnr(to) - logSnr(from);
   const [signal, noise] = [to.alpha / from.alpha, to.sigma / from.sigma];
   switch (algorithm) {
     case 'dpmsolver': // 2022a, eq. 3.7
       return { carry: signal, step: h, weight: to.sigma, spread: 0, h };
-    case 'dpmsolver++': // 2022b, the same with x₀
-      return { carry: noise, step: -h, weight: to.alpha, spread: 0, h };
     case 'sde-dpmsolver': // 2022b, SDE-DPM-Solver-1
       return { carry: signal, step: h, weight: 2 * to.sigma, spread: to.sigma * Math.sqrt(Math.expm1(2 * h)), h };
-    case 'sde-dpmsolver++': // 2022b, SDE-DPM-Solver++1
-      return {
-        carry: noise * Math.exp(-h),
-        step: -2 * h,
-        weight: to.alpha,
-        spread: to.sigma * Math.sqrt(-Math.expm1(-2 * h)),
-        h,
-      };
+    case 'dpmsolver++': // 2022b, the same with x₀
+    case 'sde-dpmsolver++': {
+      if (eta === 0) return { carry: noise, step: -h, weight: to.alpha, spread: 0, h };
+      const spread = to.sigma * Math.sqrt(-Math.expm1(-2 * eta * h));
+      return { carry: noise * Math.exp(-eta * h), step: -(1 + eta) * h, weight: to.alpha, spread, h };
+    }
     default:
       throw new ConfigError(
         `dpmSolver: expected algorithm_type to be one of ${DPM_ALGORITHMS.join(', ')}, got ${String(algorithm)}`,

@@ -2,8 +2,9 @@
  * DPM-Solver and DPM-Solver++, multistep. Lu et al. 2022, https://arxiv.org/abs/2206.00927 and
  * https://arxiv.org/abs/2211.01095 (++: data prediction; SDE variants in its appendix).
  */
-import { InvalidArgumentError } from '../engine/errors.ts';
+import { ConfigError, InvalidArgumentError } from '../engine/errors.ts';
 import { dpmCoefficients, phiTerms, type DpmAlgorithm } from './dpmCoefficients.ts';
+import { checkAncestral } from './noiseSplit.ts';
 import { logSnr } from './sigmas.ts';
 import type { Solver } from './solver.ts';
 import { LinearForm } from './vec.ts';
@@ -12,20 +13,35 @@ import { LinearForm } from './vec.ts';
 export interface DpmSolverOptions {
   /** Default `dpmsolver++`. */
   algorithmType?: DpmAlgorithm;
-  /** 1, 2 or 3; default 2. The SDE variants have no third. */
+  /** 1, 2 or 3; default 2. The SDE variants by name have no third. */
   solverOrder?: number;
   /** How the second order uses its difference; default `midpoint`. */
   solverType?: 'midpoint' | 'heun';
-  /** Lower the order over the last steps of runs of fewer than 15; default true. */
+  /** Lower the order over the last steps of short runs; default true. */
   lowerOrderFinal?: boolean;
+  /** Runs of fewer steps are short; default 15, below which full order to the end is unstable. */
+  shortRun?: number;
   /** The last step always of order 1; default false, but a step that ends without noise is. */
   eulerAtFinal?: boolean;
   /** Weigh the third order's second difference as published, which converges with order 2; default false. */
   publishedThirdOrder?: boolean;
+  /** η ≥ 0 of `dpmsolver++`: 0 is deterministic, 1 is `sde-dpmsolver++`; default 0. */
+  eta?: number;
+  /** Factor on every draw, ≥ 0; default 1. */
+  sNoise?: number;
+  /** Draw at the step to sigma 0 too, which has no noise to add; default true, as in diffusers. */
+  drawsAtEnd?: boolean;
 }
 
-/** Runs shorter than this are unstable at full order to the end. */
-const SHORT = 15;
+function check({ algorithmType = 'dpmsolver++', solverOrder = 2, solverType, eta = 0, sNoise = 1 }: DpmSolverOptions) {
+  if (![1, 2, 3].includes(solverOrder) || (solverOrder === 3 && algorithmType.startsWith('sde')))
+    throw new InvalidArgumentError(
+      `dpmSolver: expected solver_order 1, 2 or (without sde) 3, got ${solverOrder} with ${algorithmType}`,
+    );
+  if (solverType && solverType !== 'midpoint' && solverType !== 'heun')
+    throw new ConfigError(`dpmSolver: expected midpoint or heun, got ${String(solverType)}`, 'solverType');
+  checkAncestral('dpmSolver', { eta, sNoise });
+}
 
 /**
  * One step of order 1 … 3 from the outputs (ε, or x₀ with ++) at this level and up to two before it; one evaluation.
@@ -34,22 +50,21 @@ const SHORT = 15;
  * @throws ConfigError, InvalidArgumentError for options out of range
  */
 export function dpmSolverMultistep(options: DpmSolverOptions = {}): Solver {
-  const { algorithmType = 'dpmsolver++', solverOrder = 2, solverType = 'midpoint' } = options;
-  const { lowerOrderFinal = true, eulerAtFinal = false, publishedThirdOrder = false } = options;
-  if (![1, 2, 3].includes(solverOrder) || (solverOrder === 3 && algorithmType.startsWith('sde')))
-    throw new InvalidArgumentError(
-      `dpmSolver: expected solver_order 1, 2 or (without sde) 3, got ${solverOrder} with ${algorithmType}`,
-    );
+  check(options);
+  const { algorithmType = 'dpmsolver++', solverOrder = 2, solverType = 'midpoint', shortRun = 15 } = options;
+  const { lowerOrderFinal = true, eulerAtFinal = false, publishedThirdOrder = false, sNoise = 1 } = options;
+  const eta = algorithmType === 'dpmsolver++' ? options.eta : undefined;
+  const noisy = algorithmType.startsWith('sde') || !!eta;
   return async ({ x, from, to, denoise, noise, history, index = 0, transitions = [], signal }) => {
     const prediction = await denoise(x, from, signal);
     const { x0 } = prediction;
     const m = (algorithmType.endsWith('++') ? x0 : prediction.eps).materialise();
     const left = transitions.length - index;
     const last = left === 1 && (eulerAtFinal || to.sigma === 0);
-    const limit = last ? 1 : lowerOrderFinal && transitions.length < SHORT ? left : solverOrder;
+    const limit = last ? 1 : lowerOrderFinal && transitions.length < shortRun ? left : solverOrder;
     const order = Math.min(solverOrder, history.length + 1, limit);
 
-    const { carry, step: s, weight, spread, h } = dpmCoefficients(algorithmType, from, to);
+    const { carry, step: s, weight, spread, h } = dpmCoefficients(algorithmType, from, to, eta);
     const nodes = history.slice(0, order - 1).map((past, k) => {
       const lambda = logSnr(transitions[index - 1 - k].from);
       return { r: (lambda - logSnr(from)) / h, m: past };
@@ -58,7 +73,8 @@ export function dpmSolverMultistep(options: DpmSolverOptions = {}): Solver {
     const phi2 = order === 2 && solverType === 'midpoint' ? phi1 / 2 : undefined;
     const phi3 = publishedThirdOrder ? (phi1 - s) / s ** 2 - 1 / 2 : undefined;
     const next = LinearForm.of(x, carry).minus(phiTerms(s, m, nodes, phi2, phi3), weight);
-    const noisy = algorithmType.startsWith('sde') ? next.plus(noise(x), spread) : next;
-    return { x: noisy.materialise(), x0, history: [m, ...history].slice(0, solverOrder - 1) };
+    const draws = noisy && (to.sigma > 0 || options.drawsAtEnd !== false);
+    const there = draws ? next.plus(noise(x), spread * sNoise) : next;
+    return { x: there.materialise(), x0, history: [m, ...history].slice(0, solverOrder - 1) };
   };
 }

@@ -1,4 +1,5 @@
 /** Linear multistep (Adams–Bashforth on uneven steps) for the probability-flow ODE. Crowson, k-diffusion. */
+import { InvalidArgumentError } from '../engine/errors.ts';
 import type { Solver } from './solver.ts';
 import { LinearForm, type Vec } from './vec.ts';
 
@@ -17,8 +18,22 @@ export function lagrangeIntegral(nodes: readonly number[], k: number, a: number,
   return GAUSS.reduce((sum, [u, w]) => sum + w * basis((a + b + u * (b - a)) / 2), 0) * ((b - a) / 2);
 }
 
-/** One step in the state x = x₀ + sigma·ε from the slopes ε at up to `order` (1 … 4) levels; order grows from 1. */
-export function lms({ order = 4 }: { order?: number } = {}): Solver {
+/** The choice of {@link lms}. */
+export interface LmsOptions {
+  /** Slopes used, 1 … 6; default 4. The first steps use as many as there are. */
+  order?: number;
+}
+
+/**
+ * One step in the state x = x₀ + sigma·ε: x + Σⱼ cⱼ·εⱼ over the slopes at the last `order` levels, cⱼ the integral over
+ * the step of the Lagrange polynomial that is 1 at level j. One evaluation. Hairer, Nørsett & Wanner, Solving ODEs I,
+ * section III.5.
+ *
+ * @throws InvalidArgumentError if the order is not in 1 … 6
+ */
+export function lms({ order = 4 }: LmsOptions = {}): Solver {
+  if (!Number.isInteger(order) || order < 1 || order > 6)
+    throw new InvalidArgumentError(`lms: expected order in 1 … 6, got ${order}; 4 is the default`);
   return async ({ x, from, to, denoise, history, index = 0, transitions = [], signal }) => {
     const { x0, eps } = await denoise(x, from, signal);
     const slopes: Vec[] = [eps.materialise(), ...history].slice(0, order);

@@ -1,9 +1,10 @@
 /** The sampling loop: transitions through a solver, with events, abort, and a state from which to go on. */
 import { InvalidArgumentError, throwIfAborted } from '../engine/errors.ts';
 import type { Denoiser } from './denoiser.ts';
+import type { NoiseLevel } from './schedule.ts';
 import type { NoiseSource, Solver, Transition } from './solver.ts';
 import { torchNoise, type GeneratorState, type TorchGenerator } from './torchGenerator.ts';
-import type { Vec } from './vec.ts';
+import type { LinearForm, Vec } from './vec.ts';
 
 /** A run between two steps; plain JSON. A run resumed from it ends in the same bits. */
 export interface SamplerState {
@@ -13,6 +14,8 @@ export interface SamplerState {
   x: number[];
   /** What a multistep solver keeps of earlier steps. */
   history: number[][];
+  /** What a method that chooses its own steps keeps on the host; absent elsewhere. */
+  numbers?: number[];
   /** One per generator that the run was given. */
   generators: GeneratorState[];
 }
@@ -21,7 +24,7 @@ export interface SamplerState {
 export interface StepEvent {
   /** Steps done, 1 … steps. */
   step: number;
-  /** Steps of the whole run. */
+  /** Steps of the whole run; Infinity where the method chooses them. */
   steps: number;
   /** What the network was told in this step. */
   timestep: number;
@@ -71,10 +74,36 @@ const noNoise: NoiseSource = () => {
   throw new InvalidArgumentError('sample: expected a generator, got none, and this solver draws noise; pass generator');
 };
 
+/** A run between two steps, as the loop holds it. */
+export interface RunState {
+  readonly x: Vec;
+  /** Vectors kept of earlier steps. */
+  readonly history: readonly Vec[];
+  /** What else is kept, on the host. */
+  readonly numbers: readonly number[];
+}
+
+/** What a step of a run ends with. */
+export interface RunStep extends RunState {
+  /** The picture as believed in it. */
+  readonly x0: LinearForm;
+  /** The level at which it began. */
+  readonly at: NoiseLevel;
+}
+
+/** One run of {@link runSteps}: what callers may choose, and where it begins. */
+export interface StepsOptions extends Pick<RunOptions, 'generator' | 'noise' | 'resume' | 'onStep' | 'signal'> {
+  /** Where it begins; with `resume`, of that shape. */
+  readonly begin: RunState;
+  /** Steps done before; default 0. */
+  readonly step?: number;
+  /** Steps of the whole run; default Infinity. */
+  readonly steps?: number;
+}
+
 async function snapshot(
   step: number,
-  x: Vec,
-  history: readonly Vec[],
+  { x, history, numbers }: RunState,
   generators: readonly TorchGenerator[],
 ): Promise<SamplerState> {
   const read = async (v: Vec): Promise<number[]> => Array.from(await v.space.read(v));
@@ -82,8 +111,68 @@ async function snapshot(
     step,
     x: await read(x),
     history: await Promise.all(history.map(read)),
+    ...(numbers.length > 0 && { numbers: [...numbers] }),
     generators: generators.map((g) => g.state),
   };
+}
+
+function checkResume(
+  { generators, numbers = [] }: SamplerState,
+  given: readonly TorchGenerator[],
+  begin: RunState,
+): void {
+  if (generators.length !== given.length)
+    throw new InvalidArgumentError(
+      `sample: expected ${generators.length} generators as in the state, got ${given.length}; pass as many`,
+    );
+  if (numbers.length !== begin.numbers.length)
+    throw new InvalidArgumentError(
+      `sample: expected a state with ${begin.numbers.length} numbers, got ${numbers.length}; resume with the method it is of`,
+    );
+}
+
+/**
+ * Runs steps until there are no more, with events, abort, and a state from which to go on.
+ *
+ * @param next one step from a state, counted from 0; undefined when the run is over
+ * @returns the last state; the caller releases its vectors
+ * @throws AbortedError, what `next` throws, and InvalidArgumentError if `resume` does not fit
+ */
+export async function runSteps(
+  { begin, resume, onStep, signal, steps = Infinity, ...options }: StepsOptions,
+  next: (state: RunState, step: number, noise: NoiseSource) => Promise<RunStep | undefined>,
+): Promise<RunState> {
+  const generators = [options.generator ?? []].flat() as TorchGenerator[];
+  const noise = options.noise ?? (options.generator ? torchNoise(options.generator) : noNoise);
+  if (resume) checkResume(resume, generators, begin);
+  resume?.generators.forEach((state, i) => (generators[i].state = state));
+  const { space } = begin.x;
+  space.beginRun();
+  const upload = (values: number[]): Vec => space.upload(Float64Array.from(values), begin.x);
+  let state = begin;
+  if (resume) state = { x: upload(resume.x), history: resume.history.map(upload), numbers: resume.numbers ?? [] };
+  let turn = performance.now();
+  try {
+    for (let i = resume?.step ?? options.step ?? 0; ; i++) {
+      throwIfAborted(signal, `sample, before step ${i + 1}${steps < Infinity ? ` of ${steps}` : ''}`);
+      const done = await next(state, i, noise);
+      if (!done) return state;
+      state = { x: done.x, history: done.history, numbers: done.numbers };
+      await onStep?.({
+        step: i + 1,
+        steps,
+        timestep: done.at.timestep,
+        sigma: done.at.sigma,
+        preview: () => done.x0.materialise(),
+        state: () => snapshot(i + 1, state, generators),
+      });
+      space.endStep([state.x, ...state.history]);
+      turn = await breathe(turn);
+    }
+  } catch (error) {
+    space.endStep([]);
+    throw error;
+  }
 }
 
 /**
@@ -93,49 +182,20 @@ async function snapshot(
  * @throws AbortedError once the signal fires, between steps at the latest
  * @throws InvalidArgumentError if `start` or `resume` do not fit, or the solver draws noise and there is no generator
  */
-export async function runSolver(options: RunOptions): Promise<Vec> {
-  const { transitions, denoiser, solver, resume, onStep, signal } = options;
+export async function runSolver({ start, ...options }: RunOptions): Promise<Vec> {
+  const { x: begin, transitions, denoiser, solver, resume, signal } = options;
   const steps = transitions.length;
-  const generators = [options.generator ?? []].flat() as TorchGenerator[];
-  const noise = options.noise ?? (options.generator ? torchNoise(options.generator) : noNoise);
-  const first = resume?.step ?? options.start ?? 0;
-  if (!Number.isInteger(first) || first < 0 || first > steps || (first === steps && !resume))
-    throw new InvalidArgumentError(
-      `sample: expected start in 0 … ${steps - 1}, got ${first}; there are ${steps} steps`,
-    );
-  if (resume && resume.generators.length !== generators.length)
-    throw new InvalidArgumentError(
-      `sample: expected ${resume.generators.length} generators as in the state, got ${generators.length}; pass as many`,
-    );
-  resume?.generators.forEach((state, i) => (generators[i].state = state));
-  const { space } = options.x;
-  space.beginRun();
-  const upload = (values: number[]): Vec => space.upload(Float64Array.from(values), options.x);
-  let x = resume ? upload(resume.x) : options.x;
-  let history: readonly Vec[] = resume?.history.map(upload) ?? [];
-  let turn = performance.now();
-  try {
-    for (let i = first; i < steps; i++) {
-      throwIfAborted(signal, `sample, before step ${i + 1} of ${steps}`);
-      const { from } = transitions[i];
-      const step = { ...transitions[i], index: i, transitions };
-      const done = await solver({ ...step, x, denoise: denoiser, noise, history, signal });
-      x = done.x;
-      history = done.history ?? [];
-      await onStep?.({
-        step: i + 1,
-        steps,
-        timestep: from.timestep,
-        sigma: from.sigma,
-        preview: () => done.x0.materialise(),
-        state: () => snapshot(i + 1, x, history, generators),
-      });
-      space.endStep([x, ...history]);
-      turn = await breathe(turn);
-    }
-    return x;
-  } catch (error) {
-    space.endStep([]);
-    throw error;
-  }
+  const step = resume?.step ?? start ?? 0;
+  if (!Number.isInteger(step) || step < 0 || step > steps || (step === steps && !resume))
+    throw new InvalidArgumentError(`sample: expected start in 0 … ${steps - 1}, got ${step}; there are ${steps} steps`);
+  const end = await runSteps(
+    { ...options, begin: { x: begin, history: [], numbers: [] }, step, steps },
+    async ({ x, history }, index, noise) => {
+      if (index === steps) return undefined;
+      const at = { ...transitions[index], index, transitions };
+      const done = await solver({ ...at, x, denoise: denoiser, noise, history, signal });
+      return { x: done.x, x0: done.x0, history: done.history ?? [], numbers: [], at: at.from };
+    },
+  );
+  return end.x;
 }

@@ -2,6 +2,7 @@
 export { dpmSolverAdaptive, type DpmSolverAdaptiveOptions } from './adaptive.ts';
 export { classifierGuided, type LogProbGradient } from '../classifierGuidance.ts';
 export { dpmSolverMultistep, type DpmMultistepOptions } from './multistep.ts';
+export type { DpmSolverOptions } from './options.ts';
 export { cosineVp, discreteVp, halfLogSnr, levelAt, linearVp, type ContinuousSchedule } from './schedules.ts';
 export { dpmSolverSinglestep, stagedTransitions } from './singlestep.ts';
 export {
@@ -15,4 +16,3 @@ export {
   type StagedStep,
   type TimeRange,
 } from './timeSteps.ts';
-export type { DpmSolverOptions } from './update.ts';

@@ -1,7 +1,7 @@
 /** What multistep solvers need to know of the steps before: where on the grid a transition stands. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import type { Transition } from '../solver.ts';
-import { checkSigmas } from './sigmas.ts';
+import type { Solver, Transition } from '../solver.ts';
+import { checkSigmas, veTransitions } from './sigmas.ts';
 
 /** Index of the transition's start on the grid. @throws InvalidArgumentError if the transition is not one of it. */
 export type Grid = ({ from, to }: Transition) => number;
@@ -17,6 +17,13 @@ export function gridOf(sigmas: ArrayLike<number>, who: string): Grid {
       `${who}: expected a step of the grid it was made for, got ${from.sigma} → ${to.sigma}; pass the run's sigmas`,
     );
   };
+}
+
+/** A solver whose run is that grid, wherever it is called from. @throws as {@link gridOf} */
+export function onGrid(sigmas: ArrayLike<number>, who: string, solver: Solver): Solver {
+  const grid = gridOf(sigmas, who);
+  const transitions = veTransitions(sigmas);
+  return (step) => solver({ ...step, index: grid(step), transitions });
 }
 
 /** λ = −log σ. */
