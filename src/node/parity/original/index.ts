@@ -2,15 +2,20 @@
 import { UnsupportedError } from '../../../engine/errors.ts';
 import type { Directory } from '../../../loading/directory.ts';
 import { parsePythonJson } from '../../../loading/json.ts';
+import { runAdmForward, runAdmSample } from './adm.ts';
 import { runAnalyticSampler, runAnalyticTrajectories } from './analytic.ts';
 import { runIddpmSteps } from './bound.ts';
+import { runConsistencyDenoise, runConsistencySample } from './consistency.ts';
 import { runConsistencyEdit } from './consistencyEdit.ts';
+import { runDiTDdim, runDiTDdpm, runDiTForward, runDiTGuided, runDiTInversion } from './dit.ts';
 import { runDpmConvergence, runDpmSchedules, runDpmSolver } from './dpmSolver.ts';
 import { runEdmForward, runEdmSampler } from './edm.ts';
 import { runExact, runKDiffusionLikelihood } from './exact.ts';
 import { runKDiffusionExternal } from './external.ts';
+import { runIddpmBound, runIddpmLosses } from './iddpm.ts';
 import { runKDiffusionSampler, runKDiffusionSigmas } from './kdiffusion.ts';
 import type { CaseResult } from './recorded.ts';
+import { runNcsnppForward, runNcsnppLikelihood, runNcsnppPredictorCorrector } from './scoreNet.ts';
 import { runAnnealedLangevin, runPredictorCorrector, runSdeLikelihood, runSdeOde } from './sde.ts';
 import { runIddpmSchedules, runScalings, runSigmaGrids } from './tables.ts';
 import type { NetworkCase } from './weights.ts';
@@ -45,8 +50,22 @@ const RUNNERS: readonly (readonly [RegExp, Runner])[] = [
 
 /** The same for cases that come with weights. */
 const NETWORK_RUNNERS: readonly (readonly [RegExp, NetworkRunner])[] = [
+  [/^models\.DiT\(/, runDiTForward],
+  [/^DiT\.forward_with_cfg\(/, runDiTGuided],
+  [/^create_diffusion\(.*\.p_sample_loop\(/, runDiTDdpm],
+  [/^create_diffusion\(.*\.ddim_sample_loop\(/, runDiTDdim],
+  [/^SpacedDiffusion\.ddim_reverse_sample /, runDiTInversion],
+  [/^unet\.(UNetModel|SuperResModel)\(/, runAdmForward],
+  [/^create_gaussian_diffusion\(.*(ddim|p)_sample_loop|^p_sample_loop\(SuperRes/, runAdmSample],
+  [/^calc_bpd_loop\(/, runIddpmBound],
+  [/^training_losses\(/, runIddpmLosses],
+  [/^KarrasDenoiser\(.*\.denoise\(/, runConsistencyDenoise],
+  [/^karras_sample\(/, runConsistencySample],
   [/^training\/networks\.py /, runEdmForward],
   [/^(edm|ablation)_sampler\(/, runEdmSampler],
+  [/^models\/ncsnpp\.NCSNpp\(/, runNcsnppForward],
+  [/get_pc_sampler\(.*NCSNpp/, runNcsnppPredictorCorrector],
+  [/get_likelihood_fn\(.*NCSNpp/, runNcsnppLikelihood],
 ];
 
 /**
