@@ -11,3 +11,18 @@ export { ditKeys, originalDiTConfig } from './transformers/ditKeys.ts';
 export { DiT, ditDefinition, type DiTCall, type DiTGuidedCall, type DiTShape } from './transformers/ditModel.ts';
 export { EDM_CLASSES, readEdmConfig, type EdmClass, type EdmConfig } from './edm/edmConfig.ts';
 export { EdmNetwork, edmWeights, planEdm, type EdmCall, type EdmShape } from './edm/edmModel.ts';
+export {
+  CLIPTextModel,
+  CLIPTextModelWithProjection,
+  clipTextWeights,
+  planClipText,
+  type ClipTextCall,
+  type ClipTextOptions,
+  type ClipTextOutput,
+  type ClipTextStates,
+  type HiddenStates,
+} from './textEncoders/clipTextModel.ts';
+export { readClipTextConfig, type ClipTextConfig } from './textEncoders/clipTextConfig.ts';
+export { readT5Config, type T5Config } from './textEncoders/t5Config.ts';
+export { planT5, T5EncoderModel, t5Weights, type T5Call } from './textEncoders/t5EncoderModel.ts';
+export type { TextInput, TokenBatch } from './textEncoders/tokenIds.ts';

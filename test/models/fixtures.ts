@@ -16,11 +16,12 @@ type Change<T> = (value: T) => void;
 export async function changed(
   name: string,
   { config, weights }: { config?: Change<Record<string, unknown>>; weights?: Change<Record<string, Tensor>> },
+  weightFile = WEIGHTS,
 ): Promise<Directory> {
   const from = fixture(name);
   const json = (await from.json('config.json')) as Record<string, unknown>;
   config?.(json);
-  const checkpoint = await Checkpoint.open(await from.open(WEIGHTS));
+  const checkpoint = await Checkpoint.open(await from.open(weightFile));
   const tensors: Record<string, Tensor> = {};
   for (const key of checkpoint.keys()) {
     const { dtype, shape } = checkpoint.info(key);
@@ -31,7 +32,7 @@ export async function changed(
   return filesDirectory(
     {
       'config.json': new Blob([JSON.stringify(json)]),
-      [WEIGHTS]: new Blob([file(tensors) as Uint8Array<ArrayBuffer>]),
+      [weightFile]: new Blob([file(tensors) as Uint8Array<ArrayBuffer>]),
     },
     name,
   );

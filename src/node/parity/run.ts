@@ -10,6 +10,7 @@ import { HINT_FACTOR, listCases, matchesGlob, type ParityCase } from './cases.ts
 import { runDiTCase } from './ditCase.ts';
 import { runOriginalCase } from './original/index.ts';
 import { runSchedulerCase } from './schedulerCase.ts';
+import { runClipTextCase, runClipTextProjectionCase, runT5Case } from './textCase.ts';
 import { runTorchRandnCase } from './torchRandnCase.ts';
 import { runUNet2DCase } from './unet2dCase.ts';
 import { runVaeKlCase } from './vaeKlCase.ts';
@@ -57,6 +58,9 @@ const MODELS: Readonly<Record<string, ModelCase>> = {
   dit: runDiTCase,
   unet2d: runUNet2DCase,
   vae_kl: runVaeKlCase,
+  text_clip: runClipTextCase,
+  text_clipp: runClipTextProjectionCase,
+  text_t5: runT5Case,
 };
 
 /** Kinds that are computed on the host. */
