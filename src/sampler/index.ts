@@ -17,6 +17,8 @@ export {
   type LogProbGradient,
   type MeanShiftOptions,
 } from './classifierGuidance.ts';
+export { brownianNoise, sigmaClock, snrClock, type BrownianClock, type BrownianOptions } from './brownianNoise.ts';
+export { BrownianTree } from './brownianTree.ts';
 export { clipped, consistentEps, thresholded } from './clip.ts';
 export {
   consistency,
@@ -33,6 +35,7 @@ export {
   type ItemShape,
   type Replacement,
 } from './consistencyEdit.ts';
+export { counterNormals } from './counterNormals.ts';
 export { ddim, type DdimOptions } from './ddim.ts';
 export { deis } from './deis.ts';
 export { ddpm, VARIANCE_TYPES, type DdpmOptions, type VarianceType } from './ddpm.ts';
@@ -60,6 +63,7 @@ export { edmLevel, edmPreconditioning } from './edm.ts';
 export { euler, type ChurnOptions } from './euler.ts';
 export { eulerAncestral } from './eulerAncestral.ts';
 export { flowLevel, flowPrediction, resolutionMu, shiftSigma, type ResolutionShift } from './flowMatching.ts';
+export type { NormalGenerator } from './generator.ts';
 export {
   guided,
   GUIDANCE_CONVENTIONS,
@@ -76,6 +80,7 @@ export { kdpm2, type Kdpm2Options } from './kdpm2.ts';
 export { karrasVe, type KarrasVeOptions } from './karrasVe.ts';
 export { lms } from './lms.ts';
 export { runSolver, type RunOptions, type SamplerState, type StepEvent } from './loop.ts';
+export { PhiloxGenerator, type PhiloxOptions, type PhiloxState } from './philoxGenerator.ts';
 export { ipndm, pndm } from './pndm.ts';
 export { repaint, type RepaintOptions } from './repaint.ts';
 export {

@@ -8,6 +8,7 @@ import {
   type PairDenoiser,
   type PairNetwork,
 } from './denoiser.ts';
+import { brownianNoise, type BrownianOptions } from './brownianNoise.ts';
 import { inpainted } from './inpainting.ts';
 import { runSolver, type RunOptions } from './loop.ts';
 import { NoiseSchedule } from './schedule.ts';
@@ -33,7 +34,11 @@ export interface ImageOptions {
 }
 
 /** A run with the solver and the steps of a config. */
-export type SampleOptions = Omit<RunOptions, 'solver' | 'transitions'> & StepChoice & SolverOptions & ImageOptions;
+export interface SampleOptions
+  extends Omit<RunOptions, 'solver' | 'transitions'>, StepChoice, SolverOptions, ImageOptions {
+  /** The solver's noise from one Brownian path in place of a generator: see {@link brownianNoise}. */
+  brownian?: BrownianOptions;
+}
 
 /** What a `scheduler_config.json` describes. */
 export class Sampler {
@@ -123,7 +128,8 @@ export class Sampler {
     const { eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise, originalImage, mask, image, maskImage } = options;
     checkImage(options);
     const transitions = this.transitions(options);
-    const own = this.solver({ eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise, originalImage, mask });
+    const plain = this.solver({ eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise, originalImage, mask });
+    const own = options.brownian ? brownianNoise(plain, options.brownian) : plain;
     const solver = image && maskImage ? inpainted(own, { image, maskImage, noise: options.x }) : own;
     const start = options.start ?? (image && startOf(this.config, transitions.length, options.strength));
     const x = this.startingState(options, transitions, start ?? 0).materialise();

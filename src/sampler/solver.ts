@@ -11,8 +11,11 @@ export interface Transition {
   readonly stages?: readonly NoiseLevel[];
 }
 
-/** Standard normal noise with the shape of `like`; each call draws anew. */
-export type NoiseSource = (like: Vec) => Vec;
+/**
+ * Standard normal noise with the shape of `like`; each call draws anew. A method that draws several times in a step names
+ * the level that a draw leads to where it is not the step's own: sources that know levels then stay on one path.
+ */
+export type NoiseSource = (like: Vec, to?: NoiseLevel) => Vec;
 
 /** What a step starts from. */
 export interface StepInput extends Transition {

@@ -5,7 +5,9 @@
  * whole buffer is filled with 24-bit uniforms first and transformed in blocks of 16.
  */
 import { InvalidArgumentError } from '../engine/errors.ts';
+import type { NormalGenerator } from './generator.ts';
 import { Mt19937 } from './mt19937.ts';
+import { parseSeed } from './seed.ts';
 import type { NoiseSource } from './solver.ts';
 
 /** Everything a generator is made of; plain JSON. */
@@ -31,15 +33,6 @@ function normalBlock(data: Float32Array, from: number): void {
     data[j] = radius * fround(Math.cos(theta));
     data[j + HALF] = radius * fround(Math.sin(theta));
   }
-}
-
-function parseSeed(seed: number | bigint): bigint {
-  const ok = typeof seed === 'bigint' ? seed >= -(2n ** 63n) && seed < 2n ** 64n : Number.isSafeInteger(seed);
-  if (!ok)
-    throw new InvalidArgumentError(
-      `generator: expected a seed that is a safe integer, or a bigint in −2⁶³ … 2⁶⁴ − 1, got ${seed}`,
-    );
-  return BigInt.asUintN(64, BigInt(seed));
 }
 
 /** `torch.Generator()` on the CPU. */
@@ -143,9 +136,9 @@ export class TorchGenerator {
  *
  * @throws InvalidArgumentError (on the draw) unless there are as many generators as items
  */
-export function torchNoise(generator: TorchGenerator | readonly TorchGenerator[]): NoiseSource {
+export function torchNoise(generator: NormalGenerator | readonly NormalGenerator[]): NoiseSource {
   return (like) => {
-    if (generator instanceof TorchGenerator) return like.space.upload(generator.randn(like.length), like);
+    if ('randn' in generator) return like.space.upload(generator.randn(like.length), like);
     if (generator.length !== like.batch)
       throw new InvalidArgumentError(`generator: expected ${like.batch}, one per item, got ${generator.length}`);
     const values = new Float32Array(like.length);
