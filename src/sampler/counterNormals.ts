@@ -6,7 +6,10 @@
  * the upper 23 bits count, taken at the middle of their interval: such numbers and their distance from 1 are exact in f32,
  * so a GPU makes the same normals from them, but for the last bits of its arithmetic ({@link GpuNoise}).
  */
+import { InvalidArgumentError } from '../engine/errors.ts';
+import type { NormalGenerator } from './generator.ts';
 import { philox } from './philox.ts';
+import { parseSeed } from './seed.ts';
 
 const [BITS, UNIT] = [9, 2 ** -24];
 
@@ -37,4 +40,49 @@ export function counterNormals(seed: bigint, draw: readonly [number, number], ou
     }
   }
   return out;
+}
+
+/** Second word of the names of plain draws; a Brownian path's are smaller. */
+export const PLAIN_DRAW = 0xffffffff;
+
+/** Where a generator stands; plain JSON. */
+export interface CounterState {
+  /** Decimal, 0 … 2⁶⁴ − 1. */
+  seed: string;
+  /** Draws made. */
+  draw: number;
+}
+
+/** Normals by number as a generator: the host's twin of {@link GpuNoise}, and equal to it but for f32's last bits. */
+export class CounterGenerator implements NormalGenerator<CounterState> {
+  /** 0 … 2⁶⁴ − 1. */
+  readonly seed: bigint;
+  private draw = 0;
+
+  /** @throws InvalidArgumentError unless an integer in −2⁶³ … 2⁶⁴ − 1 (a bigint beyond 2⁵³) */
+  constructor(seed: number | bigint = 0) {
+    this.seed = parseSeed(seed);
+  }
+
+  /** n standard normals, f32. @throws InvalidArgumentError unless n is an integer ≥ 0 */
+  randn(n: number): Float32Array {
+    if (!Number.isSafeInteger(n) || n < 0)
+      throw new InvalidArgumentError(`randn: expected a count ≥ 0, got ${n}; pass how many numbers are wanted`);
+    return Float32Array.from(counterNormals(this.seed, [this.draw++, PLAIN_DRAW], new Float64Array(n)));
+  }
+
+  /** Where the generator stands; set it to go on from there. */
+  get state(): CounterState {
+    return { seed: this.seed.toString(), draw: this.draw };
+  }
+
+  /** @throws InvalidArgumentError if it is the state of another seed, or no state of this kind */
+  set state({ seed, draw }: CounterState) {
+    if (seed !== this.seed.toString() || !Number.isInteger(draw) || draw < 0 || draw >= 2 ** 32)
+      throw new InvalidArgumentError(
+        `CounterGenerator: expected a state of seed ${this.seed} with draw in 0 … 2³² − 1, got seed ${seed}, draw ` +
+          `${draw}; make the generator with the same seed`,
+      );
+    this.draw = draw;
+  }
 }

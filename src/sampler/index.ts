@@ -35,7 +35,7 @@ export {
   type ItemShape,
   type Replacement,
 } from './consistencyEdit.ts';
-export { counterNormals } from './counterNormals.ts';
+export { CounterGenerator, counterNormals, type CounterState } from './counterNormals.ts';
 export { ddim, type DdimOptions } from './ddim.ts';
 export { deis } from './deis.ts';
 export { ddpm, VARIANCE_TYPES, type DdpmOptions, type VarianceType } from './ddpm.ts';

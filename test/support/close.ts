@@ -14,6 +14,12 @@ export const TORCH_NORMAL = 2e-6;
 /** Half a unit of the fourth decimal: a number as PyTorch prints it. */
 export const PRINTED_4 = 0.5e-4 + TORCH_NORMAL;
 
+/**
+ * A normal made in f32 from the same bits as one made in f64: its radius, at most √(2·24·ln 2) = 5.8, is good to some
+ * roundings (logarithm, root), and so are sine and cosine, absolutely.
+ */
+export const COUNTER_NORMAL = 16 * ROUNDOFF.f32 * 5.8;
+
 /** Fixture hints are the reference's own response to 1e-6 weight noise; our promise is at most three times that. */
 export const HINT_FACTOR = 3;
 
