@@ -1,4 +1,4 @@
-// out[b] = (Σ over items of ‖over‖ / Σ over items of ‖under‖)^power, for every b the same: the ratio of mean norms.
+// out[b] = Σ over items of ‖over‖ / Σ over items of ‖under‖, for every b the same: the ratio of mean norms.
 //
 // over, under [batch, parts] as vecStats made them; out [batch] f32. One workgroup: a lane takes every WG-th item.
 const WG = 64u;
@@ -6,7 +6,6 @@ const WG = 64u;
 struct Params {
   batch: u32,
   parts: u32,   // per item
-  power: f32,
 }
 
 @group(0) @binding(0) var<storage, read> over: array<vec4<f32>>;        // [batch, parts]: count, mean, Σ(x − mean)²
@@ -33,5 +32,5 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   var all = vec2<f32>();
   for (var j = 0u; j < WG; j++) { all += sums[j]; }
   let ratio = all.x / all.y;
-  for (var b = lane; b < p.batch; b += WG) { out[b] = select(ratio, ratio * ratio, p.power == 2.0); }
+  for (var b = lane; b < p.batch; b += WG) { out[b] = ratio; }
 }

@@ -23,6 +23,9 @@ const MAX_PARTS = 1024;
  * makes is recycled when it ends, so a loop allocates nothing after its first steps.
  */
 export class GpuSpace extends GpuMemory implements VecSpace {
+  /** The ratio of norms asked for last. */
+  private last?: { over: GpuVec; under: GpuVec; out: GpuVec };
+
   /** A space whose pipelines are ready. @throws DeviceLostError, OutOfMemoryError, ValidationError */
   static async open(device: Device): Promise<GpuSpace> {
     const memory = new BufferPool(device);
@@ -141,11 +144,9 @@ export class GpuSpace extends GpuMemory implements VecSpace {
   /** {@inheritDoc VecSpace.scaleByNorms} @throws ShapeError on another length. */
   scaleByNorms(form: LinearForm, over: Vec, under: Vec, power: 1 | 2): Vec {
     const [a, b] = [over, under].map((v) => this.like(v, form, 'scaleByNorms'));
-    const { batch, item } = a;
-    const [parts, out] = [{ over: this.stats(a), under: this.stats(b) }, this.make(batch, 1)];
-    this.queue.dispatch(vecNormRatioKernel, { batch, parts: partsOf(item), power }, { ...parts, out });
-    for (const v of Object.values(parts)) this.release(v);
-    return this.perItem(form, 'scale', out);
+    const ratio = this.normRatio(a, b);
+    const once = this.later(form, 'scale', [ratio]);
+    return power === 1 ? once : this.later(LinearForm.of(once), 'scale', [ratio]);
   }
 
   /** {@inheritDoc VecSpace.halves} @throws ShapeError when an item has an odd number of elements. */
@@ -222,6 +223,18 @@ export class GpuSpace extends GpuMemory implements VecSpace {
     const out = this.make(v.batch * item, v.batch);
     const params = { n: out.length, item, offset: start, stride: v.stride };
     this.queue.dispatch(vecCopyKernel, params, { input: v, out });
+    return out;
+  }
+
+  /** Asked for twice in a Langevin step, of the gradient and of the noise. */
+  private normRatio(over: GpuVec, under: GpuVec): GpuVec {
+    const { last } = this;
+    if (last?.out.alive && last.over === over && last.under === under) return last.out;
+    const { batch, item } = over;
+    const [parts, out] = [{ over: this.stats(over), under: this.stats(under) }, this.make(batch, 1)];
+    this.queue.dispatch(vecNormRatioKernel, { batch, parts: partsOf(item) }, { ...parts, out });
+    for (const v of Object.values(parts)) this.release(v);
+    this.last = { over, under, out };
     return out;
   }
 

@@ -1,5 +1,6 @@
 /** The reverse-time SDE, by the two methods of diffusers. Song et al. 2021, https://arxiv.org/abs/2011.13456 */
 import type { NoiseLevel } from './schedule.ts';
+import { langevinBySnr } from './sde/langevin.ts';
 import type { Solver } from './solver.ts';
 import { LinearForm, type Vec } from './vec.ts';
 
@@ -11,33 +12,23 @@ export interface ScoreVeOptions {
   correctSteps?: number;
 }
 
-const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
-
 /**
- * One step of a variance-exploding process: Langevin corrections (algorithm 4; each waits for two norms, and uses the
- * mean over the batch), then a reverse diffusion (algorithm 2), from the transition's stage if it has one. The network
- * is asked once for each, and noise is drawn.
+ * One step of a variance-exploding process: Langevin corrections (algorithm 4, with the norms' means over the batch), then
+ * a reverse diffusion (algorithm 2), from the transition's stage if it has one. The network is asked once for each, and
+ * noise is drawn.
  */
 export function scoreVe({ snr = 0.15, correctSteps = 1 }: ScoreVeOptions = {}): Solver {
   return async ({ x: start, from, to, stages: [grid = from] = [], denoise, noise, signal }) => {
     let x: Vec = start;
-    const score = async (): Promise<{ x0: LinearForm; score: LinearForm }> => {
-      const { x0, eps } = await denoise(x, from, signal);
-      return { x0, score: eps.scale(-1 / from.sigma) };
-    };
     for (let i = 0; i < correctSteps; i++) {
-      const gradient = (await score()).score.materialise();
-      const z = noise(x);
-      const [zNorm, gNorm] = [mean(await x.space.norm(z)), mean(await x.space.norm(gradient))];
-      const step = 2 * ((snr * zNorm) / gNorm) ** 2;
-      x = LinearForm.of(x)
-        .plus(gradient, step)
-        .plus(z, Math.sqrt(2 * step))
-        .materialise();
+      const { eps } = await denoise(x, from, signal);
+      const move = langevinBySnr(x, eps.materialise(), noise(x), from.sigma, snr, 2);
+      x = move.mean.plus(move.noise).materialise();
     }
-    const { x0, score: s } = await score();
+    const { x0, eps } = await denoise(x, from, signal);
     const variance = grid.sigma ** 2 - to.sigma ** 2;
-    return { x: LinearForm.of(x).plus(s, variance).plus(noise(x), Math.sqrt(variance)).materialise(), x0 };
+    const mean = LinearForm.of(x).minus(eps, variance / from.sigma);
+    return { x: mean.plus(noise(x), Math.sqrt(variance)).materialise(), x0 };
   };
 }
 

@@ -1,11 +1,10 @@
 /** Sampling by stochastic differential equations, and along their probability flow. */
+export { annealedLangevin, type AnnealedLangevinOptions } from './langevin.ts';
 export {
-  annealedLangevin,
   CORRECTORS,
   predictorCorrector,
   PREDICTORS,
   sdeTransitions,
-  type AnnealedLangevinOptions,
   type PredictorCorrectorOptions,
 } from './predictorCorrector.ts';
 export { probabilityFlow, type FlowOptions } from './probabilityFlow.ts';

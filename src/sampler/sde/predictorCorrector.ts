@@ -1,9 +1,9 @@
 /** Predictor–corrector sampling. Song et al. 2021, algorithms 1 to 5, https://arxiv.org/abs/2011.13456 */
 import { ConfigError, InvalidArgumentError } from '../../engine/errors.ts';
-import type { Denoiser } from '../denoiser.ts';
 import type { NoiseLevel } from '../schedule.ts';
-import type { NoiseSource, Solver, Transition } from '../solver.ts';
+import type { Solver, Transition } from '../solver.ts';
 import { LinearForm, type Vec } from '../vec.ts';
+import { langevinBySnr, langevinMove, type Move } from './langevin.ts';
 import type { Sde } from './sde.ts';
 
 /** Ways to go from one time to the next. */
@@ -29,54 +29,39 @@ export interface PredictorCorrectorOptions {
   onMove?: (kind: 'corrector' | 'predictor', x: Vec, mean: Vec) => void;
 }
 
-/** A move is a mean and the deviation of the noise added to it. */
-interface Move {
-  mean: LinearForm;
-  std: number;
-}
-
-/** ∇ log p(x) = −ε/sigma. */
-async function scoreOf(denoise: Denoiser, x: Vec, at: NoiseLevel, signal?: AbortSignal): Promise<LinearForm> {
-  return (await denoise(x, at, signal)).eps.scale(-1 / at.sigma);
-}
-
 /** One reverse step of the discretised process; probability flow halves the score. Appendix E, equations 47 to 49. */
-function predict(sde: Sde, x: Vec, score: LinearForm, t: number, options: PredictorCorrectorOptions): Move {
+function predict(sde: Sde, x: Vec, score: LinearForm, z: Vec, t: number, options: PredictorCorrectorOptions): Move {
   const { predictor = 'reverse_diffusion', probabilityFlow = false } = options;
+  const move = (mean: LinearForm, std: number): Move => ({ mean, noise: LinearForm.of(z, std) });
   if (predictor === 'ancestral_sampling') {
     const { now, before } = sde.ancestral(t);
-    if (sde.kind === 'vp') {
-      const shrunk = LinearForm.of(x)
-        .plus(score, now ** 2)
-        .scale(1 / Math.sqrt(1 - now ** 2)); // equation 4
-      return { mean: shrunk, std: now };
-    }
     const gained = now ** 2 - before ** 2;
-    return { mean: LinearForm.of(x).plus(score, gained), std: before * Math.sqrt(gained / now ** 2) }; // equation 47
+    const mean = LinearForm.of(x).plus(score, gained);
+    if (sde.kind === 'vp') return move(mean.scale(1 / Math.sqrt(1 - now ** 2)), now); // equation 4
+    return move(mean, before * Math.sqrt(gained / now ** 2)); // equation 47
   }
   const step = predictor === 'reverse_diffusion' ? sde.discrete(t) : eulerMaruyama(sde, t);
   const share = probabilityFlow ? 1 / 2 : 1;
   const mean = LinearForm.of(x, 1 - step.drift).plus(score, share * step.noise ** 2); // equation 46
-  return { mean, std: probabilityFlow ? 0 : step.noise };
+  return move(mean, probabilityFlow ? 0 : step.noise);
 }
 
 function eulerMaruyama(sde: Sde, t: number): { drift: number; noise: number } {
   return { drift: sde.drift(t) / sde.steps, noise: sde.diffusion(t) / Math.sqrt(sde.steps) };
 }
 
-/** The step size of a Langevin correction. Algorithms 4 and 5; norms are means over the batch, read back. */
-async function langevinStep(
+/** One correction, with a step by the ratio of norms or, for `ald`, by the level. Algorithms 4 and 5. */
+function correct(
   sde: Sde,
-  at: NoiseLevel,
-  gradient: Vec,
+  x: Vec,
+  eps: LinearForm,
   z: Vec,
+  { timestep, sigma }: NoiseLevel,
   { corrector = 'langevin', snr = 0.16 }: PredictorCorrectorOptions,
-): Promise<number> {
-  const scale = 2 * sde.langevinScale(at.timestep);
-  if (corrector === 'ald') return (snr * at.sigma) ** 2 * scale;
-  const [noises, gradients] = [await z.space.norm(z), await gradient.space.norm(gradient)];
-  const mean = (values: number[]): number => values.reduce((sum, v) => sum + v / values.length, 0);
-  return ((snr * mean(noises)) / mean(gradients)) ** 2 * scale;
+): Move {
+  const scale = 2 * sde.langevinScale(timestep);
+  if (corrector === 'ald') return langevinMove(x, eps, z, sigma, scale * (snr * sigma) ** 2);
+  return langevinBySnr(x, eps.materialise(), z, sigma, snr, scale);
 }
 
 /**
@@ -87,31 +72,26 @@ async function langevinStep(
 export function predictorCorrector(sde: Sde, options: PredictorCorrectorOptions = {}): Solver {
   check(sde, options);
   const { predictor = 'reverse_diffusion', corrector = 'langevin', correctorSteps = 1, denoise = true } = options;
-  return async (step) => {
-    const { from, to, noise, signal } = step;
+  return async ({ from, to, noise, signal, ...step }) => {
     let { x } = step;
     let mean = LinearForm.of(x);
-    const finish = (kind: 'corrector' | 'predictor', move: Move, z: Vec): void => {
+    const finish = (kind: 'corrector' | 'predictor', move: Move): void => {
       mean = move.mean;
-      x = mean.plus(z, move.std).materialise();
+      x = mean.plus(move.noise).materialise();
       options.onMove?.(kind, x, mean.materialise());
     };
     for (let i = 0; corrector !== 'none' && i < correctorSteps; i++) {
-      const gradient = (await scoreOf(step.denoise, x, from, signal)).materialise();
-      const z = noise(x);
-      const size = await langevinStep(sde, from, gradient, z, options);
-      finish('corrector', { mean: LinearForm.of(x).plus(gradient, size), std: Math.sqrt(2 * size) }, z); // line 6
+      const { eps } = await step.denoise(x, from, signal);
+      finish('corrector', correct(sde, x, eps, noise(x), from, options));
     }
-    const start = x;
-    const prediction = await step.denoise(start, from, signal);
-    if (predictor !== 'none') {
-      const score = prediction.eps.scale(-1 / from.sigma);
-      finish('predictor', predict(sde, start, score, from.timestep, options), noise(start));
-    } else {
+    const { eps, x0 } = await step.denoise(x, from, signal);
+    if (predictor === 'none') {
       mean = LinearForm.of(x);
       options.onMove?.('predictor', x, x);
+    } else {
+      finish('predictor', predict(sde, x, eps.scale(-1 / from.sigma), noise(x), from.timestep, options));
     }
-    return { x: denoise && to.sigma === 0 ? mean.materialise() : x, x0: prediction.x0 };
+    return { x: denoise && to.sigma === 0 ? mean.materialise() : x, x0 };
   };
 }
 
@@ -126,59 +106,6 @@ export function sdeTransitions(sde: Sde, end = sde.end, continuous = true): Tran
   const levels = times.map((t) => (continuous ? sde.level(t) : sde.discreteLevel(t)));
   const picture: NoiseLevel = { timestep: 0, alpha: 1, sigma: 0 };
   return levels.map((from, i) => ({ from, to: levels[i + 1] ?? picture }));
-}
-
-/** The choices of {@link annealedLangevin}. */
-export interface AnnealedLangevinOptions {
-  /** Noise levels, falling. */
-  sigmas: readonly number[];
-  /** Steps at each level, ≥ 1. */
-  stepsEach: number;
-  /** Step size at the last level, > 0. */
-  stepSize: number;
-  noise: NoiseSource;
-  denoiser: Denoiser;
-  /** End with one step along the score without noise; default true. */
-  denoise?: boolean;
-  /** Told of the state after each step. */
-  onStep?: (x: Vec) => void;
-  signal?: AbortSignal;
-}
-
-/**
- * Annealed Langevin dynamics: x + ε·∇ log p + √(2ε)·z with ε = stepSize·(sigma/sigma_last)². Song & Ermon 2020,
- * https://arxiv.org/abs/2006.09011, algorithm 1. @throws InvalidArgumentError on an option outside its range
- */
-export async function annealedLangevin(start: Vec, options: AnnealedLangevinOptions): Promise<Vec> {
-  const { sigmas, stepsEach, stepSize, noise, denoiser, denoise = true, onStep, signal } = options;
-  if (!(sigmas.length > 0 && sigmas.every((s) => s > 0) && stepsEach >= 1 && stepSize > 0))
-    throw new InvalidArgumentError(
-      `annealedLangevin: expected sigmas > 0, stepsEach ≥ 1, stepSize > 0, got ${sigmas.length} sigmas, ${stepsEach}, ` +
-        `${stepSize}; see Song & Ermon 2020, section 3.3`,
-    );
-  const last = sigmas[sigmas.length - 1];
-  start.space.beginRun();
-  let x = start;
-  for (const sigma of sigmas) {
-    const at: NoiseLevel = { timestep: sigma, alpha: 1, sigma };
-    const size = stepSize * (sigma / last) ** 2; // line 3
-    for (let i = 0; i < stepsEach; i++) {
-      const score = await scoreOf(denoiser, x, at, signal);
-      x = LinearForm.of(x)
-        .plus(score, size)
-        .plus(noise(x), Math.sqrt(2 * size))
-        .materialise(); // line 6
-      onStep?.(x);
-      x.space.endStep([x]);
-    }
-  }
-  if (!denoise) return x;
-  const score = await scoreOf(denoiser, x, { timestep: last, alpha: 1, sigma: last }, signal);
-  x = LinearForm.of(x)
-    .plus(score, last ** 2)
-    .materialise();
-  onStep?.(x);
-  return x;
 }
 
 function check(sde: Sde, { predictor, corrector, snr = 0, correctorSteps = 1 }: PredictorCorrectorOptions): void {

@@ -9,7 +9,7 @@ import { f32Flow } from './f32Flow.ts';
 import { logSumExp, logTerms, mixtureDenoiser, type Mixture } from './mixture.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';
 
-interface SdeConfig {
+export interface SdeConfig {
   type: 've' | 'vp' | 'subvp';
   N: number;
   beta_min?: number;
@@ -18,7 +18,8 @@ interface SdeConfig {
   sigma_max?: number;
 }
 
-function sdeOf({ type, N, beta_min, beta_max, sigma_min, sigma_max }: SdeConfig): s.Sde {
+/** The process that a recording names. */
+export function sdeOf({ type, N, beta_min, beta_max, sigma_min, sigma_max }: SdeConfig): s.Sde {
   if (type === 've') return s.veSde(sigma_min, sigma_max, N);
   return (type === 'vp' ? s.vpSde : s.subVpSde)(beta_min, beta_max, N);
 }
@@ -181,7 +182,7 @@ export async function runAnnealedLangevin(dir: Directory): Promise<CaseResult> {
     denoise,
     denoiser: mixtureDenoiser(gmm),
     noise: drawsOf(recording, space, start.shape[0]),
-    onStep: (x) => void images.push(...(x as HostVec).data),
+    onMove: (x) => void images.push(...(x as HostVec).data),
   });
   recording.compare('sigmas', sigmas);
   recording.compare('images', images);
