@@ -1,6 +1,6 @@
 /** Weights of cases recorded from original research code: several files, of which a model takes what it knows. */
-import type { Device } from '../../../engine/index.ts';
-import { formatShape } from '../../../engine/index.ts';
+import { FormatError } from '../../../engine/errors.ts';
+import { formatShape, type Device } from '../../../engine/index.ts';
 import { Checkpoint } from '../../../loading/checkpoint.ts';
 import type { Directory } from '../../../loading/directory.ts';
 import { readHeader, type TensorEntry } from '../../../loading/safetensors.ts';
@@ -34,8 +34,7 @@ export async function mergedWeights(
 ): Promise<Checkpoint> {
   const found = new Map<string, { entry: TensorEntry; bytes: Uint8Array }>();
   for (const file of files) {
-    const path = file.startsWith('../') ? file.slice(3) : `${name}/${file}`;
-    const source = await root.open(path);
+    const source = await root.open(pathOf(name, file));
     try {
       for (const [key, entry] of (await readHeader(source)).tensors) {
         const shape = wanted.get(key);
@@ -48,6 +47,26 @@ export async function mergedWeights(
   }
   return Checkpoint.open(new MemorySource(safetensorsOf(found), `${name}/weights`));
 }
+
+/** Shapes in one of a case's files: where a recorded config leaves sizes to the weights. @throws NotFoundError, FormatError */
+export async function storedShapes(
+  { root, name }: Pick<NetworkCase, 'root' | 'name'>,
+  file: string,
+): Promise<(key: string) => readonly number[]> {
+  const source = await root.open(pathOf(name, file));
+  try {
+    const { tensors } = await readHeader(source);
+    return (key) => {
+      const found = tensors.get(key);
+      if (found) return found.shape;
+      throw new FormatError(`parity: expected ${key} in ${name}/${file}, got ${[...tensors.keys()].join(', ')}`);
+    };
+  } finally {
+    await source.close?.();
+  }
+}
+
+const pathOf = (name: string, file: string) => (file.startsWith('../') ? file.slice(3) : `${name}/${file}`);
 
 function safetensorsOf(tensors: ReadonlyMap<string, { entry: TensorEntry; bytes: Uint8Array }>): Uint8Array {
   const header: Record<string, object> = {};
