@@ -26,3 +26,13 @@ export { readClipTextConfig, type ClipTextConfig } from './textEncoders/clipText
 export { readT5Config, type T5Config } from './textEncoders/t5Config.ts';
 export { planT5, T5EncoderModel, t5Weights, type T5Call } from './textEncoders/t5EncoderModel.ts';
 export type { TextInput, TokenBatch } from './textEncoders/tokenIds.ts';
+export { flux, type FluxInputs } from './transformers/flux.ts';
+export { readFluxConfig, type FluxConfig } from './transformers/fluxConfig.ts';
+export { fluxDefinition, FluxTransformer, type FluxCall, type FluxShape } from './transformers/fluxModel.ts';
+export { fluxImageIds, packLatents, unpackLatents, type HostTensor } from './transformers/packing.ts';
+export { prior, type PriorInputs } from './transformers/prior.ts';
+export { readPriorConfig, type PriorConfig } from './transformers/priorConfig.ts';
+export { priorDefinition, PriorTransformer, type PriorCall, type PriorShape } from './transformers/priorModel.ts';
+export { sd3, type SD3Inputs } from './transformers/sd3.ts';
+export { readSD3Config, type SD3Config } from './transformers/sd3Config.ts';
+export { sd3Definition, SD3Transformer, type SD3Call, type SD3Shape } from './transformers/sd3Model.ts';

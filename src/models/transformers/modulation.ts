@@ -10,7 +10,7 @@ export const EPS = 1e-6;
 /** A condition, activated and projected to `count` vectors: [B,D] → `count` times [B,width]. */
 export function modulation(w: WeightScope, condition: Tensor, width: number, count: number): Tensor[] {
   const all = dense(w, condition, count * width); // [B,count·width]
-  return w.path === '' ? cut(all, width, count) : all.graph.scope(w.path, () => cut(all, width, count));
+  return all.graph.scope(w.path, () => cut(all, width, count));
 }
 
 const cut = (all: Tensor, width: number, count: number) =>

@@ -1,8 +1,21 @@
 /** Sequences of tokens: joining two, taking one apart, and the patches that a picture becomes. */
-import type { Tensor } from '../../engine/index.ts';
-import { concat, reshape, slice } from '../../kernels/index.ts';
+import { numel, type Tensor } from '../../engine/index.ts';
+import { concat, fromNchw, reshape, slice, toNchw } from '../../kernels/index.ts';
 import { conv } from '../layers.ts';
 import type { WeightScope } from '../weightScope.ts';
+
+/** Tokens from the public edge: dense f32 x [B,T,D] → [B,T,D] in rows. */
+export function fromTokens(x: Tensor): Tensor {
+  const [B, T, D] = x.shape;
+  return reshape(fromNchw(reshape(x, [B * T, D])), [B, T, D]); // [B,T,D]
+}
+
+/** Rows to the public edge: x [...,D] → dense f32 [...,D]. */
+export function toDense(x: Tensor): Tensor {
+  const D = x.shape.at(-1)!;
+  const rows = numel(x.shape) / D;
+  return reshape(toNchw(reshape(x, [rows, 1, 1, D])), x.shape); // [...,D]
+}
 
 /** a [B,S,D], b [B,T,D] → [B,S+T,D]. */
 export function joinTokens(a: Tensor, b: Tensor): Tensor {

@@ -8,8 +8,11 @@ import { openGpu } from '../adapter.ts';
 import { pathDirectory } from '../fileSource.ts';
 import { HINT_FACTOR, listCases, matchesGlob, type ParityCase } from './cases.ts';
 import { runDiTCase } from './ditCase.ts';
+import { runFluxCase } from './fluxCase.ts';
 import { runOriginalCase } from './original/index.ts';
+import { runPriorCase } from './priorCase.ts';
 import { runSchedulerCase } from './schedulerCase.ts';
+import { runSD3Case } from './sd3Case.ts';
 import { runClipTextCase, runClipTextProjectionCase, runT5Case } from './textCase.ts';
 import { runTorchRandnCase } from './torchRandnCase.ts';
 import { runUNet2DCase } from './unet2dCase.ts';
@@ -56,6 +59,9 @@ export type ModelCase = (device: Device, folder: Directory, dtype: 'f32' | 'f16'
 /** Kinds that run on a device; a kind that is not here is unsupported. */
 const MODELS: Readonly<Record<string, ModelCase>> = {
   dit: runDiTCase,
+  flux: runFluxCase,
+  prior: runPriorCase,
+  sd3: runSD3Case,
   unet2d: runUNet2DCase,
   vae_kl: runVaeKlCase,
   text_clip: runClipTextCase,
