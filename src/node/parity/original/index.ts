@@ -4,7 +4,9 @@ import type { Directory } from '../../../loading/directory.ts';
 import { parsePythonJson } from '../../../loading/json.ts';
 import { runAdmForward, runAdmSample } from './adm.ts';
 import { runAnalyticSampler, runAnalyticTrajectories } from './analytic.ts';
+import { runKSparse, runMlpVae, runTdVae, runVanillaVae } from './autoencoders.ts';
 import { runIddpmSteps } from './bound.ts';
+import { runAdmClassifier } from './classifier.ts';
 import { runConsistencyDenoise, runConsistencySample } from './consistency.ts';
 import { runConsistencyEdit } from './consistencyEdit.ts';
 import { runDiTDdim, runDiTDdpm, runDiTForward, runDiTGuided, runDiTInversion } from './dit.ts';
@@ -56,6 +58,7 @@ const NETWORK_RUNNERS: readonly (readonly [RegExp, NetworkRunner])[] = [
   [/^create_diffusion\(.*\.ddim_sample_loop\(/, runDiTDdim],
   [/^SpacedDiffusion\.ddim_reverse_sample /, runDiTInversion],
   [/^unet\.(UNetModel|SuperResModel)\(/, runAdmForward],
+  [/^unet\.EncoderUNetModel\(/, runAdmClassifier],
   [/^create_gaussian_diffusion\(.*(ddim|p)_sample_loop|^p_sample_loop\(SuperRes/, runAdmSample],
   [/^calc_bpd_loop\(/, runIddpmBound],
   [/^training_losses\(/, runIddpmLosses],
@@ -66,6 +69,10 @@ const NETWORK_RUNNERS: readonly (readonly [RegExp, NetworkRunner])[] = [
   [/^models\/ncsnpp\.NCSNpp\(/, runNcsnppForward],
   [/get_pc_sampler\(.*NCSNpp/, runNcsnppPredictorCorrector],
   [/get_likelihood_fn\(.*NCSNpp/, runNcsnppLikelihood],
+  [/^k-sparse autoencoder/, runKSparse],
+  [/^MLP VAE/, runMlpVae],
+  [/^models\/vanilla_vae\./, runVanillaVae],
+  [/^TD_VAE:/, runTdVae],
 ];
 
 /**
