@@ -7,8 +7,9 @@
  */
 import { formatShape, InvalidArgumentError, ShapeError, type Tensor } from '../engine/index.ts';
 import { add, embedding, fromNchw, mul, toNchw, unary } from '../kernels/index.ts';
+import { attentionBlock } from './blocks/attentionBlock.ts';
 import { midBlock } from './blocks/midBlock.ts';
-import { addPicture, skipDownLevel, skipUpLevel } from './blocks/skipBlocks.ts';
+import { addPicture, skipDownLevel, skipUpLevel, type SkipOptions } from './blocks/skipBlocks.ts';
 import { downLevel, upLevel, type LevelOptions } from './blocks/unetBlocks.ts';
 import { conv, defaultGroups, embeddingMlp, norm } from './layers.ts';
 import { isSkip, type DownBlockType, type UNet2DConfig, type UpBlockType } from './unet2dConfig.ts';
@@ -117,21 +118,25 @@ function levelOptions(
   type: DownBlockType | UpBlockType,
   level: number,
   layers: number,
-): LevelOptions {
+): LevelOptions & SkipOptions {
   const out = config.blockOutChannels[level];
   const down = type.includes('Down');
   const last = down ? level === config.blockOutChannels.length - 1 : level === 0;
   // Only the attention blocks heed downsample_type and upsample_type; the others are what their names say.
   const chosen = down ? config.downsampleType : config.upsampleType;
   const fixed = type.startsWith('Resnet') ? 'resnet' : 'conv';
+  const headDim = type.startsWith('Attn') ? (config.attentionHeadDim ?? out) : undefined;
+  const groups = config.normNumGroups ?? defaultGroups(out);
+  const eps = config.normEps;
   return {
     out,
     layers,
-    groups: config.normNumGroups ?? defaultGroups(out),
-    eps: config.normEps,
+    groups,
+    eps,
     act: config.act,
     timeNorm: config.timeNorm,
-    headDim: type.startsWith('Attn') ? (config.attentionHeadDim ?? out) : undefined,
+    headDim,
+    attend: headDim ? (w, x) => attentionBlock(w, x, { headDim, groups, eps }) : undefined,
     sampler: last ? 'none' : type.startsWith('Attn') ? chosen : fixed,
   };
 }

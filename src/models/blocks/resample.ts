@@ -28,8 +28,9 @@ export function downsampleConv(w: WeightScope, x: Tensor, padding: number): Tens
   return conv(w.at('conv'), x, x.shape[3], { stride: 2, padding: sides });
 }
 
-/** Nearest neighbour twice the size, then a 3×3 convolution. x [B,H,W,C] → [B,2H,2W,C]. */
-export function upsampleConv(w: WeightScope, x: Tensor): Tensor {
-  const up = x.graph.scope(w.path, () => resample(x, 'up')); // [B,2H,2W,C]
+/** Nearest neighbour twice the size, or that of `like`, then a 3×3 convolution. x [B,H,W,C] → [B,2H,2W,C]. */
+export function upsampleConv(w: WeightScope, x: Tensor, like?: Tensor): Tensor {
+  const [height, width] = like ? like.shape.slice(1, 3) : [2 * x.shape[1], 2 * x.shape[2]];
+  const up = x.graph.scope(w.path, () => upsampleNearest(x, { height, width })); // [B,2H,2W,C]
   return conv(w.at('conv'), up, x.shape[3]);
 }

@@ -12,7 +12,10 @@ import { resnetBlock, type ResnetOptions } from './resnetBlock.ts';
 import type { LevelOptions } from './unetBlocks.ts';
 
 /** These blocks choose their groups themselves; only the attention norm is fixed. */
-export type SkipOptions = Omit<LevelOptions, 'groups'>;
+export type SkipOptions = Omit<LevelOptions, 'groups' | 'attend'> & {
+  /** Channels per head; undefined for a level without attention. */
+  headDim: number | undefined;
+};
 
 const ATTENTION_GROUPS = 32;
 /** Two branches of unit variance stay of unit variance. */

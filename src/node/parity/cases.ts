@@ -9,6 +9,8 @@ export interface ParityCase {
   readonly kind: string;
   /** Folder or file of the case, relative to the directory. */
   readonly path: string;
+  /** Folder of its config and weights, where that is another case's. */
+  readonly weights?: string;
   /** Largest absolute error that the recording suggests for f32; undefined where it does not say. */
   readonly hint: number | undefined;
 }
@@ -25,7 +27,9 @@ export async function listCases(dir: Directory): Promise<ParityCase[]> {
   if (Array.isArray(manifest.cases)) return manifest.cases.map((entry) => original(entry, dir));
   const cases: ParityCase[] = [];
   for (const [name, entry] of entries(manifest.cases, 'cases', dir)) {
-    cases.push({ name, kind: asString(entry.kind, `kind of ${name}`, dir), path: name, hint: hintOf(entry) });
+    const kind = asString(entry.kind, `kind of ${name}`, dir);
+    const weights = typeof entry.weights_from === 'string' ? entry.weights_from : undefined;
+    cases.push({ name, kind, path: name, weights, hint: hintOf(entry) });
   }
   for (const [name, entry] of entries(manifest.pipelines, 'pipelines', dir)) {
     cases.push({ name, kind: 'pipeline', path: name, hint: hintOf(entry) });

@@ -1,0 +1,221 @@
+/** `UNet2DConditionModel` on a device: load it once, call it with any batch, size and conditions. */
+import { Graph, type Capabilities, type Device, type Profile, type Report } from '../../engine/index.ts';
+import { fromNchw, reshape, toNchw } from '../../kernels/index.ts';
+import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
+import type { ModelOutput, RunOptions, TensorData, TensorInput } from '../modelRuntime.ts';
+import type { LoadOptions, ModelSource } from '../modelSource.ts';
+import { shapeOf } from '../transformers/inputs.ts';
+import { WeightScope } from '../weightScope.ts';
+import {
+  declareConditions,
+  probeForm,
+  readConditions,
+  type ConditionArguments,
+  type ConditionForm,
+} from './conditionInputs.ts';
+import { unetCondition } from './unetCondition.ts';
+import { readUNetConditionConfig, type UNetConditionConfig } from './unetConditionConfig.ts';
+
+/** What a ControlNet adds to a U-Net. */
+export interface ControlResiduals {
+  /** To each state of the way down, finest first: [B,C,h,w], or [B,C,1,1] for the whole map. */
+  down: readonly TensorInput[];
+  /** To the middle. */
+  mid: TensorInput;
+}
+
+/** One evaluation of the network. */
+export interface UNet2DConditionCall extends RunOptions, ConditionArguments {
+  /** [B,C,H,W]. */
+  sample: TensorInput;
+  /** What one or several ControlNets say; their sum is added. */
+  controls?: ControlResiduals | readonly ControlResiduals[];
+  /** Of a T2I adapter: one map per level, and perhaps one for the middle. */
+  downIntrablockAdditionalResiduals?: readonly TensorInput[];
+}
+
+/** What of a call changes the recording. */
+export interface UNet2DConditionForm extends ConditionForm {
+  height: number;
+  width: number;
+  controls: readonly { down: readonly (readonly number[])[]; mid: readonly number[] }[];
+  adapters: readonly (readonly number[])[];
+}
+
+/** Batch and size of a call; with them the tokens of the context and the number of ControlNets. */
+export interface UNet2DConditionShape {
+  batch: number;
+  height: number;
+  width: number;
+  /** Default 77. */
+  tokens?: number;
+}
+
+const NAME = 'UNet2DConditionModel';
+
+const definition: ModelDefinition<UNetConditionConfig, UNet2DConditionForm> = {
+  className: NAME,
+  readConfig: readUNetConditionConfig,
+  hostWeights: ({ timeEmbeddingType }) => (timeEmbeddingType === 'fourier' ? ['time_proj.weight'] : []),
+  probes: (config) => [formOf(config, { batch: 1, ...probeSize(config) })],
+  record(g, w, config, form) {
+    const { batch: B, height, width } = form;
+    const map = (name: string, shape: readonly number[]) => {
+      const x = fromNchw(g.input(name, shape)); // [B,h,w,C]
+      return shape[2] === 1 && shape[3] === 1 ? reshape(x, [shape[0], shape[1]]) : x;
+    };
+    const { scale, offset } = config.centerInputSample ? { scale: 2, offset: -1 } : { scale: 1, offset: 0 };
+    const out = unetCondition(config, w, {
+      ...declareConditions(g, config, form),
+      sample: fromNchw(g.input('sample', [B, sampleChannels(config), height, width]), { scale, offset }),
+      controls: form.controls.map(({ down, mid }, n) => ({
+        down: down.map((shape, i) => map(`control${n}.${i}`, shape)),
+        mid: map(`control${n}.mid`, mid),
+      })),
+      adapters: form.adapters.map((shape, i) => fromNchw(g.input(`adapter${i}`, shape))),
+    });
+    g.output('out', toNchw(out));
+  },
+};
+
+/** A hint fills the last four channels. */
+const sampleChannels = ({ inChannels, addition }: UNetConditionConfig) =>
+  addition === 'image_hint' ? inChannels - 4 : inChannels;
+
+/** Large enough to be halved by every level, and for a kernel of even side, which takes a row. */
+function probeSize({ blockOutChannels, convInKernel }: UNetConditionConfig): { height: number; width: number } {
+  const side = 2 ** blockOutChannels.length + ((convInKernel + 1) % 2);
+  return { height: side, width: side };
+}
+
+function formOf(config: UNetConditionConfig, shape: UNet2DConditionShape): UNet2DConditionForm {
+  const { batch, height, width, tokens } = shape;
+  const probe = probeForm(config, height);
+  const form = { ...probe, batch, height, width, controls: [], adapters: [] };
+  return tokens === undefined || probe.tokens === 0 ? form : { ...form, tokens };
+}
+
+/**
+ * `UNet2DConditionModel` on a device: noise (or v) from a noisy sample, a timestep and a context. Rombach et al. 2022,
+ * section 3.3.
+ */
+export class UNet2DCondition {
+  /** Inputs of recent forms of call that have masks: their lengths follow from the sizes of all levels. */
+  private readonly declared = new Map<string, readonly (readonly [string, readonly number[]])[]>();
+
+  private constructor(private readonly model: LoadedModel<UNetConditionConfig, UNet2DConditionForm>) {}
+
+  /**
+   * Loads `config.json` and the weights beside it.
+   * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
+   * been allocated is released.
+   */
+  static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<UNet2DCondition> {
+    return new UNet2DCondition(await LoadedModel.load(device, source, definition, options));
+  }
+
+  /** The fields of `config.json`. */
+  get config(): UNetConditionConfig {
+    return this.model.config;
+  }
+
+  /**
+   * Predicts from a noisy sample [B,inChannels,H,W], of any size; one call at a time. Result [B,outChannels,H,W], valid
+   * until the next call.
+   * @throws InvalidArgumentError, ShapeError for inputs that do not fit, or after {@link dispose}; LimitError where the
+   * size does not fit the device; OutOfMemoryError, DeviceLostError, NonFiniteError, AbortedError; all but a lost
+   * device leave it usable.
+   */
+  async forward(call: UNet2DConditionCall): Promise<ModelOutput> {
+    const { config } = this;
+    const [batch, , height, width] = shapeOf(NAME, 'sample', call.sample, ['B', sampleChannels(config), 'H', 'W']);
+    const fourier = config.timeEmbeddingType === 'fourier';
+    const frequencies = fourier ? this.model.hostWeight('time_proj.weight') : undefined;
+    const conditions = readConditions(NAME, config, batch, call, frequencies);
+    const inputs: Record<string, TensorData | Uint32Array> = { ...conditions.inputs, sample: call.sample.data };
+    const sets = call.controls === undefined ? [] : [call.controls].flat();
+    const controls = sets.map(({ down, mid }, n) => ({
+      down: down.map((t, i) => this.map(inputs, `control${n}.${i}`, t, batch)),
+      mid: this.map(inputs, `control${n}.mid`, mid, batch),
+    }));
+    const given = call.downIntrablockAdditionalResiduals ?? [];
+    const adapters = given.map((t, i) => this.map(inputs, `adapter${i}`, t, batch));
+    const form: UNet2DConditionForm = { ...conditions.form, height, width, controls, adapters };
+    Object.assign(inputs, conditions.masks(this.inputsOf(form)));
+    return this.model.run(form, inputs, call);
+  }
+
+  /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
+  profile(shape: UNet2DConditionShape, options?: RunOptions): Promise<Profile> {
+    return this.model.profile(planned(this.config, shape), options);
+  }
+
+  /**
+   * What a call of that shape takes here; nothing is allocated.
+   * @throws LimitError when it does not fit; InvalidArgumentError, ShapeError for a shape that the network cannot have.
+   */
+  plan(shape: UNet2DConditionShape): Report {
+    return this.model.plan(planned(this.config, shape));
+  }
+
+  /** Bytes of the weights on the GPU. */
+  get weightBytes(): number {
+    return this.model.weightBytes;
+  }
+
+  /** Releases programs and weights; while a call is under way, as soon as it ends. */
+  dispose(): void {
+    this.model.dispose();
+  }
+
+  private map(
+    inputs: Record<string, TensorData | Uint32Array>,
+    name: string,
+    tensor: TensorInput,
+    batch: number,
+  ): readonly number[] {
+    inputs[name] = tensor.data;
+    return shapeOf(NAME, name, tensor, [batch, 'C', 'h', 'w']);
+  }
+
+  /** Names and shapes of the inputs that a call with masks declares. */
+  private inputsOf(form: UNet2DConditionForm): readonly (readonly [string, readonly number[]])[] {
+    if (form.attentionMask === 0 && !form.encoderAttentionMask) return [];
+    const key = JSON.stringify(form);
+    let names = this.declared.get(key);
+    if (!names) {
+      const g = new Graph('f32');
+      definition.record(g, new WeightScope(), this.config, form);
+      names = [...g.inputs].map(([name, { shape }]) => [name, shape] as const);
+      this.declared.clear();
+      this.declared.set(key, names);
+    }
+    return names;
+  }
+}
+
+/** Every key and shape that a checkpoint of this config must have; allocates nothing. */
+export function unet2dConditionWeights(config: UNetConditionConfig): ReadonlyMap<string, readonly number[]> {
+  return weightsOf(definition, config);
+}
+
+/**
+ * What a call takes, by default at the limits that every adapter has; needs neither weights nor device.
+ * @throws as {@link UNet2DCondition.plan}.
+ */
+export function planUNet2DCondition(
+  config: UNetConditionConfig,
+  shape: UNet2DConditionShape,
+  dtype?: 'f32' | 'f16',
+  caps?: Capabilities,
+): Report {
+  return planModel(definition, config, planned(config, shape), dtype, caps);
+}
+
+/** A call as pipelines make it: 77 tokens, and SDXL's six time ids where there is room for the pooled text. */
+function planned(config: UNetConditionConfig, shape: UNet2DConditionShape): UNet2DConditionForm {
+  const form = formOf(config, { tokens: config.dualCrossAttention ? 77 + 257 : 77, ...shape });
+  if (config.addition !== 'text_time') return form;
+  const room = Math.floor((config.projectionInputDim! - 1) / config.additionTimeEmbedDim!);
+  return { ...form, timeIds: Math.min(6, room) };
+}
