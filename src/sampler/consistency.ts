@@ -1,4 +1,5 @@
 /** Sampling from consistency models. Song et al. 2023, https://arxiv.org/abs/2303.01469; Luo et al. 2023 (LCM). */
+import { InvalidArgumentError } from '../engine/errors.ts';
 import type { Denoiser, Parameterisation, Prediction } from './denoiser.ts';
 import type { NoiseLevel } from './schedule.ts';
 import type { Solver } from './solver.ts';
@@ -15,8 +16,11 @@ export interface ConsistencyOptions {
 /**
  * One step of multistep consistency sampling (algorithm 1): all the way to x₀, and back up to `to` with new noise. It
  * is drawn unless the run has one step, or the step ends without noise.
+ * @throws InvalidArgumentError if sigmaMin or sNoise is below 0 or not finite
  */
 export function consistency({ sigmaMin = 0, sNoise = 1 }: ConsistencyOptions = {}): Solver {
+  if (!(sigmaMin >= 0 && sigmaMin < Infinity && sNoise >= 0 && sNoise < Infinity))
+    throw new InvalidArgumentError(`consistency: expected sigmaMin, sNoise ≥ 0, got ${sigmaMin} and ${sNoise}`);
   return async ({ x, from, to, denoise, noise, transitions = [], signal }) => {
     const { x0 } = await denoise(x, from, signal);
     if (transitions.length === 1 || to.sigma === 0) return { x: x0.materialise(), x0 };
@@ -31,8 +35,15 @@ export function consistency({ sigmaMin = 0, sNoise = 1 }: ConsistencyOptions = {
   };
 }
 
-/** c_skip and c_out at sigma, from sigmaMin, where the model is the identity. Song et al. 2023, appendix C. */
+/**
+ * c_skip and c_out at sigma, from sigmaMin, where the model is the identity. Song et al. 2023, appendix C.
+ * @throws InvalidArgumentError unless sigmaData > 0 and sigmaMin ≥ 0
+ */
 export function consistencyPreconditioning(sigmaData = 0.5, sigmaMin = 0.002): Parameterisation {
+  if (!(sigmaData > 0 && sigmaData < Infinity && sigmaMin >= 0 && sigmaMin < Infinity))
+    throw new InvalidArgumentError(
+      `consistencyPreconditioning: expected sigmaData > 0 and sigmaMin ≥ 0, got ${sigmaData} and ${sigmaMin}`,
+    );
   const x0 = (x: Vec, out: LinearForm, { sigma }: NoiseLevel): LinearForm => {
     const above = sigma - sigmaMin;
     const cSkip = sigmaData ** 2 / (above ** 2 + sigmaData ** 2);
@@ -51,8 +62,11 @@ export function consistencyPreconditioning(sigmaData = 0.5, sigmaMin = 0.002): P
 /**
  * x₀ drawn to x near timestep 0: c_skip·x + c_out·x₀ with both from s = timestepScaling·timestep and 0.5.
  * Luo et al. 2023, https://arxiv.org/abs/2310.04378, section 4.1.
+ * @throws InvalidArgumentError unless timestepScaling > 0
  */
 export function consistencyBoundary(denoiser: Denoiser, timestepScaling = 10): Denoiser {
+  if (!(timestepScaling > 0 && timestepScaling < Infinity))
+    throw new InvalidArgumentError(`consistencyBoundary: expected timestepScaling > 0, got ${timestepScaling}`);
   return async (x, level, signal) => {
     const s = timestepScaling * level.timestep;
     const bend = (p: Prediction): Prediction => ({

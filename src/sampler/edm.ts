@@ -1,4 +1,5 @@
 /** The preconditioning of Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1. */
+import { InvalidArgumentError } from '../engine/errors.ts';
 import type { Parameterisation } from './denoiser.ts';
 import { veLevel } from './sigmas.ts';
 import type { NoiseLevel } from './schedule.ts';
@@ -8,8 +9,11 @@ import { LinearForm, type Vec } from './vec.ts';
  * D = c_skip·x + c_out·F(c_in·x, c_noise). Equation 7.
  * @param sigmaData standard deviation of the data, > 0
  * @param sign −1 for a network trained to output v
+ * @throws InvalidArgumentError unless sigmaData > 0
  */
 export function edmPreconditioning(sigmaData = 0.5, sign: 1 | -1 = 1): Parameterisation {
+  if (!(sigmaData > 0 && sigmaData < Infinity))
+    throw new InvalidArgumentError(`edmPreconditioning: expected sigmaData > 0, got ${sigmaData}; 0.5 is usual`);
   const x0 = (x: Vec, out: LinearForm, { sigma }: NoiseLevel): LinearForm => {
     const norm = Math.hypot(sigma, sigmaData);
     return LinearForm.of(x, (sigmaData / norm) ** 2).plus(out, (sign * sigma * sigmaData) / norm);

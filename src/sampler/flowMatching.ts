@@ -15,8 +15,13 @@ export function flowLevel(sigma: number, numTrainTimesteps: number): NoiseLevel 
   return { timestep: sigma * numTrainTimesteps, alpha: 1 - sigma, sigma };
 }
 
-/** sigma moved towards noise, for larger pictures: shift·sigma / (1 + (shift − 1)·sigma). Esser et al. 2024, eq. 23. */
+/**
+ * sigma moved towards noise, for larger pictures: shift·sigma / (1 + (shift − 1)·sigma). Esser et al. 2024, eq. 23.
+ * @throws InvalidArgumentError unless sigma is in [0, 1] and shift > 0
+ */
 export function shiftSigma(sigma: number, shift: number): number {
+  if (!(sigma >= 0 && sigma <= 1 && shift > 0 && shift < Infinity))
+    throw new InvalidArgumentError(`shiftSigma: expected sigma in [0, 1] and shift > 0, got ${sigma} and ${shift}`);
   return (shift * sigma) / (1 + (shift - 1) * sigma);
 }
 
@@ -34,10 +39,15 @@ export interface ResolutionShift {
 
 /**
  * μ = log of the shift for a picture of so many tokens, linear between two numbers of them.
- * @throws InvalidArgumentError unless tokens ≥ 1
+ * @throws InvalidArgumentError unless tokens ≥ 1, the shifts are finite and baseImageSeqLen < maxImageSeqLen
  */
 export function resolutionMu(tokens: number, options: ResolutionShift = {}): number {
   const { baseShift = 0.5, maxShift = 1.15, baseImageSeqLen = 256, maxImageSeqLen = 4096 } = options;
-  if (!(tokens >= 1)) throw new InvalidArgumentError(`resolutionMu: expected tokens ≥ 1, got ${tokens}`);
+  const finite = [baseShift, maxShift, baseImageSeqLen, maxImageSeqLen].every(Number.isFinite);
+  if (!(tokens >= 1 && tokens < Infinity && finite && baseImageSeqLen < maxImageSeqLen))
+    throw new InvalidArgumentError(
+      `resolutionMu: expected tokens ≥ 1, finite shifts and baseImageSeqLen < maxImageSeqLen, got ${tokens}, ` +
+        `${baseShift}, ${maxShift}, ${baseImageSeqLen} and ${maxImageSeqLen}; see the scheduler's config`,
+    );
   return baseShift + ((tokens - baseImageSeqLen) * (maxShift - baseShift)) / (maxImageSeqLen - baseImageSeqLen);
 }

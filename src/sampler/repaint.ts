@@ -1,5 +1,5 @@
 /** Inpainting with an unconditional model. Lugmayr et al. 2022, https://arxiv.org/abs/2201.09865 */
-import { InvalidArgumentError } from '../engine/errors.ts';
+import { InvalidArgumentError, ShapeError } from '../engine/errors.ts';
 import type { Solver } from './solver.ts';
 import { LinearForm, type Vec } from './vec.ts';
 
@@ -19,11 +19,18 @@ export interface RepaintOptions {
  * One step down (DDIM's for what is unknown, the forward process for what is known, with the same noise) or, where `to`
  * is the noisier level, one back up: the chain's own small steps, each with a draw. Equations 7 and 8, algorithm 1.
  *
- * @throws InvalidArgumentError if the picture or the mask is missing
+ * @throws InvalidArgumentError if the picture or the mask is missing, or eta is not in [0, 1]; ShapeError if they differ in
+ *   shape, or (on the step) from x
  */
 export function repaint({ originalImage, mask, eta = 0, betas }: RepaintOptions): Solver {
   if (!originalImage || !mask)
     throw new InvalidArgumentError('repaint: expected originalImage and mask, got none; pass both as vectors');
+  if (!(eta >= 0 && eta <= 1)) throw new InvalidArgumentError(`repaint: expected eta in [0, 1], got ${eta}`);
+  if (mask.length !== originalImage.length || mask.batch !== originalImage.batch)
+    throw new ShapeError(
+      `repaint: expected mask of ${originalImage.batch} items, ${originalImage.length} elements as originalImage, got ` +
+        `${mask.batch} and ${mask.length}; repeat it over channels and items`,
+    );
   return async ({ x, from, to, denoise, noise, signal }) => {
     if (to.sigma > from.sigma) {
       let up = x;

@@ -59,6 +59,18 @@ function checkTogether(config: SchedulerConfig): SchedulerConfig {
   const chosen = spacings.filter((key) => config[key]).map(published);
   if (chosen.length > 1)
     throw new ConfigError(`${className}: expected one of ${chosen.join(', ')}, got all; keep one`, chosen[1]);
+  const ordered = (low: Field, high: Field): void => {
+    const [a, b] = [config[low], config[high]] as (number | null)[];
+    if (a !== null && b !== null && !(a < b))
+      throw new ConfigError(
+        `${className}: expected ${published(low)} below ${published(high)}, got ${a} and ${b}; exchange them`,
+        published(high),
+      );
+  };
+  ordered('sigmaMin', 'sigmaMax');
+  ordered('sMin', 'sMax');
+  ordered('betaMin', 'betaMax');
+  ordered('baseImageSeqLen', 'maxImageSeqLen');
   if (className === 'IPNDMScheduler' && config.trainedBetas)
     throw new ConfigError(
       'IPNDMScheduler: expected trained_betas null, got a list; its steps are fixed',

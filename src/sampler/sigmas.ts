@@ -2,6 +2,7 @@
  * Noise levels as sigma, the standard deviation of the noise where the picture is not scaled: sigma = √((1 − ᾱ)/ᾱ).
  * Where a few steps should lie on that axis, and which training timestep a sigma belongs to.
  */
+import { InvalidArgumentError } from '../engine/errors.ts';
 import { betaQuantile } from './betaQuantile.ts';
 import type { NoiseLevel, NoiseSchedule } from './schedule.ts';
 
@@ -38,14 +39,29 @@ function ramp(count: number): number[] {
   return Array.from({ length: count }, (_, i) => (count > 1 ? i / (count - 1) : 0));
 }
 
-/** Karras et al. 2022, equation 5; dense where there is little noise. Falling; rho > 0, default 7. */
+/** @throws InvalidArgumentError unless count ≥ 1, an integer, 0 < sigmaMin ≤ sigmaMax < ∞, and `shape` > 0 */
+function checkGrid(who: string, count: number, sigmaMin: number, sigmaMax: number, shape = 1): void {
+  const range = sigmaMin > 0 && sigmaMin <= sigmaMax && sigmaMax < Infinity;
+  if (Number.isInteger(count) && count >= 1 && range && shape > 0 && shape < Infinity) return;
+  throw new InvalidArgumentError(
+    `${who}: expected count ≥ 1, 0 < sigmaMin ≤ sigmaMax < ∞ and a shape above 0, got count ${count}, sigmaMin ` +
+      `${sigmaMin}, sigmaMax ${sigmaMax}, shape ${shape}; check the options`,
+  );
+}
+
+/**
+ * Karras et al. 2022, equation 5; dense where there is little noise. Falling; rho > 0, default 7.
+ * @throws InvalidArgumentError unless 0 < sigmaMin ≤ sigmaMax, count ≥ 1 and rho > 0
+ */
 export function karrasSigmas(count: number, sigmaMin: number, sigmaMax: number, rho = 7): number[] {
+  checkGrid('karrasSigmas', count, sigmaMin, sigmaMax, rho);
   const [hi, lo] = [sigmaMax ** (1 / rho), sigmaMin ** (1 / rho)];
   return ramp(count).map((u) => (hi + u * (lo - hi)) ** rho);
 }
 
-/** Even in log sigma, falling. */
+/** Even in log sigma, falling. @throws InvalidArgumentError unless 0 < sigmaMin ≤ sigmaMax and count ≥ 1 */
 export function exponentialSigmas(count: number, sigmaMin: number, sigmaMax: number): number[] {
+  checkGrid('exponentialSigmas', count, sigmaMin, sigmaMax);
   const [hi, lo] = [Math.log(sigmaMax), Math.log(sigmaMin)];
   return ramp(count).map((u) => Math.exp(hi + u * (lo - hi)));
 }
@@ -55,16 +71,22 @@ export function exponentialSigmas(count: number, sigmaMin: number, sigmaMax: num
  * beyond the range are moved to its ends, so these may repeat. Hang & Gu 2024, https://arxiv.org/abs/2407.03297, table 1,
  * where log SNR = −2·log sigma.
  * @param b scale of the distribution, > 0
+ * @throws InvalidArgumentError unless 0 < sigmaMin ≤ sigmaMax, count ≥ 1, b > 0 and mu is finite
  */
 export function laplaceSigmas(count: number, sigmaMin: number, sigmaMax: number, mu = 0, b = 0.5): number[] {
+  checkGrid('laplaceSigmas', count, sigmaMin, sigmaMax, Number.isFinite(mu) ? b : NaN);
   return ramp(count).map((u) => {
     const tail = Math.log(1 - 2 * Math.abs(0.5 - u) + 1e-5); // 1e-5: the ends of the distribution are infinite
     return Math.min(Math.max(Math.exp(mu - b * Math.sign(0.5 - u) * tail), sigmaMin), sigmaMax);
   });
 }
 
-/** Quantiles of a beta distribution, dense at both ends. Lee et al. 2024 (Beta Sampling is All You Need). Falling. */
+/**
+ * Quantiles of a beta distribution, dense at both ends. Lee et al. 2024 (Beta Sampling is All You Need). Falling.
+ * @throws InvalidArgumentError unless 0 ≤ sigmaMin ≤ sigmaMax, count ≥ 1, and a, b > 0
+ */
 export function betaSigmas(count: number, sigmaMin: number, sigmaMax: number, a = 0.6, b = 0.6): number[] {
+  checkGrid('betaSigmas', count, sigmaMin === 0 ? sigmaMax : sigmaMin, sigmaMax, Math.min(a, b));
   return ramp(count).map((u) => sigmaMin + betaQuantile(1 - u, a, b) * (sigmaMax - sigmaMin));
 }
 
