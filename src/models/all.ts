@@ -36,3 +36,5 @@ export { priorDefinition, PriorTransformer, type PriorCall, type PriorShape } fr
 export { sd3, type SD3Inputs } from './transformers/sd3.ts';
 export { readSD3Config, type SD3Config } from './transformers/sd3Config.ts';
 export { sd3Definition, SD3Transformer, type SD3Call, type SD3Shape } from './transformers/sd3Model.ts';
+export { readNcsnppConfig, type NcsnppConfig } from './scoreSde/ncsnppConfig.ts';
+export { NCSNpp, ncsnppWeights, planNcsnpp, type NcsnppCall, type NcsnppShape } from './scoreSde/ncsnppModel.ts';
