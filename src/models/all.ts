@@ -36,5 +36,22 @@ export { priorDefinition, PriorTransformer, type PriorCall, type PriorShape } fr
 export { sd3, type SD3Inputs } from './transformers/sd3.ts';
 export { readSD3Config, type SD3Config } from './transformers/sd3Config.ts';
 export { sd3Definition, SD3Transformer, type SD3Call, type SD3Shape } from './transformers/sd3Model.ts';
+export {
+  AutoencoderTiny,
+  autoencoderTinyWeights,
+  planAutoencoderTiny,
+  type AutoencoderTinyCall,
+} from './tiny/autoencoderTinyModel.ts';
+export { readAutoencoderTinyConfig, type AutoencoderTinyConfig } from './tiny/autoencoderTinyConfig.ts';
+export { readVQConfig, type VQConfig } from './vq/vqConfig.ts';
+export {
+  planVQ,
+  VQModel,
+  vqWeights,
+  type CodeIndices,
+  type CodeOutput,
+  type VQCall,
+  type VQPart,
+} from './vq/vqModel.ts';
 export { readNcsnppConfig, type NcsnppConfig } from './scoreSde/ncsnppConfig.ts';
 export { NCSNpp, ncsnppWeights, planNcsnpp, type NcsnppCall, type NcsnppShape } from './scoreSde/ncsnppModel.ts';

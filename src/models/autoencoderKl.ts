@@ -16,12 +16,32 @@ import type { WeightScope } from './weightScope.ts';
 /** Every norm of this family. */
 const EPS = 1e-6;
 
+/** What encoder and decoder are made of, whatever stands between them. */
+export type AutoencoderTrunk = Pick<
+  AutoencoderKLConfig,
+  | 'act'
+  | 'blockOutChannels'
+  | 'downBlockTypes'
+  | 'layersPerBlock'
+  | 'midBlockAddAttention'
+  | 'normNumGroups'
+  | 'outChannels'
+  | 'upBlockTypes'
+>;
+
 /** Dense image [B,C,H,W] → dense moments [B,2L,H/f,W/f]: mean, then log variance. @throws ShapeError */
 export function autoencoderKlEncode(config: AutoencoderKLConfig, w: WeightScope, image: Tensor): Tensor {
   expectChannels('encode', 'image', image, config.inChannels);
-  const e = w.at('encoder');
+  const moments = 2 * config.latentChannels;
+  let x = encoderTrunk(config, w.at('encoder'), fromNchw(image), moments); // [B,H/f,W/f,2L]
+  if (config.useQuantConv) x = conv(w.at('quant_conv'), x, moments, { kernel: 1 }); // [B,H/f,W/f,2L]
+  return toNchw(x); // [B,2L,H/f,W/f]
+}
+
+/** x [B,H,W,C] → [B,H/f,W/f,out]. */
+export function encoderTrunk(config: AutoencoderTrunk, e: WeightScope, x: Tensor, out: number): Tensor {
   const levels = config.blockOutChannels;
-  let x = conv(e.at('conv_in'), fromNchw(image), levels[0]); // [B,H,W,C0]
+  x = conv(e.at('conv_in'), x, levels[0]); // [B,H,W,C0]
   config.downBlockTypes.forEach((type, i) => {
     const at = e.at('down_blocks', i);
     x = level(config, at, x, levels[i], config.layersPerBlock, type.startsWith('Attn')); // [B,H/2ⁱ,W/2ⁱ,Cᵢ]
@@ -29,20 +49,22 @@ export function autoencoderKlEncode(config: AutoencoderKLConfig, w: WeightScope,
   });
   x = middle(config, e.at('mid_block'), x); // [B,H/f,W/f,Cₙ]
   x = norm(e.at('conv_norm_out'), x, { groups: config.normNumGroups, eps: EPS, act: 'silu' }); // [B,H/f,W/f,Cₙ]
-  const moments = 2 * config.latentChannels;
-  x = conv(e.at('conv_out'), x, moments); // [B,H/f,W/f,2L]
-  if (config.useQuantConv) x = conv(w.at('quant_conv'), x, moments, { kernel: 1 }); // [B,H/f,W/f,2L]
-  return toNchw(x); // [B,2L,H/f,W/f]
+  return conv(e.at('conv_out'), x, out); // [B,H/f,W/f,out]
 }
 
 /** Dense latent [B,L,h,w] → dense image [B,C,h·f,w·f]. @throws ShapeError */
 export function autoencoderKlDecode(config: AutoencoderKLConfig, w: WeightScope, latent: Tensor): Tensor {
-  const { latentChannels, normNumGroups: groups, outChannels } = config;
+  const { latentChannels } = config;
   expectChannels('decode', 'latent', latent, latentChannels);
-  const d = w.at('decoder');
-  const levels = [...config.blockOutChannels].reverse();
   let x = fromNchw(latent); // [B,h,w,L]
   if (config.usePostQuantConv) x = conv(w.at('post_quant_conv'), x, latentChannels, { kernel: 1 }); // [B,h,w,L]
+  return toNchw(decoderTrunk(config, w.at('decoder'), x)); // [B,C,h·f,w·f]
+}
+
+/** x [B,h,w,L] → [B,h·f,w·f,C]. */
+export function decoderTrunk(config: AutoencoderTrunk, d: WeightScope, x: Tensor): Tensor {
+  const { normNumGroups: groups } = config;
+  const levels = [...config.blockOutChannels].reverse();
   x = conv(d.at('conv_in'), x, levels[0]); // [B,h,w,Cₙ]
   x = middle(config, d.at('mid_block'), x); // [B,h,w,Cₙ]
   config.upBlockTypes.forEach((type, i) => {
@@ -51,12 +73,12 @@ export function autoencoderKlDecode(config: AutoencoderKLConfig, w: WeightScope,
     if (i < levels.length - 1) x = upsampleConv(at.at('upsamplers', 0), x); // [B,h·2ⁱ⁺¹,w·2ⁱ⁺¹,Cᵢ]
   });
   x = norm(d.at('conv_norm_out'), x, { groups, eps: EPS, act: 'silu' }); // [B,h·f,w·f,C0]
-  return toNchw(conv(d.at('conv_out'), x, outChannels)); // [B,C,h·f,w·f]
+  return conv(d.at('conv_out'), x, config.outChannels); // [B,h·f,w·f,C]
 }
 
 /** The residual blocks of one level, each with one-headed attention behind it where wanted: [B,H,W,C] → [B,H,W,out]. */
 function level(
-  config: AutoencoderKLConfig,
+  config: AutoencoderTrunk,
   w: WeightScope,
   x: Tensor,
   out: number,
@@ -71,7 +93,7 @@ function level(
   return x;
 }
 
-function middle(config: AutoencoderKLConfig, w: WeightScope, x: Tensor): Tensor {
+function middle(config: AutoencoderTrunk, w: WeightScope, x: Tensor): Tensor {
   const { normNumGroups: groups, act, midBlockAddAttention } = config;
   const C = x.shape[3];
   const attention = midBlockAddAttention ? { headDim: C, groups, eps: EPS } : undefined;

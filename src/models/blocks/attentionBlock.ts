@@ -10,12 +10,15 @@ export interface AttentionOptions {
   /** Groups of the norm in front; undefined for none. */
   groups: number | undefined;
   eps: number;
+  /** [B,H,W,C], what is added to the attention; default x. */
+  residual?: Tensor;
   /** Attention plus residual is divided by this. */
   divisor?: number;
 }
 
 /** x [B,H,W,C] → [B,H,W,C]. @throws ShapeError when a head has more channels than x. */
-export function attentionBlock(w: WeightScope, x: Tensor, { headDim, groups, eps, divisor = 1 }: AttentionOptions) {
+export function attentionBlock(w: WeightScope, x: Tensor, options: AttentionOptions) {
+  const { headDim, groups, eps, residual = x, divisor = 1 } = options;
   const [B, H, W, C] = x.shape;
   const heads = Math.floor(C / headDim);
   if (heads < 1) {
@@ -28,6 +31,7 @@ export function attentionBlock(w: WeightScope, x: Tensor, { headDim, groups, eps
   const k = dense(w.at('to_k'), n, inner); // [B,T,inner]
   const v = dense(w.at('to_v'), n, inner); // [B,T,inner]
   const a = x.graph.scope(w.path, () => attention(q, k, v, { heads })); // [B,T,inner]
-  const y = dense(w.at('to_out', 0), a, C, { residual: tokens, scale: 1 / divisor }); // [B,T,C]
+  const input = reshape(residual, [B, H * W, C]); // [B,T,C]
+  const y = dense(w.at('to_out', 0), a, C, { residual: input, scale: 1 / divisor }); // [B,T,C]
   return reshape(y, [B, H, W, C]); // [B,H,W,C]
 }
