@@ -9,6 +9,7 @@ import { pathDirectory } from '../fileSource.ts';
 import { HINT_FACTOR, listCases, matchesGlob, type ParityCase } from './cases.ts';
 import { runDiTCase } from './ditCase.ts';
 import { runFluxCase } from './fluxCase.ts';
+import { runVaeTinyCase, runVQCase } from './latentCase.ts';
 import { runOriginalCase } from './original/index.ts';
 import { runPriorCase } from './priorCase.ts';
 import { runSchedulerCase } from './schedulerCase.ts';
@@ -64,6 +65,8 @@ const MODELS: Readonly<Record<string, ModelCase>> = {
   sd3: runSD3Case,
   unet2d: runUNet2DCase,
   vae_kl: runVaeKlCase,
+  vae_tiny: runVaeTinyCase,
+  vq: runVQCase,
   text_clip: runClipTextCase,
   text_clipp: runClipTextProjectionCase,
   text_t5: runT5Case,
