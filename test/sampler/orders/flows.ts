@@ -134,7 +134,7 @@ const fixedFlow = (process: Process, predictor: 'euler_maruyama' | 'reverse_diff
   section: 'Probability flow',
   order: 1,
   kind: 'steps',
-  settings: [320, 640, 1280],
+  settings: [160, 320, 640],
   async run(problem, steps) {
     const sde = processes[process](steps);
     const levels = Array.from({ length: steps * (1 - LAST) + 1 }, (_, i) => sde.level(1 - i / steps));

@@ -27,9 +27,9 @@ const { kdiffusion: k, dpmSolver: d } = s;
 
 /** Where orders can be read off: small enough steps for the leading term, large enough to stay above rounding. */
 const COUNTS: Readonly<Record<number, readonly number[]>> = {
-  1: [80, 160, 320],
-  2: [80, 160, 320],
-  3: [160, 320, 640],
+  1: [40, 80, 160],
+  2: [40, 80, 160],
+  3: [160, 226, 320],
   4: [160, 240, 360],
   5: [240, 320, 430],
   6: [320, 400, 500],

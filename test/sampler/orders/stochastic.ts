@@ -12,6 +12,8 @@ export interface Stochastic {
   weak: number;
   /** Order of the distance of paths driven by one Brownian motion. */
   strong: number;
+  /** Evaluations per step; default 1. */
+  cost?: number;
   /** The method over n steps, n a multiple of 15. */
   plan: (n: number) => Plan;
   /** Parts of the step, 0 … 1, over which the driving motion of each draw runs; one draw over all of it by default. */
@@ -106,6 +108,7 @@ const predictor =
     sde.predictorCorrector(of, { predictor: kind, corrector: 'none' });
 
 const TWO: Rest = {
+  cost: 2,
   draws: [
     [0, 1 / 2],
     [0, 1],
@@ -130,13 +133,18 @@ export const STOCHASTIC: readonly Stochastic[] = [
   on(veAt, 'Euler', 'kdiffusion.euler, S_churn = 2', 1, (l) =>
     k.euler({ sChurn: CHURN, numInferenceSteps: l.length - 1 }),
   ),
-  on(veAt, 'Heun', 'kdiffusion.heun, S_churn = 2', 2, (l) =>
-    k.heun({ sChurn: CHURN, numInferenceSteps: l.length - 1 }),
+  on(
+    veAt,
+    'Heun',
+    'kdiffusion.heun, S_churn = 2',
+    2,
+    (l) => k.heun({ sChurn: CHURN, numInferenceSteps: l.length - 1 }),
+    { cost: 2 },
   ),
-  on(veAt, 'Heun', 'karrasVe, S_churn = 2', 2, () => s.karrasVe({ sChurn: CHURN })),
-  withStage(veAt, 'KDPM2', 'kdpm2, ancestral', 2, s.kdpm2({ ancestral: true }), ancestralEnd),
-  on(veAt, 'KDPM2', 'kdiffusion.dpm2Ancestral', 2, () => k.dpm2Ancestral()),
-  on(veAt, 'DPM-Solver++ of k-diffusion', 'kdiffusion.dpmpp2sAncestral', 2, () => k.dpmpp2sAncestral()),
+  on(veAt, 'Heun', 'karrasVe, S_churn = 2', 2, () => s.karrasVe({ sChurn: CHURN }), { cost: 2 }),
+  withStage(veAt, 'KDPM2', 'kdpm2, ancestral', 2, s.kdpm2({ ancestral: true }), ancestralEnd, { cost: 2 }),
+  on(veAt, 'KDPM2', 'kdiffusion.dpm2Ancestral', 2, () => k.dpm2Ancestral(), { cost: 2 }),
+  on(veAt, 'DPM-Solver++ of k-diffusion', 'kdiffusion.dpmpp2sAncestral', 2, () => k.dpmpp2sAncestral(), { cost: 2 }),
   on(veAt, 'DPM-Solver++ of k-diffusion', 'kdiffusion.dpmppSde', 1, () => k.dpmppSde(), TWO),
   on(veAt, 'DPM-Solver++ of k-diffusion', 'kdiffusion.dpmpp2mSde, midpoint', 2, (l) => k.dpmpp2mSde(sigmas(l))),
   on(veAt, 'DPM-Solver++ of k-diffusion', 'kdiffusion.dpmpp2mSde, heun', 2, (l) =>
