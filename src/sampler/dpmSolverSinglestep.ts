@@ -67,7 +67,7 @@ function withNoise(
   algorithmType: NonNullable<DpmSolverOptions['algorithmType']>,
 ): LinearForm {
   if (!algorithmType.startsWith('sde')) return mean;
-  return mean.plus(noise(x), dpmCoefficients(algorithmType, from, to).spread);
+  return mean.plus(noise(x, to), dpmCoefficients(algorithmType, from, to).spread);
 }
 
 /**

@@ -1,9 +1,10 @@
 /** The sampling loop: transitions through a solver, with events, abort, and a state from which to go on. */
 import { InvalidArgumentError, throwIfAborted } from '../engine/errors.ts';
 import type { Denoiser } from './denoiser.ts';
+import type { NormalGenerator } from './generator.ts';
 import type { NoiseLevel } from './schedule.ts';
 import type { NoiseSource, Solver, Transition } from './solver.ts';
-import { torchNoise, type GeneratorState, type TorchGenerator } from './torchGenerator.ts';
+import { torchNoise } from './torchGenerator.ts';
 import type { LinearForm, Vec } from './vec.ts';
 
 /** A run between two steps; plain JSON. A run resumed from it ends in the same bits. */
@@ -16,8 +17,14 @@ export interface SamplerState {
   history: number[][];
   /** What a method that chooses its own steps keeps on the host; absent elsewhere. */
   numbers?: number[];
-  /** One per generator that the run was given. */
-  generators: GeneratorState[];
+  /** Where each generator that the run was given stands. */
+  generators: unknown[];
+}
+
+/** A source of noise that can be stopped and set going again, such as one on the GPU; `state` is plain JSON. */
+export interface ResumableNoise {
+  readonly source: NoiseSource;
+  state: unknown;
 }
 
 /** What is told after each step. */
@@ -46,9 +53,9 @@ export interface RunOptions {
   solver: Solver;
   /** Pairs of noise levels, from noise to picture. */
   transitions: readonly Transition[];
-  /** Where noise comes from when the solver draws: one generator, or one per item. */
-  generator?: TorchGenerator | readonly TorchGenerator[];
-  /** A source of your own, in place of the generators. */
+  /** Where noise comes from when the solver draws: one generator for the batch, or one per item. */
+  generator?: NormalGenerator | ResumableNoise | readonly NormalGenerator[];
+  /** A source of your own, in place of the generators; where it stands is not part of the state. */
   noise?: NoiseSource;
   /** Steps to leave out at the start, 0 … steps − 1; default 0. */
   start?: number;
@@ -101,10 +108,15 @@ export interface StepsOptions extends Pick<RunOptions, 'generator' | 'noise' | '
   readonly steps?: number;
 }
 
+function sourceOf(generator: RunOptions['generator']): NoiseSource {
+  if (!generator) return noNoise;
+  return 'source' in generator ? generator.source : torchNoise(generator);
+}
+
 async function snapshot(
   step: number,
   { x, history, numbers }: RunState,
-  generators: readonly TorchGenerator[],
+  generators: readonly { state: unknown }[],
 ): Promise<SamplerState> {
   const read = async (v: Vec): Promise<number[]> => Array.from(await v.space.read(v));
   return {
@@ -118,7 +130,7 @@ async function snapshot(
 
 function checkResume(
   { generators, numbers = [] }: SamplerState,
-  given: readonly TorchGenerator[],
+  given: readonly { state: unknown }[],
   begin: RunState,
 ): void {
   if (generators.length !== given.length)
@@ -142,8 +154,9 @@ export async function runSteps(
   { begin, resume, onStep, signal, steps = Infinity, ...options }: StepsOptions,
   next: (state: RunState, step: number, noise: NoiseSource) => Promise<RunStep | undefined>,
 ): Promise<RunState> {
-  const generators = [options.generator ?? []].flat() as TorchGenerator[];
-  const noise = options.noise ?? (options.generator ? torchNoise(options.generator) : noNoise);
+  const { generator } = options;
+  const generators = [generator ?? []].flat() as { state: unknown }[];
+  const noise = options.noise ?? sourceOf(generator);
   if (resume) checkResume(resume, generators, begin);
   resume?.generators.forEach((state, i) => (generators[i].state = state));
   const { space } = begin.x;

@@ -3,10 +3,11 @@
  * 2022 compare methods in (https://arxiv.org/abs/2206.00364, algorithms 1 and 2, appendix C and D).
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import type { Denoiser } from '../denoiser.ts';
+import { runSolver, type RunOptions } from '../loop.ts';
 import type { NoiseLevel } from '../schedule.ts';
 import { veLevel } from '../sigmas.ts';
-import type { NoiseSource } from '../solver.ts';
+import { pairs } from '../sigmaTransitions.ts';
+import type { Solver, StepInput } from '../solver.ts';
 import { LinearForm, type Vec } from '../vec.ts';
 import type { Preconditioning } from './preconditioning.ts';
 import { sigmaGrid, sigmaRange, vpBetas, vpSigma, type SigmaGridOptions } from './sigmaGrids.ts';
@@ -15,13 +16,10 @@ import { sigmaGrid, sigmaRange, vpBetas, vpSigma, type SigmaGridOptions } from '
 export const SIGMA_SCHEDULES = ['linear', 'vp', 've'] as const;
 
 /** The choices of {@link generalSampler}; those of the levels are {@link SigmaGridOptions}. */
-export interface GeneralSamplerOptions extends SigmaGridOptions {
-  /** Noise of variance 1, [B, C, …]. Not written to. */
-  x: Vec;
-  /** Asked at x/s(t) and sigma(t). */
-  denoiser: Denoiser;
-  /** Drawn once per step, also where nothing is added. */
-  noise: NoiseSource;
+export interface GeneralSamplerOptions
+  extends
+    SigmaGridOptions,
+    Pick<RunOptions, 'x' | 'denoiser' | 'generator' | 'noise' | 'resume' | 'onStep' | 'signal'> {
   /** What the network knows of levels; by default every level as it is. */
   network?: Pick<Preconditioning, 'sigmaMin' | 'sigmaMax' | 'roundSigma'> & Partial<Pick<Preconditioning, 'level'>>;
   /** Default `heun`. */
@@ -39,7 +37,6 @@ export interface GeneralSamplerOptions extends SigmaGridOptions {
   sMax?: number;
   /** Factor on the noise added; default 1. */
   sNoise?: number;
-  signal?: AbortSignal;
 }
 
 interface Schedule {
@@ -60,58 +57,67 @@ function scheduleOf({ schedule = 'linear', epsilonS }: GeneralSamplerOptions, ra
   };
 }
 
+/** s(t), its slope, and dx/dt with x₀ as believed at x: equation 4 with equation 81's scaling. */
+function flowOf(options: GeneralSamplerOptions, { sigma, slope }: Schedule) {
+  const level = options.network?.level ?? ((v: number) => veLevel(v, v));
+  const scaled = options.scaling === 'vp';
+  const s = (t: number): number => (scaled ? 1 / Math.sqrt(1 + sigma(t) ** 2) : 1);
+  const sSlope = (t: number): number => (scaled ? -sigma(t) * slope(t) * s(t) ** 3 : 0);
+  const derivative = async (x: Vec, t: number, { denoise, signal }: StepInput) => {
+    const seen = scaled ? LinearForm.of(x, 1 / s(t)).materialise() : x;
+    const { x0 } = await denoise(seen, level(sigma(t)), signal);
+    const dx = LinearForm.of(x, slope(t) / sigma(t) + sSlope(t) / s(t)).minus(x0, (slope(t) * s(t)) / sigma(t));
+    return { dx, x0 };
+  };
+  return { s, derivative };
+}
+
+/** Algorithm 2 with that flow; the timestep of a level is the time t. */
+function generalSolver(options: GeneralSamplerOptions, schedule: Schedule): Solver {
+  const { solver = 'heun', alpha = 1, sChurn = 0, sMin = 0, sMax = Infinity, sNoise = 1, numInferenceSteps } = options;
+  const { sigma, time } = schedule;
+  const round = options.network?.roundSigma ?? ((v: number) => v);
+  const { s, derivative } = flowOf(options, schedule);
+  return async (step) => {
+    const { x, noise } = step;
+    const [now, next] = [step.from.timestep, step.to.timestep];
+    const churns = sMin <= sigma(now) && sigma(now) <= sMax;
+    const gamma = churns ? Math.min(sChurn / numInferenceSteps, Math.SQRT2 - 1) : 0;
+    const hat = time(round(sigma(now) * (1 + gamma)));
+    const added = Math.sqrt(Math.max(sigma(hat) ** 2 - sigma(now) ** 2, 0));
+    const xHat = LinearForm.of(x, s(hat) / s(now))
+      .plus(noise(x), added * s(hat) * sNoise)
+      .materialise(); // lines 5 and 6
+    const h = next - hat;
+    const { dx, x0 } = await derivative(xHat, hat, step); // line 7
+    const along = (by: number): LinearForm => LinearForm.of(xHat).plus(dx, by);
+    if (solver === 'euler' || next === 0) return { x: along(h).materialise(), x0 }; // line 8
+    const second = await derivative(along(alpha * h).materialise(), hat + alpha * h, step); // line 10
+    const there = along(h * (1 - 1 / (2 * alpha))).plus(second.dx, h / (2 * alpha)); // line 11
+    return { x: there.materialise(), x0: second.x0 };
+  };
+}
+
 /**
  * From noise to a picture.
  * @returns the state at t = 0
  * @throws InvalidArgumentError on fewer than 2 steps, an unknown name or an alpha outside (0, 1]; AbortedError
  */
 export async function generalSampler(options: GeneralSamplerOptions): Promise<Vec> {
-  const { x: start, denoiser, noise, solver = 'heun', scaling = 'none', alpha = 1, signal } = options;
-  const { sChurn = 0, sMin = 0, sMax = Infinity, sNoise = 1, numInferenceSteps: steps } = options;
   check(options);
-  const { roundSigma = (s: number) => s, level, ...limits } = options.network ?? { sigmaMin: 0, sigmaMax: Infinity };
-  const grid = { ...options, sigmaMin: limits.sigmaMin, sigmaMax: limits.sigmaMax };
-  const { sigma, slope, time } = scheduleOf(options, sigmaRange(grid));
-  const scaled = scaling === 'vp';
-  const s = (t: number): number => (scaled ? 1 / Math.sqrt(1 + sigma(t) ** 2) : 1);
-  const sSlope = (t: number): number => (scaled ? -sigma(t) * slope(t) * s(t) ** 3 : 0);
-  /** dx/dt, equation 4 with equation 81's scaling. */
-  const derivative = async (x: Vec, t: number): Promise<LinearForm> => {
-    const seen = scaled ? LinearForm.of(x, 1 / s(t)).materialise() : x;
-    const at: NoiseLevel = (level ?? ((v) => veLevel(v, v)))(sigma(t));
-    const { x0 } = await denoiser(seen, at, signal);
-    return LinearForm.of(x, slope(t) / sigma(t) + sSlope(t) / s(t)).minus(x0, (slope(t) * s(t)) / sigma(t));
-  };
-
-  const times = [...[...sigmaGrid(grid)].map((v) => time(roundSigma(v))), 0];
-  start.space.beginRun();
-  let x = LinearForm.of(start, sigma(times[0]) * s(times[0])).materialise();
-  for (let i = 0; i < steps; i++) {
-    const [now, next] = [times[i], times[i + 1]];
-    const churned = sMin <= sigma(now) && sigma(now) <= sMax;
-    const gamma = churned ? Math.min(sChurn / steps, Math.SQRT2 - 1) : 0;
-    const hat = time(roundSigma(sigma(now) * (1 + gamma)));
-    const added = Math.sqrt(Math.max(sigma(hat) ** 2 - sigma(now) ** 2, 0));
-    const xHat = LinearForm.of(x, s(hat) / s(now))
-      .plus(noise(x), added * s(hat) * sNoise)
-      .materialise(); // algorithm 2, lines 5 and 6
-    const h = next - hat;
-    const first = (await derivative(xHat, hat)).materialise(); // line 7
-    if (solver === 'euler' || i === steps - 1) {
-      x = LinearForm.of(xHat).plus(first, h).materialise(); // line 8
-    } else {
-      const inner = LinearForm.of(xHat)
-        .plus(first, alpha * h)
-        .materialise();
-      const second = await derivative(inner, hat + alpha * h); // line 10
-      x = LinearForm.of(xHat)
-        .plus(first, h * (1 - 1 / (2 * alpha)))
-        .plus(second, h / (2 * alpha))
-        .materialise(); // line 11
-    }
-    x.space.endStep([x]);
+  const { x, network = { sigmaMin: 0, sigmaMax: Infinity, roundSigma: (v: number) => v } } = options;
+  const grid = { ...options, sigmaMin: network.sigmaMin, sigmaMax: network.sigmaMax };
+  const schedule = scheduleOf(options, sigmaRange(grid));
+  const { s } = flowOf(options, schedule);
+  const times = [...[...sigmaGrid(grid)].map((v) => schedule.time(network.roundSigma(v))), 0];
+  const levels = times.map((t): NoiseLevel => ({ timestep: t, alpha: s(t), sigma: s(t) * schedule.sigma(t) }));
+  const start = LinearForm.of(x, levels[0].sigma).materialise();
+  try {
+    const solver = generalSolver(options, schedule);
+    return await runSolver({ ...options, x: start, solver, transitions: pairs(levels) });
+  } finally {
+    if (start !== x) x.space.release(start);
   }
-  return x;
 }
 
 function check({ solver = 'heun', schedule = 'linear', scaling = 'none', alpha = 1 }: GeneralSamplerOptions): void {

@@ -95,7 +95,7 @@ export function dpmppSde({ r = 1 / 2, ...options }: DpmppSdeOptions = {}): Solve
     const [start, end] = [lambdaOf(from.sigma), lambdaOf(to.sigma)];
     const middle = veLevel(Math.exp(-(start + r * (end - start))));
     const inner = ancestralStep(from.sigma, middle.sigma, eta);
-    const stage = flow(x, x0, from.sigma, inner.down).plus(noise(x), inner.up * sNoise);
+    const stage = flow(x, x0, from.sigma, inner.down).plus(noise(x, middle), inner.up * sNoise);
     const { x0: second } = await denoise(stage.materialise(), middle, signal);
     const picture = x0.scale(1 - 1 / (2 * r)).plus(second, 1 / (2 * r));
     const outer = ancestralStep(from.sigma, to.sigma, eta);

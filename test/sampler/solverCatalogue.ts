@@ -1,0 +1,319 @@
+/**
+ * Every sampler that is offered, each as one short run that a host and a GPU space can make: what stops and goes, what is
+ * computed where, and how many dispatches it costs are tested over this list.
+ */
+import * as s from '../../src/sampler/index.ts';
+import type { Denoiser, HostValues, Network, RunOptions, Vec, VecSpace } from '../../src/sampler/index.ts';
+import { ddpm } from '../../src/sampler/ddpm.ts';
+import { respacedSchedule, respacedTimesteps } from '../../src/sampler/iddpm/respacing.ts';
+import { rhoMidpoint, stochasticIterative } from '../../src/sampler/consistencySamplers.ts';
+
+/** A space that vectors can be made in. */
+export interface MakingSpace extends VecSpace {
+  vec(values: ArrayLike<number>, batch?: number): Vec;
+}
+
+/** What a run is given beside its space. */
+export type RunExtras = Pick<RunOptions, 'generator' | 'resume' | 'onStep' | 'signal'>;
+
+/** One way of sampling. */
+export interface SolverCase {
+  name: string;
+  /** @returns the last state */
+  run(space: MakingSpace, network: Network, extras: RunExtras): Promise<Vec>;
+  /** Runs until its own error is small: the number of steps may differ between roundings. */
+  adaptive?: boolean;
+}
+
+const [BATCH, ITEM, STEPS] = [2, 12, 6];
+const SIZE = BATCH * ITEM;
+
+/** Bounded, uneven in x, the place within the item and t, with `halves` times the channels; computed on the host. */
+export function toyNetwork(space: MakingSpace, read: (v: Vec) => Promise<HostValues>): (halves?: number) => Network {
+  return (halves = 1) =>
+    async (x, t) => {
+      const values = await read(x);
+      const item = x.length / x.batch;
+      const out = Float64Array.from({ length: halves * x.length }, (_, i) => {
+        const from = values[Math.floor(i / (item * halves)) * item + (i % item)];
+        return 0.9 * Math.tanh(0.7 * from + Math.sin(t / 100 + (i % (item * halves)) / item));
+      });
+      return space.vec(out, x.batch);
+    };
+}
+
+const noise = (space: MakingSpace, scale = 1): Vec =>
+  space.vec(
+    new s.TorchGenerator(5).randn(SIZE).map((z) => z * scale),
+    BATCH,
+  );
+
+/** What a scheduler class needs beside its name. */
+const CONFIGS: Readonly<Record<string, readonly [string, Record<string, unknown>, Partial<s.SampleOptions>?][]>> = {
+  DDIMScheduler: [
+    ['', { clip_sample: false }],
+    [', clipped, η = 0.7', {}, { eta: 0.7, useClippedModelOutput: true }],
+    [', dynamic thresholding', { clip_sample: false, thresholding: true, sample_max_value: 2 }],
+  ],
+  DDPMScheduler: [
+    ['', { clip_sample: false }],
+    [', clipped', {}],
+    [', learned range', { variance_type: 'learned_range' }],
+  ],
+  DPMSolverMultistepScheduler: [
+    ['', {}],
+    [', third order', { solver_order: 3 }],
+    [', SDE', { algorithm_type: 'sde-dpmsolver++' }],
+  ],
+  DPMSolverSinglestepScheduler: [['', { solver_order: 3 }]],
+  UniPCMultistepScheduler: [
+    ['', {}],
+    [', third order', { solver_order: 3 }],
+  ],
+  DEISMultistepScheduler: [['', { solver_order: 3 }]],
+  EulerDiscreteScheduler: [
+    ['', { use_karras_sigmas: true }],
+    [', churn', {}, { sChurn: 3 }],
+  ],
+  PNDMScheduler: [
+    ['', {}],
+    [', PLMS', { skip_prk_steps: true }],
+  ],
+};
+
+const schedulers = s.SCHEDULER_CLASSES.flatMap((className) =>
+  (CONFIGS[className] ?? [['', {}] as const]).map(([suffix, config, options]): SolverCase => ({
+    name: `${className}${suffix}`,
+    run(space, network, extras) {
+      const sampler = s.samplerFrom({ _class_name: className, ...config });
+      const originalImage = space.vec(new s.TorchGenerator(3).randn(SIZE), BATCH);
+      const mask = space.vec(
+        Array.from({ length: SIZE }, (_, i) => i % 2),
+        BATCH,
+      );
+      return sampler.sample({
+        denoiser: sampler.denoiser(network),
+        x: noise(space),
+        numInferenceSteps: STEPS,
+        ...(className === 'RePaintScheduler' && { originalImage, mask, jumpLength: 2, jumpNSample: 2 }),
+        ...extras,
+        ...options,
+      });
+    },
+  })),
+);
+
+/** Runs of a solver over given levels. */
+function over(
+  name: string,
+  make: () => { solver: s.Solver; transitions: readonly s.Transition[] },
+  denoise: (network: Network) => Denoiser,
+  start = 1,
+): SolverCase {
+  return {
+    name,
+    run: (space, network, extras) =>
+      s.runSolver({ ...make(), x: noise(space, start), denoiser: denoise(network), ...extras }),
+  };
+}
+
+const { kdiffusion: k, dpmSolver: dpm, sde, analytic, edm } = s;
+const range = { sigmaMin: 0.1, sigmaMax: 10 };
+const sigmas = k.karrasSigmas(STEPS, range);
+const preconditioned = (network: Network): Denoiser => s.parameterise(network, s.edmPreconditioning());
+/** The same network for both halves, the one without the condition shifted. */
+const guidedPair = (network: Network): Denoiser =>
+  s.guided(
+    s.parameterisePair(async (x, t, signal) => {
+      const [u, c] = [await network(x, t + 40, signal), await network(x, t, signal)];
+      return [u, c];
+    }, s.edmPreconditioning()),
+    3,
+  );
+
+const onSigmas = (name: string, solver: () => s.Solver, denoise = preconditioned): SolverCase =>
+  over(`kdiffusion.${name}`, () => ({ solver: solver(), transitions: k.veTransitions(sigmas) }), denoise, 10);
+
+const fast = k.dpmFastPlan(8, range);
+const onFast = (name: string, eta: number): SolverCase => ({
+  ...over(
+    name,
+    () => ({ solver: k.dpmFast(fast, { eta }), transitions: k.veTransitions(fast.sigmas) }),
+    preconditioned,
+  ),
+});
+const adaptiveSigma = (name: string, options: Partial<s.kdiffusion.DpmAdaptiveOptions>): SolverCase => ({
+  name: `kdiffusion.dpmAdaptive${name}`,
+  adaptive: true,
+  run: (space, network, extras) =>
+    k.dpmAdaptive({ ...range, ...options, ...extras, x: noise(space, 10), denoiser: preconditioned(network) }),
+});
+
+const kdiffusion: SolverCase[] = [
+  onSigmas('euler', () => k.euler()),
+  onSigmas('euler, churn', () => k.euler({ sChurn: 3 })),
+  onSigmas('eulerAncestral', () => k.eulerAncestral()),
+  onSigmas('heun', () => k.heun()),
+  onSigmas('heun, churn', () => k.heun({ sChurn: 3 })),
+  onSigmas('dpm2', () => k.dpm2()),
+  onSigmas('dpm2Ancestral', () => k.dpm2Ancestral()),
+  onSigmas('dpmpp2sAncestral', () => k.dpmpp2sAncestral()),
+  onSigmas('dpmppSde', () => k.dpmppSde()),
+  onSigmas('dpmpp2m', () => k.dpmpp2m(sigmas)),
+  onSigmas('dpmpp2mSde', () => k.dpmpp2mSde(sigmas)),
+  onSigmas('dpmpp3mSde', () => k.dpmpp3mSde(sigmas)),
+  onSigmas('dpmpp3mSde, guided', () => k.dpmpp3mSde(sigmas), guidedPair),
+  onSigmas('lms', () => k.lms(sigmas)),
+  onSigmas('lms of order 6, guided', () => k.lms(sigmas, { order: 6 }), guidedPair),
+  onFast('kdiffusion.dpmFast', 0),
+  onFast('kdiffusion.dpmFast, η = 1', 1),
+  adaptiveSigma('', {}),
+  adaptiveSigma(', order 2, PID', { order: 2, pCoeff: 0.2, dCoeff: 0.1 }),
+  adaptiveSigma(', η = 1', { eta: 1 }),
+];
+
+const schedule = dpm.linearVp();
+const levels = dpm.spacedLevels(schedule, STEPS, { skipType: 'logSNR' });
+const epsilon = (network: Network): Denoiser => s.parameterise(network, 'epsilon');
+const authors = (['dpmsolver', 'dpmsolver++'] as const).flatMap((algorithmType): SolverCase[] => [
+  ...([1, 2, 3] as const).flatMap((order) => {
+    const steps = dpm.fastSteps(schedule, STEPS, order, { skipType: 'logSNR' });
+    const transitions = dpm.stagedTransitions(steps);
+    return [
+      over(
+        `dpmSolver.dpmSolverMultistep ${algorithmType} ${order}`,
+        () => ({
+          solver: dpm.dpmSolverMultistep(levels, { algorithmType, order }),
+          transitions: dpm.transitionsOf(levels),
+        }),
+        epsilon,
+      ),
+      over(
+        `dpmSolver.dpmSolverSinglestep ${algorithmType} ${order}`,
+        () => ({ solver: dpm.dpmSolverSinglestep(steps, { algorithmType, solverType: 'taylor' }), transitions }),
+        epsilon,
+      ),
+    ];
+  }),
+  {
+    name: `dpmSolver.dpmSolverAdaptive ${algorithmType}`,
+    adaptive: true,
+    run: (space, network, extras) =>
+      dpm.dpmSolverAdaptive({ ...extras, schedule, algorithmType, x: noise(space), denoiser: epsilon(network) }),
+  },
+]);
+
+const processes = {
+  VE: sde.veSde(0.05, 10, STEPS),
+  VP: sde.vpSde(0.1, 4, STEPS),
+  'sub-VP': sde.subVpSde(0.1, 4, STEPS),
+};
+const pairsOf = [
+  ['reverse_diffusion', 'langevin'],
+  ['euler_maruyama', 'ald'],
+  ['ancestral_sampling', 'none'],
+  ['none', 'langevin'],
+] as const;
+const scores = Object.entries(processes).flatMap(([kind, process]): SolverCase[] => [
+  ...pairsOf
+    .filter(([predictor]) => !(kind === 'sub-VP' && predictor === 'ancestral_sampling'))
+    .map(([predictor, corrector]) =>
+      over(
+        `sde.predictorCorrector ${kind} ${predictor} ${corrector}`,
+        () => ({
+          solver: sde.predictorCorrector(process, { predictor, corrector }),
+          transitions: sde.sdeTransitions(process, 0.05),
+        }),
+        epsilon,
+        process.priorStd,
+      ),
+    ),
+  {
+    name: `sde.probabilityFlow ${kind}`,
+    adaptive: true,
+    run: async (space, network, extras) => {
+      const x = noise(space, process.priorStd);
+      const tolerances = { rtol: 1e-4, atol: 1e-4 };
+      const denoiser = epsilon(network);
+      return (await sde.probabilityFlow({ x, sde: process, denoiser, to: 0.05, ...tolerances, ...extras })).x;
+    },
+  },
+]);
+
+const respaced = respacedSchedule(
+  new s.NoiseSchedule({ betaSchedule: 'squaredcos_cap_v2' }),
+  respacedTimesteps(1000, [4, 4]),
+);
+const chain = Array.from({ length: respaced.length }, (_, i) => {
+  const t = respaced.length - 1 - i;
+  return { from: respaced.at(t), to: t > 0 ? respaced.at(t - 1) : s.vpLevel(-1, 1) };
+});
+const others: SolverCase[] = [
+  {
+    name: 'sde.annealedLangevin',
+    run: (space, network, extras) =>
+      sde.annealedLangevin(noise(space), {
+        sigmas: [1, 0.5, 0.2],
+        stepsEach: 2,
+        stepSize: 1e-3,
+        denoiser: epsilon(network),
+        ...extras,
+      }),
+  },
+  ...(['ddpm', 'ddim'] as const).map((mean) =>
+    over(
+      `analytic.analyticDpm ${mean}`,
+      () => ({ solver: analytic.analyticDpm(() => 0.6, { mean, eta: 0.5, clipBelow: 2 }), transitions: chain }),
+      (network) => s.clipped(epsilon(network)),
+    ),
+  ),
+  over(
+    'Improved DDPM, learned range, respaced',
+    () => ({ solver: ddpm({ varianceType: 'fixed_large' }), transitions: chain }),
+    epsilon,
+  ),
+  over(
+    'karrasVe',
+    () => ({ solver: s.karrasVe({ sChurn: 3 }), transitions: k.veTransitions(sigmas) }),
+    preconditioned,
+    10,
+  ),
+  over(
+    'consistency',
+    () => ({ solver: s.consistency({ sigmaMin: 0.002 }), transitions: k.veTransitions(sigmas) }),
+    (network) => s.parameterise(network, s.consistencyPreconditioning()),
+    10,
+  ),
+  over(
+    'consistency models: stochastic iterative',
+    () => ({ solver: stochasticIterative(), transitions: k.veTransitions(sigmas) }),
+    (network) => s.parameterise(network, s.consistencyPreconditioning()),
+    10,
+  ),
+  over(
+    'consistency models: midpoint',
+    () => ({ solver: rhoMidpoint({ sChurn: 3 }), transitions: k.veTransitions(sigmas) }),
+    preconditioned,
+    10,
+  ),
+  ...(['euler', 'heun'] as const).map((solver): SolverCase => ({
+    name: `edm.generalSampler ${solver}`,
+    run: (space, network, extras) =>
+      edm.generalSampler({
+        x: noise(space),
+        denoiser: preconditioned(network),
+        numInferenceSteps: STEPS,
+        sigmaMin: 0.1,
+        sigmaMax: 10,
+        solver,
+        schedule: 'vp',
+        scaling: 'vp',
+        alpha: solver === 'heun' ? 0.5 : 1,
+        sChurn: 2,
+        ...extras,
+      }),
+  })),
+];
+
+/** Every sampler. */
+export const SOLVER_CASES: readonly SolverCase[] = [...schedulers, ...kdiffusion, ...authors, ...scores, ...others];
