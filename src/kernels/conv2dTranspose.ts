@@ -203,7 +203,7 @@ function record(
   });
   // Without gaps it is a convolution with the kernel turned round, and the fast kernels serve.
   if (stride === 1 && dilation === 1 && top < R && left < S) {
-    const sizes = { B, H, W, I: C, OH: height, OW: width, O, R, S, stride };
+    const sizes = { B, H, W, I: C, OH: height, OW: width, O, R, S, stride, dilation };
     return g.record(conv2dOp, inputs(true), { ...sizes, top: R - 1 - top, left: S - 1 - left, act, scale }, shape);
   }
   return g.record(conv2dTransposeOp, inputs(false), { stride, dilation, top, left, R, S, act, scale }, shape);

@@ -1,8 +1,6 @@
 /** Parity with guided-diffusion: its networks, and what its samplers make of them. */
 import type { RawConfig } from '../../../loading/index.ts';
-import { readAdmConfig } from '../../../models/adm/admConfig.ts';
-import { AdmUNet, admWeights } from '../../../models/adm/admModel.ts';
-import type { TensorInput } from '../../../models/index.ts';
+import type { AdmUNet } from '../../../models/adm/admModel.ts';
 import { classifierGuided, classifierMeanShift, type LogProbGradient } from '../../../sampler/classifierGuidance.ts';
 import { clipped, consistentEps } from '../../../sampler/clip.ts';
 import { ddim } from '../../../sampler/ddim.ts';
@@ -11,49 +9,11 @@ import { parameterise, type Denoiser, type Network } from '../../../sampler/deno
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
 import { runSolver } from '../../../sampler/loop.ts';
 import type { Solver } from '../../../sampler/solver.ts';
+import { conditionsOf, pictureOf, weightFiles, withAdm } from './admCase.ts';
 import { withClassifier } from './classifier.ts';
 import { diffusionOf, type DiffusionConfig } from './gaussianDiffusion.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';
-import { mergedWeights, type NetworkCase } from './weights.ts';
-
-/** Files of weights by the network's name. */
-export type WeightFiles = Readonly<Record<string, readonly string[]>>;
-
-/** Opens the network of a case, and lets it go when the work is done. */
-export async function withAdm<T>(
-  c: NetworkCase,
-  config: RawConfig,
-  files: readonly string[],
-  run: (network: AdmUNet) => Promise<T>,
-): Promise<T> {
-  const checkpoint = await mergedWeights(c, files, admWeights(readAdmConfig(config)));
-  const network = await AdmUNet.load(await c.device(), { config, checkpoint }, { dtype: c.dtype });
-  try {
-    return await run(network);
-  } finally {
-    network.dispose();
-    await checkpoint.close();
-  }
-}
-
-/** The files of weights that a case names. */
-export async function weightFiles(c: NetworkCase): Promise<WeightFiles> {
-  return ((await c.dir.json('config.json')) as { weights: WeightFiles }).weights;
-}
-
-/** A recorded picture as networks take it. */
-export function pictureOf(recording: OriginalCase<unknown>, key: string): TensorInput {
-  const { data, shape } = recording.tensor(key);
-  return { data: Float32Array.from(data), shape };
-}
-
-/** Recorded conditions: class ids and the small picture, where the case has them. */
-export function conditionsOf(recording: OriginalCase<unknown>): { classLabels?: number[]; lowRes?: TensorInput } {
-  return {
-    classLabels: recording.has('in.y') ? [...recording.tensor('in.y').data] : undefined,
-    lowRes: recording.has('in.low_res') ? pictureOf(recording, 'in.low_res') : undefined,
-  };
-}
+import type { NetworkCase } from './weights.ts';
 
 const classOf = (recording: OriginalCase<unknown>): string =>
   recording.has('in.low_res') ? 'SuperResModel' : 'UNetModel';

@@ -2,7 +2,7 @@
 import type { RawConfig } from '../../../loading/index.ts';
 import { readClassifierConfig } from '../../../models/adm/admConfig.ts';
 import { AdmClassifier, classifierWeights } from '../../../models/classifier/classifierModel.ts';
-import { pictureOf, weightFiles } from './adm.ts';
+import { pictureOf, weightFiles } from './admCase.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';
 import { mergedWeights, type NetworkCase } from './weights.ts';
 

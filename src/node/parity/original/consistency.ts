@@ -16,7 +16,7 @@ import { euler, eulerAncestral, heun, veTransitions } from '../../../sampler/kdi
 import { runSolver } from '../../../sampler/loop.ts';
 import type { Solver, Transition } from '../../../sampler/solver.ts';
 import { UnsupportedError } from '../../../engine/errors.ts';
-import { conditionsOf, weightFiles, withAdm } from './adm.ts';
+import { conditionsOf, weightFiles, withAdm } from './admCase.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';
 import type { NetworkCase } from './weights.ts';
 

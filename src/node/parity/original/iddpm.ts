@@ -7,7 +7,7 @@ import {
   type BoundLoss,
   type BoundNetwork,
 } from '../../../sampler/iddpm/variationalBound.ts';
-import { conditionsOf, weightFiles, withAdm } from './adm.ts';
+import { conditionsOf, weightFiles, withAdm } from './admCase.ts';
 import { diffusionOf, type Diffusion, type DiffusionConfig } from './gaussianDiffusion.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';
 import type { NetworkCase } from './weights.ts';
