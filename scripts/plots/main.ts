@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { draw } from './draw.ts';
 import { ERROR_PLOTS } from './errors.ts';
 import { SCHEDULE_PLOTS } from './schedules.ts';
+import { fillTables } from './tables.ts';
 import { TRAJECTORY_PLOTS } from './trajectories.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -16,4 +17,7 @@ export async function main(names: readonly string[]): Promise<void> {
     const bytes = await draw(await spec(), join(root, file));
     console.log(`${file}: ${(bytes / 1024).toFixed(0)} KB`);
   }
+  if (names.length > 0 && !names.includes('tables')) return;
+  await fillTables(join(root, 'docs', 'samplers.md'));
+  console.log(`${join('docs', 'samplers.md')}: tables`);
 }

@@ -150,7 +150,7 @@ export function singlestepTransitions(
   const small = vpTransitions(config, schedule, choice);
   const lower = config.lowerOrderFinal || small.length % order !== 0 || finalSigmasType === 'zero';
   const steps: Transition[] = [];
-  for (const size of singlestepSizes(small.length, order, lower)) {
+  for (const size of singlestepSizes(small.length, order, lower, finalSigmasType === 'zero')) {
     const group = small.splice(0, size);
     const stages = group.slice(1).map(({ from }) => from);
     steps.push({ from: group[0].from, to: group[size - 1].to, stages });
@@ -158,11 +158,14 @@ export function singlestepTransitions(
   return steps;
 }
 
-/** Orders of the steps: all full, or the last ones lower and the very last 1. Lu et al. 2022, section 3.4. */
-function singlestepSizes(count: number, order: number, lowerAtEnd: boolean): number[] {
+/**
+ * Orders of the steps: all full, or the last ones lower and the very last 1. Lu et al. 2022, section 3.4. A step to no
+ * noise is infinitely long in λ, where only order 1 has an answer.
+ */
+function singlestepSizes(count: number, order: number, lowerAtEnd: boolean, toZero: boolean): number[] {
   const full = (n: number): number[] => new Array<number>(n).fill(order);
   const rest = count % order;
   if (!lowerAtEnd || order === 1) return full(Math.floor(count / order));
-  if (rest > 0) return [...full(Math.floor(count / order)), rest];
+  if (rest > 0) return [...full(Math.floor(count / order)), ...(toZero ? new Array<number>(rest).fill(1) : [rest])];
   return [...full(count / order - 1), order - 1, 1];
 }

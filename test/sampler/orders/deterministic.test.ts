@@ -1,12 +1,12 @@
 /** Orders of convergence, fitted: steps even in half log-SNR, sigma > 0 at the end, exact start-up values. */
 import { describe, expect, test } from 'vitest';
-import { dpmSolver, logSnr, sde as sdes } from '../../../src/sampler/index.ts';
+import { dpmSolver, logSnr, runSolver, samplerFrom, sde as sdes, type HostVec } from '../../../src/sampler/index.ts';
 import { OriginalCase } from '../../../src/node/parity/original/recorded.ts';
 import { expectClose, ORDER_SLOPE, REFERENCE_FLOW } from '../../support/close.ts';
 import { openCase } from '../original/cases.ts';
 import { FLOWS } from './flows.ts';
 import { METHODS } from './methods.ts';
-import { exactFlow, fittedOrder, problem, type Problem } from './problem.ts';
+import { exactDenoiser, exactFlow, fittedOrder, problem, space, type Problem } from './problem.ts';
 import { runGrid } from './run.ts';
 
 const PROBLEMS = [problem('2d'), problem('12d')] as const;
@@ -42,6 +42,19 @@ describe('order of convergence on mixtures in 2 and 12 dimensions', () => {
     const errors: number[] = [];
     for (const n of third.counts) errors.push((await runGrid(PROBLEMS[0], third, n, 'published')).error);
     expect(() => expectOrder(3, third.counts, errors, PROBLEMS[0])).toThrow(/errors/);
+  });
+});
+
+describe('a step to no noise', () => {
+  test.each([9, 10, 11, 12])('third singlestep order, %i steps: has an answer', async (numInferenceSteps) => {
+    const where = PROBLEMS[0];
+    const sampler = samplerFrom({ _class_name: 'DPMSolverSinglestepScheduler', solver_order: 3 });
+    const transitions = sampler.transitions({ numInferenceSteps });
+    expect(transitions[transitions.length - 1].to.sigma).toBe(0);
+    const x = space.vec(where.start, where.start.length / where.dims);
+    const options = { x, transitions, solver: sampler.solver(), denoiser: exactDenoiser(where) };
+    const { data } = (await runSolver(options)) as HostVec;
+    expect(data.every(Number.isFinite)).toBe(true);
   });
 });
 
