@@ -12,8 +12,10 @@ import { openDevice } from '../support/runGraph.ts';
 
 const root = pathDirectory(fileURLToPath(new URL('../fixtures/original/', import.meta.url)));
 
+const names = ['j-ksparse', 'j-vae-mlp', 'j-vae-antixk', 'j-tdvae', 'j-vqvae', 'j-vqvae-antixk', 'j-vqvae2'];
+
 describe.each(adapters())('recorded autoencoders on %s', (adapter) => {
-  it.each(['j-ksparse', 'j-vae-mlp', 'j-vae-antixk', 'j-tdvae'])('%s', async (name) => {
+  it.each(names)('%s', async (name) => {
     const device = () => openDevice(adapter);
     const { error, tolerance } = await runOriginalCase(root.folder(name), { root, name, device, dtype: 'f32' });
     expect(error).toBeLessThanOrEqual(tolerance);

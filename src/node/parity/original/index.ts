@@ -20,6 +20,7 @@ import type { CaseResult } from './recorded.ts';
 import { runNcsnppForward, runNcsnppLikelihood, runNcsnppPredictorCorrector } from './scoreNet.ts';
 import { runAnnealedLangevin, runPredictorCorrector, runSdeLikelihood, runSdeOde } from './sde.ts';
 import { runIddpmSchedules, runScalings, runSigmaGrids } from './tables.ts';
+import { runAntixkVqVae, runVqVae, runVqVae2 } from './vqVae.ts';
 import type { NetworkCase } from './weights.ts';
 
 type Runner = (dir: Directory) => Promise<CaseResult>;
@@ -73,6 +74,9 @@ const NETWORK_RUNNERS: readonly (readonly [RegExp, NetworkRunner])[] = [
   [/^MLP VAE/, runMlpVae],
   [/^models\/vanilla_vae\./, runVanillaVae],
   [/^TD_VAE:/, runTdVae],
+  [/^Encoder\(stride 4\)/, runVqVae],
+  [/^models\/vq_vae\./, runAntixkVqVae],
+  [/^VQVAE\(\*\*config\.vq2\)/, runVqVae2],
 ];
 
 /**
