@@ -55,3 +55,18 @@ export {
 } from './vq/vqModel.ts';
 export { readNcsnppConfig, type NcsnppConfig } from './scoreSde/ncsnppConfig.ts';
 export { NCSNpp, ncsnppWeights, planNcsnpp, type NcsnppCall, type NcsnppShape } from './scoreSde/ncsnppModel.ts';
+export { ControlNet, controlNetWeights, planControlNet } from './controlNet/controlNetModel.ts';
+export type { ControlNetCall, ControlNetShape, ControlOutput } from './controlNet/controlNetModel.ts';
+export { controlNet, type ControlNetInputs, type ControlStrength } from './controlNet/controlNet.ts';
+export { readControlNetConfig, type ControlNetConfig } from './controlNet/controlNetConfig.ts';
+export type { AddedConditions, ConditionArguments, MaskInput } from './unetCondition/conditionInputs.ts';
+export { unetCondition, type UNetConditionInputs } from './unetCondition/unetCondition.ts';
+export { readUNetConditionConfig, type UNetConditionConfig } from './unetCondition/unetConditionConfig.ts';
+export {
+  planUNet2DCondition,
+  UNet2DCondition,
+  unet2dConditionWeights,
+  type ControlResiduals,
+  type UNet2DConditionCall,
+  type UNet2DConditionShape,
+} from './unetCondition/unetConditionModel.ts';

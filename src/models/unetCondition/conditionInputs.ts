@@ -85,7 +85,7 @@ function classDim(c: EncoderConfig): number | undefined {
 }
 
 /** The call with which every weight is read. @param side height and width of the sample */
-export function probeForm(c: EncoderConfig & { dualCrossAttention: boolean }, side: number): ConditionForm {
+export function probeForm(c: EncoderConfig, side: number): ConditionForm {
   return {
     batch: 1,
     tokens: !readsContext(c) ? 0 : c.dualCrossAttention ? 77 + 1 : 1,
@@ -95,6 +95,15 @@ export function probeForm(c: EncoderConfig & { dualCrossAttention: boolean }, si
     attentionMask: 0,
     encoderAttentionMask: false,
   };
+}
+
+/**
+ * A call as pipelines make it: 77 tokens unless told otherwise, and SDXL's six time ids where the pooled text leaves room.
+ */
+export function planForm(c: EncoderConfig, side: number, tokens = c.dualCrossAttention ? 77 + 257 : 77): ConditionForm {
+  const probe = probeForm(c, side);
+  const room = c.addition === 'text_time' ? Math.floor((c.projectionInputDim! - 1) / c.additionTimeEmbedDim!) : 0;
+  return { ...probe, tokens: probe.tokens && tokens, timeIds: Math.min(6, room) };
 }
 
 /** Declares the inputs of such a call. @throws InvalidArgumentError for a mask that fits no attention */
@@ -170,7 +179,7 @@ export function readConditions(
     return shapeOf(where, name, input, form);
   };
   const { textEmbeds, timeIds, imageEmbeds, hint } = args.addedCondKwargs ?? {};
-  const form: ConditionForm = { ...probeForm({ ...c, dualCrossAttention: false }, 1), batch };
+  const form: ConditionForm = { ...probeForm(c, 1), batch };
 
   inputs.timestep = features(perItem(where, 'timestep', args.timestep, batch));
   form.timestepCond = args.timestepCond !== undefined;

@@ -35,7 +35,7 @@ export function timeFeatureDim({ timeEmbeddingType, timeEmbeddingDim, blockOutCh
 
 /** Tokens that an image embedding becomes, alone and in front of text. */
 const IMAGE_TOKENS = 32;
-const IMAGE_TEXT_TOKENS = 10;
+export const IMAGE_TEXT_TOKENS = 10;
 
 /** The sum (or pair) of all embeddings, [B,D] or [B,2D], without the activation that blocks apply. */
 export function embedConditions(config: EncoderConfig, w: WeightScope, c: Conditions): Tensor {

@@ -1,18 +1,19 @@
 /** `UNet2DConditionModel` on a device: load it once, call it with any batch, size and conditions. */
-import { Graph, type Capabilities, type Device, type Profile, type Report } from '../../engine/index.ts';
+import type { Capabilities, Device, Profile, Report } from '../../engine/index.ts';
 import { fromNchw, reshape, toNchw } from '../../kernels/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import type { ModelOutput, RunOptions, TensorData, TensorInput } from '../modelRuntime.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
 import { shapeOf } from '../transformers/inputs.ts';
-import { WeightScope } from '../weightScope.ts';
 import {
   declareConditions,
+  planForm,
   probeForm,
   readConditions,
   type ConditionArguments,
   type ConditionForm,
 } from './conditionInputs.ts';
+import { MaskLengths } from './maskLengths.ts';
 import { unetCondition } from './unetCondition.ts';
 import { readUNetConditionConfig, type UNetConditionConfig } from './unetConditionConfig.ts';
 
@@ -57,7 +58,11 @@ const definition: ModelDefinition<UNetConditionConfig, UNet2DConditionForm> = {
   className: NAME,
   readConfig: readUNetConditionConfig,
   hostWeights: ({ timeEmbeddingType }) => (timeEmbeddingType === 'fourier' ? ['time_proj.weight'] : []),
-  probes: (config) => [formOf(config, { batch: 1, ...probeSize(config) })],
+  probes(config) {
+    // Large enough to be halved by every level, and for a kernel of even side, which takes a row.
+    const side = 2 ** config.blockOutChannels.length + ((config.convInKernel + 1) % 2);
+    return [formOf(probeForm(config, side), { batch: 1, height: side, width: side })];
+  },
   record(g, w, config, form) {
     const { batch: B, height, width } = form;
     const map = (name: string, shape: readonly number[]) => {
@@ -82,17 +87,8 @@ const definition: ModelDefinition<UNetConditionConfig, UNet2DConditionForm> = {
 const sampleChannels = ({ inChannels, addition }: UNetConditionConfig) =>
   addition === 'image_hint' ? inChannels - 4 : inChannels;
 
-/** Large enough to be halved by every level, and for a kernel of even side, which takes a row. */
-function probeSize({ blockOutChannels, convInKernel }: UNetConditionConfig): { height: number; width: number } {
-  const side = 2 ** blockOutChannels.length + ((convInKernel + 1) % 2);
-  return { height: side, width: side };
-}
-
-function formOf(config: UNetConditionConfig, shape: UNet2DConditionShape): UNet2DConditionForm {
-  const { batch, height, width, tokens } = shape;
-  const probe = probeForm(config, height);
-  const form = { ...probe, batch, height, width, controls: [], adapters: [] };
-  return tokens === undefined || probe.tokens === 0 ? form : { ...form, tokens };
+function formOf(conditions: ConditionForm, { batch, height, width }: UNet2DConditionShape): UNet2DConditionForm {
+  return { ...conditions, batch, height, width, controls: [], adapters: [] };
 }
 
 /**
@@ -100,8 +96,7 @@ function formOf(config: UNetConditionConfig, shape: UNet2DConditionShape): UNet2
  * section 3.3.
  */
 export class UNet2DCondition {
-  /** Inputs of recent forms of call that have masks: their lengths follow from the sizes of all levels. */
-  private readonly declared = new Map<string, readonly (readonly [string, readonly number[]])[]>();
+  private readonly lengths = new MaskLengths(definition);
 
   private constructor(private readonly model: LoadedModel<UNetConditionConfig, UNet2DConditionForm>) {}
 
@@ -141,7 +136,7 @@ export class UNet2DCondition {
     const given = call.downIntrablockAdditionalResiduals ?? [];
     const adapters = given.map((t, i) => this.map(inputs, `adapter${i}`, t, batch));
     const form: UNet2DConditionForm = { ...conditions.form, height, width, controls, adapters };
-    Object.assign(inputs, conditions.masks(this.inputsOf(form)));
+    Object.assign(inputs, conditions.masks(this.lengths.of(config, form)));
     return this.model.run(form, inputs, call);
   }
 
@@ -177,21 +172,6 @@ export class UNet2DCondition {
     inputs[name] = tensor.data;
     return shapeOf(NAME, name, tensor, [batch, 'C', 'h', 'w']);
   }
-
-  /** Names and shapes of the inputs that a call with masks declares. */
-  private inputsOf(form: UNet2DConditionForm): readonly (readonly [string, readonly number[]])[] {
-    if (form.attentionMask === 0 && !form.encoderAttentionMask) return [];
-    const key = JSON.stringify(form);
-    let names = this.declared.get(key);
-    if (!names) {
-      const g = new Graph('f32');
-      definition.record(g, new WeightScope(), this.config, form);
-      names = [...g.inputs].map(([name, { shape }]) => [name, shape] as const);
-      this.declared.clear();
-      this.declared.set(key, names);
-    }
-    return names;
-  }
 }
 
 /** Every key and shape that a checkpoint of this config must have; allocates nothing. */
@@ -212,10 +192,5 @@ export function planUNet2DCondition(
   return planModel(definition, config, planned(config, shape), dtype, caps);
 }
 
-/** A call as pipelines make it: 77 tokens, and SDXL's six time ids where there is room for the pooled text. */
-function planned(config: UNetConditionConfig, shape: UNet2DConditionShape): UNet2DConditionForm {
-  const form = formOf(config, { tokens: config.dualCrossAttention ? 77 + 257 : 77, ...shape });
-  if (config.addition !== 'text_time') return form;
-  const room = Math.floor((config.projectionInputDim! - 1) / config.additionTimeEmbedDim!);
-  return { ...form, timeIds: Math.min(6, room) };
-}
+const planned = (config: UNetConditionConfig, shape: UNet2DConditionShape) =>
+  formOf(planForm(config, shape.height, shape.tokens), shape);

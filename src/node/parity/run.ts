@@ -9,14 +9,15 @@ import { pathDirectory } from '../fileSource.ts';
 import { HINT_FACTOR, listCases, matchesGlob, type ParityCase } from './cases.ts';
 import { runDiTCase } from './ditCase.ts';
 import { runFluxCase } from './fluxCase.ts';
-import { runVaeTinyCase, runVQCase } from './latentCase.ts';
 import { runOriginalCase } from './original/index.ts';
-import { runPriorCase } from './priorCase.ts';
+import { runVaeTinyCase, runVQCase } from './latentCase.ts';
 import { runSchedulerCase } from './schedulerCase.ts';
-import { runSD3Case } from './sd3Case.ts';
 import { runClipTextCase, runClipTextProjectionCase, runT5Case } from './textCase.ts';
+import { runPriorCase } from './priorCase.ts';
+import { runSD3Case } from './sd3Case.ts';
 import { runTorchRandnCase } from './torchRandnCase.ts';
 import { runUNet2DCase } from './unet2dCase.ts';
+import { runControlNetCase, runUNetConditionCase } from './unetConditionCase.ts';
 import { runVaeKlCase } from './vaeKlCase.ts';
 
 export interface ParityResult {
@@ -54,8 +55,17 @@ export interface ParityReport {
   failed: number;
 }
 
-/** Runs one case on a device. @returns the largest absolute difference of all recorded outputs. */
-export type ModelCase = (device: Device, folder: Directory, dtype: 'f32' | 'f16') => Promise<number>;
+/**
+ * Runs one case on a device.
+ * @param weights the folder of config and weights, which may be another case's.
+ * @returns the largest absolute difference of all recorded outputs.
+ */
+export type ModelCase = (
+  device: Device,
+  folder: Directory,
+  dtype: 'f32' | 'f16',
+  weights: Directory,
+) => Promise<number>;
 
 /** Kinds that run on a device; a kind that is not here is unsupported. */
 const MODELS: Readonly<Record<string, ModelCase>> = {
@@ -64,6 +74,8 @@ const MODELS: Readonly<Record<string, ModelCase>> = {
   prior: runPriorCase,
   sd3: runSD3Case,
   unet2d: runUNet2DCase,
+  unet_cond: runUNetConditionCase,
+  controlnet: runControlNetCase,
   vae_kl: runVaeKlCase,
   vae_tiny: runVaeTinyCase,
   vq: runVQCase,
@@ -175,5 +187,6 @@ async function measure(
   const model = Object.hasOwn(MODELS, c.kind) ? MODELS[c.kind] : undefined;
   if (!model) throw new UnsupportedError(`kind ${c.kind} is not built yet`);
   if (c.hint === undefined) throw new UnsupportedError('the manifest gives no tol_abs_hint to judge by');
-  return { error: await model(await device.get(), dir.folder(c.path), dtype), tolerance: HINT_FACTOR * c.hint };
+  const error = await model(await device.get(), dir.folder(c.path), dtype, dir.folder(c.weights ?? c.path));
+  return { error, tolerance: HINT_FACTOR * c.hint };
 }

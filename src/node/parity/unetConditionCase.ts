@@ -2,6 +2,7 @@
 import type { Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/directory.ts';
 import type { ModelOutput } from '../../models/index.ts';
+import { ControlNet } from '../../models/controlNet/controlNetModel.ts';
 import type { ConditionArguments } from '../../models/unetCondition/conditionInputs.ts';
 import { UNet2DCondition } from '../../models/unetCondition/unetConditionModel.ts';
 import { Recording } from './recording.ts';
@@ -29,6 +30,27 @@ export async function runUNetConditionCase(
       downIntrablockAdditionalResiduals: (await list(io, 'in.down_intrablock_res')) ?? (mid ? undefined : down),
     });
     return await io.worst({ out: await values(out) });
+  } finally {
+    model.dispose();
+    await io.close();
+  }
+}
+
+/** @returns the largest absolute difference of all residuals. */
+export async function runControlNetCase(device: Device, folder: Directory, dtype: 'f32' | 'f16'): Promise<number> {
+  const io = await Recording.open(folder);
+  const model = await ControlNet.load(device, folder, { dtype });
+  try {
+    const { down, mid } = await model.forward({
+      ...(await conditions(io)),
+      sample: await io.tensor('in.sample'),
+      controlnetCond: await io.tensor('in.controlnet_cond'),
+      conditioningScale: io.has('in.conditioning_scale') ? (await io.numbers('in.conditioning_scale'))[0] : undefined,
+      guessMode: io.has('in.guess_mode') && (await io.numbers('in.guess_mode'))[0] !== 0,
+    });
+    const got: Record<string, Awaited<ReturnType<typeof values>>> = { mid_res: await values(mid) };
+    for (const [i, residual] of down.entries()) got[`down_res.${i}`] = await values(residual);
+    return await io.worst(got);
   } finally {
     model.dispose();
     await io.close();
