@@ -4,6 +4,7 @@
  */
 import {
   dpmSolver as d,
+  edm,
   kdiffusion as k,
   logSnr,
   runSolver,
@@ -153,8 +154,49 @@ const fixedFlow = (process: Process, predictor: 'euler_maruyama' | 'reverse_diff
   },
 });
 
+type General = Pick<edm.GeneralSamplerOptions, 'solver' | 'schedule' | 'scaling' | 'alpha'>;
+
+/** EDM's general sampler up to its smallest sigma: the step from there to 0 does not depend on the others' length. */
+const general = (name: string, order: number, choice: General): Flow => ({
+  name: `edm.generalSampler, ${name}`,
+  section: 'Heun',
+  order,
+  kind: 'steps',
+  settings: [80, 160, 320],
+  async run(problem, steps) {
+    const { first, last } = endsOf(problem);
+    const denoiser = exactDenoiser(problem);
+    const [sigmaMin, sigmaMax] = [Math.exp(-CLEAN), Math.exp(-NOISY)];
+    let end: number[] = [];
+    let evaluations = 0;
+    await edm.generalSampler({
+      ...choice,
+      // The sampler scales what it is given by alpha·sigma of its first level, where y = x/alpha is wanted.
+      x: space.vec(
+        first.map((y) => y / sigmaMax),
+        items(problem),
+      ),
+      denoiser,
+      noise: (like) => space.vec(new Float64Array(like.length), like.batch),
+      numInferenceSteps: steps + 1,
+      network: { sigmaMin, sigmaMax, roundSigma: (v) => v },
+      onStep: async ({ step, state }) => {
+        if (step === steps) [end, evaluations] = [(await state()).x, denoiser.calls];
+      },
+    });
+    const scale = choice.scaling === 'vp' ? 1 / Math.hypot(1, sigmaMin) : 1;
+    return measured(problem, space.vec(end, items(problem)), scale, last, evaluations);
+  },
+});
+
 /** All of them. */
 export const FLOWS: readonly Flow[] = [
+  general('euler, sigma = t', 1, { solver: 'euler' }),
+  general('heun, sigma = t', 2, {}),
+  general('heun, sigma = √t', 2, { schedule: 've' }),
+  general('euler, VP scaled', 1, { solver: 'euler', schedule: 'vp', scaling: 'vp' }),
+  general('heun, VP scaled', 2, { schedule: 'vp', scaling: 'vp' }),
+  general('slope in the middle, sigma = t', 2, { alpha: 1 / 2 }),
   dpmAdaptive(2),
   dpmAdaptive(3),
   dpmSolverAdaptive(2, 'dpmsolver'),

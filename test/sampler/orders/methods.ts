@@ -2,6 +2,7 @@
  * Every deterministic solver that is offered (stochastic ones with their noise off), the order that theory gives it on
  * steps even in half log-SNR, and how it is run. The plots and the tables of docs/samplers.md are made from this list.
  */
+import { rhoMidpoint } from '../../../src/sampler/consistencySamplers.ts';
 import * as s from '../../../src/sampler/index.ts';
 import type { NoiseLevel, Solver, Transition } from '../../../src/sampler/index.ts';
 import { flowAt, veAt, vpAt } from './problem.ts';
@@ -98,6 +99,7 @@ const ONE_STEP: Method[] = [
     cost: 2,
     plan: (levels, lambdas) => ({ solver: s.kdpm2(), transitions: inside(levels, lambdas, [1 / 2], veAt) }),
   }),
+  simple('KDPM2', 'rhoMidpoint', 2, veAt, rhoMidpoint(), { cost: 2 }),
   simple('KDPM2', 'kdiffusion.dpm2', 2, veAt, k.dpm2(), { cost: 2 }),
   simple('KDPM2', 'kdiffusion.dpm2Ancestral, η = 0', 2, veAt, k.dpm2Ancestral({ eta: 0 }), { cost: 2 }),
   simple('Flow matching', 'euler on straight paths', 1, flowAt, s.euler()),
