@@ -1,4 +1,4 @@
-/** conv2d: any kernel size, stride and padding, as one implicit matrix multiplication with everything after it fused. */
+/** conv2d: any kernel size, stride, padding and dilation, as one implicit matrix multiplication with everything after it fused. */
 import {
   defineKernel,
   formatShape,
@@ -76,6 +76,7 @@ export interface Conv2dAttrs {
   R: number;
   S: number;
   stride: number;
+  dilation: number;
   top: number;
   left: number;
   act: Activation;
@@ -93,7 +94,7 @@ export const conv2dOp: Op<Conv2dAttrs> = {
       return;
     }
     const { x, weight, bias, shift, residual } = inputs;
-    const { B, H, W, OH, OW, O, R, S, stride, top, left, scale } = a;
+    const { B, H, W, OH, OW, O, R, S, stride, dilation, top, left, scale } = a;
     const SG = to.caps.subgroupSize;
     const shared = sharesInSubgroup(to.caps, ceilDiv(O, 4));
     to.dispatch({
@@ -105,7 +106,7 @@ export const conv2dOp: Op<Conv2dAttrs> = {
         HAS_SHIFT: shift !== undefined,
         HAS_RESIDUAL: residual !== undefined,
       },
-      params: { B, H, W, I4: ceilDiv(a.I, 4), OH, OW, O4: ceilDiv(O, 4), O, R, S, stride, top, left, scale },
+      params: { B, H, W, I4: ceilDiv(a.I, 4), OH, OW, O4: ceilDiv(O, 4), O, R, S, stride, dilation, top, left, scale },
       bindings: { input: x, w: weight, bias, shift, residual, out: output },
       flops: 2 * B * OH * OW * O * a.I * R * S,
     });
@@ -130,6 +131,8 @@ function conv2dTile({ OW, O }: Conv2dAttrs): { PIXELS: number; WG_O: number; WG_
 export interface Conv2dOptions {
   /** Pixels, ≥ 1; default 1. */
   stride?: number;
+  /** Pixels from one tap of the kernel to the next, ≥ 1; default 1. */
+  dilation?: number;
   /** Pixels of zeros on every side, or by side. */
   padding?: number | Padding;
   act?: Activation;
@@ -145,7 +148,7 @@ export interface Conv2dOptions {
  * x [B,H,W,I] → [B,H',W',O]: (act(conv + bias + shift) + residual)·scale.
  * @param weight [O,I,R,S] as the checkpoint has it.
  * @throws ShapeError when channels, shift or residual do not fit, or the kernel is larger than the padded map.
- * @throws InvalidArgumentError for a stride that is no positive integer or a padding that is no natural number.
+ * @throws InvalidArgumentError for a stride or dilation that is no positive integer or a padding that is no natural number.
  */
 export function conv2d(x: Tensor, weight: Weight, bias?: Weight, options: Conv2dOptions = {}): Tensor {
   expectRank('conv2d', 'x', x, 4, '[B,H,W,C]');
@@ -163,9 +166,9 @@ export function conv2d(x: Tensor, weight: Weight, bias?: Weight, options: Conv2d
   if (bias && (numel(bias.shape) !== O || bias.shape.length !== 1)) {
     throw new ShapeError(`conv2d: expected bias [${O}], got ${bias.key} ${formatShape(bias.shape)}`);
   }
-  const { stride = 1, padding = 0, act = 'none', shift, residual, scale = 1 } = options;
-  if (!Number.isInteger(stride) || stride < 1) {
-    throw new InvalidArgumentError(`conv2d: expected a stride of 1 or more, got ${stride}`);
+  const { stride = 1, dilation = 1, padding = 0, act = 'none', shift, residual, scale = 1 } = options;
+  if (![stride, dilation].every((n) => Number.isInteger(n) && n >= 1)) {
+    throw new InvalidArgumentError(`conv2d: expected a stride and dilation of 1 or more, got ${stride}, ${dilation}`);
   }
   const { top, left, bottom, right } =
     typeof padding === 'number' ? { top: padding, left: padding, bottom: padding, right: padding } : padding;
@@ -173,11 +176,12 @@ export function conv2d(x: Tensor, weight: Weight, bias?: Weight, options: Conv2d
   if (!sides.every((p) => Number.isInteger(p) && p >= 0)) {
     throw new InvalidArgumentError(`conv2d: expected paddings of 0 or more, got ${sides.join(', ')}`);
   }
-  const OH = Math.floor((H + top + bottom - R) / stride) + 1;
-  const OW = Math.floor((W + left + right - S) / stride) + 1;
+  const [height, width] = [dilation * (R - 1) + 1, dilation * (S - 1) + 1];
+  const OH = Math.floor((H + top + bottom - height) / stride) + 1;
+  const OW = Math.floor((W + left + right - width) / stride) + 1;
   if (OH < 1 || OW < 1) {
     throw new ShapeError(
-      `conv2d: expected a map of at least ${R}×${S} after padding ${sides.join(', ')}, got x ${formatShape(x.shape)}`,
+      `conv2d: expected a map of at least ${height}×${width} after padding ${sides.join(', ')}, got x ${formatShape(x.shape)}`,
     );
   }
   const shape = [B, OH, OW, O];
@@ -185,7 +189,7 @@ export function conv2d(x: Tensor, weight: Weight, bias?: Weight, options: Conv2d
   if (residual) expectSame('conv2d', 'residual', residual, shape);
   activationCode(act);
   const g = x.graph;
-  const attrs: Conv2dAttrs = { B, H, W, I, OH, OW, O, R, S, stride, top, left, act, scale };
+  const attrs: Conv2dAttrs = { B, H, W, I, OH, OW, O, R, S, stride, dilation, top, left, act, scale };
   const inputs: Node['inputs'] = {
     x,
     weight: g.constant(weight, packConv, g.dtype),

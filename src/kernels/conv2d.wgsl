@@ -1,5 +1,5 @@
-// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r − top, x·stride + s − left, i] · w[o, i, r, s] + bias[o] + shift[b, o])
-//                   + residual[b, y, x, o]) · scale; in is zero outside its map.
+// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s] + bias[o] + shift[b, o])
+//                   + residual[b, y, x, o]) · scale; in is zero outside its map; d is the dilation.
 //
 // input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to vec4.
 // Implicit matrix multiplication: an invocation computes PIXELS consecutive pixels of one output row × one vec4 of output
@@ -26,6 +26,7 @@ struct Params {
   R: u32,        // rows of the kernel
   S: u32,        // columns of the kernel
   stride: u32,   // pixels, both ways
+  dilation: u32, // pixels from tap to tap, both ways
   top: u32,      // rows of padding above
   left: u32,     // columns of padding on the left
   scale: f32,    // applied last
@@ -56,11 +57,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   for (var j = 0u; j < PIXELS; j++) { acc[j] = vec4<f32>(0.0); }
   for (var r = 0u; r < p.R; r++) {
     // A coordinate below zero wraps to a huge one, so that a single comparison tells both edges.
-    let iy = oy * p.stride + r - p.top;
+    let iy = oy * p.stride + r * p.dilation - p.top;
     if (iy >= p.H) { continue; }
     for (var s = 0u; s < p.S; s++) {
       for (var j = 0u; j < PIXELS; j++) {
-        let ix = (ox + j) * p.stride + s - p.left;
+        let ix = (ox + j) * p.stride + s * p.dilation - p.left;
         inside[j] = ix < p.W;
         base[j] = ((b * p.H + iy) * p.W + min(ix, p.W - 1u)) * p.I4;
       }

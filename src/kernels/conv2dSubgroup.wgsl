@@ -1,6 +1,7 @@
-// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r − top, x·stride + s − left, i] · w[o, i, r, s] + bias[o] + shift[b, o])
-//                   + residual[b, y, x, o]) · scale; in is zero outside its map. The pixels are shared within a subgroup.
+// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s] + bias[o] + shift[b, o])
+//                   + residual[b, y, x, o]) · scale; in is zero outside its map; d is the dilation.
 //
+// The pixels are shared within a subgroup.
 // input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to vec4.
 // Implicit matrix multiplication. A subgroup of SG lanes computes eight pixels (in reading order, over rows and batch items
 // alike) × SG vec4 of output channels in registers: for every tap and i4 a lane loads its own channels' block of w, but only
@@ -31,6 +32,7 @@ struct Params {
   R: u32,        // rows of the kernel
   S: u32,        // columns of the kernel
   stride: u32,   // pixels, both ways
+  dilation: u32, // pixels from tap to tap, both ways
   top: u32,      // rows of padding above
   left: u32,     // columns of padding on the left
   scale: f32,    // applied last
@@ -92,8 +94,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var s6 = s0;
   var s7 = s0;
   var at = o4 * 4u;
-  for (var r = 0u; r < p.R; r++) {
-    for (var s = 0u; s < p.S; s++) {
+  for (var r = 0u; r < p.R * p.dilation; r += p.dilation) {
+    for (var s = 0u; s < p.S * p.dilation; s += p.dilation) {
       let inLow = low.y + r < p.H && low.x + s < p.W;
       let inHigh = high.y + r < p.H && high.x + s < p.W;
       let atLow = ((low.map + min(low.y + r, p.H - 1u)) * p.W + min(low.x + s, p.W - 1u)) * p.I4;

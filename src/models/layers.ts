@@ -7,6 +7,8 @@ export interface ConvOptions {
   /** Side of the kernel. */
   kernel?: number;
   stride?: number;
+  /** Pixels from tap to tap; default 1. */
+  dilation?: number;
   /** Pixels of zeros; by default a kernel of odd side keeps the size. */
   padding?: number | { top: number; left: number; bottom: number; right: number };
   bias?: boolean;
@@ -21,10 +23,10 @@ export interface ConvOptions {
 
 /** `nn.Conv2d`: x [B,H,W,C] → [B,H',W',out]. */
 export function conv(w: WeightScope, x: Tensor, out: number, options: ConvOptions = {}): Tensor {
-  const { kernel = 3, padding = (kernel - 1) / 2, bias = true, ...rest } = options;
+  const { kernel = 3, bias = true, dilation = 1, padding = (dilation * (kernel - 1)) / 2, ...rest } = options;
   const weight = w.param('weight', [out, x.shape.at(-1)!, kernel, kernel]);
   const b = bias ? w.param('bias', [out]) : undefined;
-  return x.graph.scope(w.path, () => conv2d(x, weight, b, { padding, ...rest }));
+  return x.graph.scope(w.path, () => conv2d(x, weight, b, { padding, dilation, ...rest }));
 }
 
 /** `nn.Linear`: x [...,D] → [...,out]: (act(x·Wᵀ + b) + residual)·scale. */

@@ -18,6 +18,8 @@ const GEOMETRIES = [
   { name: '2×4/3', R: 2, S: 4, stride: 3, top: 2, left: 3, bottom: 1, right: 2 },
   { name: '5×1', R: 5, S: 1, stride: 1, top: 2, left: 0, bottom: 2, right: 0 },
   { name: '4×4/4', R: 4, S: 4, stride: 4, top: 3, left: 3, bottom: 3, right: 3 },
+  { name: '3×3, dilation 2', R: 3, S: 3, stride: 1, dilation: 2, top: 2, left: 2, bottom: 2, right: 2 },
+  { name: '2×3/2, dilation 3', R: 2, S: 3, stride: 2, dilation: 3, top: 1, left: 2, bottom: 0, right: 4 },
 ];
 
 /**
@@ -72,6 +74,7 @@ function record(
     {
       ...options,
       stride: c.stride,
+      dilation: c.dilation,
       padding: c,
       shift: use.shift ? g.input('shift', [c.B, c.O], rows) : undefined,
       residual: use.residual ? g.input('residual', [c.B, convHeight(c), convWidth(c), c.O], rows) : undefined,

@@ -10,6 +10,8 @@ export interface ConvCase {
   R: number;
   S: number;
   stride: number;
+  /** Default 1. */
+  dilation?: number;
   top: number;
   left: number;
   bottom: number;
@@ -26,8 +28,9 @@ export interface ConvExtras {
   scale?: number;
 }
 
-export const convHeight = (c: ConvCase) => Math.floor((c.H + c.top + c.bottom - c.R) / c.stride) + 1;
-export const convWidth = (c: ConvCase) => Math.floor((c.W + c.left + c.right - c.S) / c.stride) + 1;
+const spread = (taps: number, { dilation = 1 }: ConvCase) => dilation * (taps - 1) + 1;
+export const convHeight = (c: ConvCase) => Math.floor((c.H + c.top + c.bottom - spread(c.R, c)) / c.stride) + 1;
+export const convWidth = (c: ConvCase) => Math.floor((c.W + c.left + c.right - spread(c.S, c)) / c.stride) + 1;
 
 /** One output; x [B,H,W,I], w [O,I,R,S]. */
 export function convAt(
@@ -37,12 +40,13 @@ export function convAt(
   e: ConvExtras,
   [b, oy, ox, o]: readonly [number, number, number, number],
 ): number {
+  const { dilation = 1 } = c;
   let sum = (e.bias?.[o] ?? 0) + (e.shift?.[b * c.O + o] ?? 0);
   for (let r = 0; r < c.R; r++) {
-    const iy = oy * c.stride + r - c.top;
+    const iy = oy * c.stride + r * dilation - c.top;
     if (iy < 0 || iy >= c.H) continue;
     for (let s = 0; s < c.S; s++) {
-      const ix = ox * c.stride + s - c.left;
+      const ix = ox * c.stride + s * dilation - c.left;
       if (ix < 0 || ix >= c.W) continue;
       const from = ((b * c.H + iy) * c.W + ix) * c.I;
       for (let i = 0; i < c.I; i++) sum += x[from + i] * w[((o * c.I + i) * c.R + r) * c.S + s];

@@ -1,5 +1,5 @@
 /** The config of score_sde_pytorch's NCSN++ and DDPM++ (`models/ncsnpp.py`): its sections `model`, `data`, `training`. */
-import { ConfigReader, type RawConfig } from '../../loading/index.ts';
+import type { ConfigReader, RawConfig } from '../../loading/index.ts';
 import { readNonlinearity, section, type Nonlinearity } from './sections.ts';
 
 /** Every option that changes the result, in camelCase. */
