@@ -62,14 +62,14 @@ export async function runAdaptive(options: AdaptiveOptions, method: AdaptiveMeth
   const begin = { x: start, history: [start], numbers: method.numbers };
   const end = await runSteps({ ...options, begin }, async ({ x, history: [last], numbers: before }, _step, noise) => {
     if (method.done(before)) return undefined;
-    const { high, x0, at, ...trial } = await method.trial(x, before, noise);
-    const low = trial.low.materialise();
+    const { x0, at, ...trial } = await method.trial(x, before, noise);
+    const [low, high] = [trial.low, trial.high].map((form) => form.materialise());
     const off = space.relativeError(LinearForm.of(low).minus(high), low, last, atol, rtol, 'max');
     const norms = await space.norm(off);
     const error = method.error(norms.map((n) => n / Math.sqrt(off.length / off.batch)));
     const { accepted, numbers } = method.control(error, before);
-    const next = accepted && trial.noise ? high.plus(trial.noise()) : high;
-    const state = accepted ? { x: next.materialise(), history: [low] } : { x, history: [last] };
+    const next = accepted && trial.noise ? LinearForm.of(high).plus(trial.noise()).materialise() : high;
+    const state = accepted ? { x: next, history: [low] } : { x, history: [last] };
     await onTrial?.({ x: state.x, x0, accepted });
     return { ...state, numbers, x0, at };
   });

@@ -22,7 +22,7 @@ export function scoreVe({ snr = 0.15, correctSteps = 1 }: ScoreVeOptions = {}): 
     let x: Vec = start;
     for (let i = 0; i < correctSteps; i++) {
       const { eps } = await denoise(x, from, signal);
-      const move = langevinBySnr(x, eps.materialise(), noise(x), from.sigma, snr, 2);
+      const move = langevinBySnr(x, eps, noise(x), from.sigma, snr, 2);
       x = move.mean.plus(move.noise).materialise();
     }
     const { x0, eps } = await denoise(x, from, signal);

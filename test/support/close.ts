@@ -106,6 +106,14 @@ export function networkTolerance(storage: Storage, layers: number, scale: number
   return 2 * Math.sqrt(layers) * ROUNDOFF[storage] * scale;
 }
 
+/**
+ * A sampler's state in f32 after so many updates of values of magnitude `scale`, each of which rounds some three times;
+ * what a bounded network makes of earlier roundings is of the same size.
+ */
+export function trajectoryTolerance(updates: number, scale: number): number {
+  return dotTolerance('f32', 3 * updates, scale);
+}
+
 export interface Comparison {
   ok: boolean;
   worst: number;

@@ -20,11 +20,14 @@ export function langevinMove(x: Vec, eps: Vec | LinearForm, z: Vec, sigma: numbe
  * The same with size = scale·(snr·‖z‖/‖∇ log p‖)², norms meaned over the batch and never waited for. Song et al. 2021,
  * appendix G, algorithms 4 and 5.
  */
-export function langevinBySnr(x: Vec, eps: Vec, z: Vec, sigma: number, snr: number, scale: number): Move {
+export function langevinBySnr(x: Vec, eps: LinearForm, z: Vec, sigma: number, snr: number, scale: number): Move {
   const { space } = x;
-  // ‖∇ log p‖ = ‖ε‖/sigma
-  const step = space.scaleByNorms(LinearForm.of(eps, scale * snr ** 2 * sigma), z, eps, 2);
-  const noise = space.scaleByNorms(LinearForm.of(z, Math.sqrt(2 * scale) * snr * sigma), z, eps, 1);
+  const terms = eps.nonZero();
+  // Of c·v the norm of v will do, and nothing has to be computed for it.
+  const [v, c] = terms.length === 1 && eps.bias === 0 ? terms[0] : ([eps.materialise(), 1] as const);
+  const far = snr * (sigma / Math.abs(c)); // ‖∇ log p‖ = |c|·‖v‖/sigma
+  const step = space.scaleByNorms(LinearForm.of(v, (scale * far ** 2 * c) / sigma), z, v, 2);
+  const noise = space.scaleByNorms(LinearForm.of(z, Math.sqrt(2 * scale) * far), z, v, 1);
   return { mean: LinearForm.of(x).minus(step), noise: LinearForm.of(noise) };
 }
 

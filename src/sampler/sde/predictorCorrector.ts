@@ -61,7 +61,7 @@ function correct(
 ): Move {
   const scale = 2 * sde.langevinScale(timestep);
   if (corrector === 'ald') return langevinMove(x, eps, z, sigma, scale * (snr * sigma) ** 2);
-  return langevinBySnr(x, eps.materialise(), z, sigma, snr, scale);
+  return langevinBySnr(x, eps, z, sigma, snr, scale);
 }
 
 /**
