@@ -29,11 +29,12 @@ const HEADS: Readonly<Record<number, number>> = { 1024: 16, 1152: 16 };
 
 /**
  * The config of a checkpoint in the authors' layout, which is published without one: everything but the heads shows in
- * the sizes, and those are of 64 channels, 72 in XL.
+ * the sizes.
+ * @param heads by default those of the published networks, of 64 channels, 72 in XL
  * @returns fields of {@link readDiTConfig}; undefined for another layout.
  * @throws FormatError where the sizes are not those of such a network.
  */
-export function originalDiTConfig(checkpoint: Checkpoint): RawConfig | undefined {
+export function originalDiTConfig(checkpoint: Checkpoint, heads?: number): RawConfig | undefined {
   const own = checkpoint.view((key) => key);
   if (!own.has('x_embedder.proj.weight') || !own.has('y_embedder.embedding_table.weight')) return undefined;
   const shape = (key: string): readonly number[] => {
@@ -57,7 +58,7 @@ export function originalDiTConfig(checkpoint: Checkpoint): RawConfig | undefined
     in_channels: inChannels,
     hidden_size: hidden,
     depth,
-    num_heads: HEADS[hidden] ?? hidden / 64,
+    num_heads: heads ?? HEADS[hidden] ?? hidden / 64,
     mlp_ratio: shape('blocks.0.mlp.fc1.weight')[0] / hidden,
     class_dropout_prob: 0.1,
     num_classes: shape('y_embedder.embedding_table.weight')[0] - 1,
