@@ -70,3 +70,5 @@ export {
   type UNet2DConditionCall,
   type UNet2DConditionShape,
 } from './unetCondition/unetConditionModel.ts';
+export { readNcsnv2Config, type Ncsnv2Class, type Ncsnv2Config, type Ncsnv2Norm } from './scoreSde/ncsnv2Config.ts';
+export { NCSNv2, ncsnv2Weights, planNcsnv2, type Ncsnv2Call, type Ncsnv2Shape } from './scoreSde/ncsnv2Model.ts';

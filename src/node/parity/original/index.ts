@@ -17,7 +17,13 @@ import { runKDiffusionExternal } from './external.ts';
 import { runIddpmBound, runIddpmLosses } from './iddpm.ts';
 import { runKDiffusionSampler, runKDiffusionSigmas } from './kdiffusion.ts';
 import type { CaseResult } from './recorded.ts';
-import { runNcsnppForward, runNcsnppLikelihood, runNcsnppPredictorCorrector } from './scoreNet.ts';
+import {
+  runNcsnppForward,
+  runNcsnppLikelihood,
+  runNcsnppPredictorCorrector,
+  runNcsnv2Forward,
+  runNcsnv2Langevin,
+} from './scoreNet.ts';
 import { runAnnealedLangevin, runPredictorCorrector, runSdeLikelihood, runSdeOde } from './sde.ts';
 import { runIddpmSchedules, runScalings, runSigmaGrids } from './tables.ts';
 import { runAntixkVqVae, runVqVae, runVqVae2 } from './vqVae.ts';
@@ -70,6 +76,8 @@ const NETWORK_RUNNERS: readonly (readonly [RegExp, NetworkRunner])[] = [
   [/^models\/ncsnpp\.NCSNpp\(/, runNcsnppForward],
   [/get_pc_sampler\(.*NCSNpp/, runNcsnppPredictorCorrector],
   [/get_likelihood_fn\(.*NCSNpp/, runNcsnppLikelihood],
+  [/^models\.ncsnv2\.NCSNv2/, runNcsnv2Forward],
+  [/anneal_Langevin_dynamics\(.*NCSNv2/, runNcsnv2Langevin],
   [/^k-sparse autoencoder/, runKSparse],
   [/^MLP VAE/, runMlpVae],
   [/^models\/vanilla_vae\./, runVanillaVae],

@@ -55,7 +55,7 @@ export async function networkLikelihood(o: NetworkLikelihood) {
   };
   const start = { x, extra: Array<number>(batch).fill(0) };
   const { state, evaluations } = await rk45((t, y) => slope(t, y.x as HostVec), end, 1, start, o);
-  const z = (state.x as HostVec).data;
+  const z = Float64Array.from((state.x as HostVec).data);
   const logLikelihood = state.extra.map((change, b) => {
     const norm2 = z.slice(b * size, (b + 1) * size).reduce((sum, v) => sum + v * v, 0);
     const variance = sde.priorStd ** 2;

@@ -2,6 +2,8 @@
 import type { RawConfig } from '../../../loading/index.ts';
 import { readNcsnppConfig } from '../../../models/scoreSde/ncsnppConfig.ts';
 import { NCSNpp, ncsnppWeights } from '../../../models/scoreSde/ncsnppModel.ts';
+import { readNcsnv2Config } from '../../../models/scoreSde/ncsnv2Config.ts';
+import { NCSNv2, ncsnv2Weights } from '../../../models/scoreSde/ncsnv2Model.ts';
 import { epsilonPrediction, parameterise, scorePrediction, type Denoiser } from '../../../sampler/denoiser.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
 import { runSolver } from '../../../sampler/loop.ts';
@@ -160,5 +162,69 @@ export function runNcsnppLikelihood(c: NetworkCase): Promise<CaseResult> {
     recording.compare('bpd', bpd);
     recording.compare('z', z);
     recording.ignore('nfe');
+  });
+}
+
+async function withNcsnv2<Config extends { net: RawConfig }>(
+  c: NetworkCase,
+  run: (recording: OriginalCase<Config>, network: NCSNv2) => Promise<void>,
+): Promise<CaseResult> {
+  const recording = await OriginalCase.open<Config>(c.dir);
+  const file = (await c.dir.json('config.json')) as { call: string; weights: { model: readonly string[] } };
+  const variant = /NCSNv2(?:Deeper|Deepest)?/.exec(file.call)?.[0] ?? 'NCSNv2';
+  const config = { _class_name: variant, ...recording.config.net };
+  const checkpoint = await mergedWeights(c, file.weights.model, ncsnv2Weights(readNcsnv2Config(config)));
+  const network = await NCSNv2.load(await c.device(), { config, checkpoint }, { dtype: c.dtype });
+  try {
+    await run(recording, network);
+    return recording.result();
+  } finally {
+    network.dispose();
+    await checkpoint.close();
+  }
+}
+
+/** One call of NCSNv2. */
+export function runNcsnv2Forward(c: NetworkCase): Promise<CaseResult> {
+  return withNcsnv2(c, async (recording, network) => {
+    const { data, shape } = recording.tensor('in.x');
+    const noiseIndex = [...recording.tensor('in.y').data];
+    const out = await network.forward({ sample: { data: Float32Array.from(data), shape }, noiseIndex });
+    recording.compare('model', await out.read());
+  });
+}
+
+interface AldConfig {
+  net: RawConfig;
+  n_steps_each: number;
+  step_lr: number;
+  denoise: boolean;
+}
+
+/** Every state of annealed Langevin dynamics. */
+export function runNcsnv2Langevin(c: NetworkCase): Promise<CaseResult> {
+  return withNcsnv2<AldConfig>(c, async (recording, network) => {
+    const { n_steps_each, step_lr, denoise } = recording.config;
+    const space = new HostSpace('f32');
+    const { data, shape } = recording.tensor('in.x');
+    const sigmas = [...network.sigmas];
+    const denoiser = parameterise(async (x, sigma) => {
+      const sample = { data: Float32Array.from((x as HostVec).data), shape };
+      const out = await network.forward({ sample, noiseIndex: sigmas.indexOf(sigma) });
+      return space.vec(await out.read(), shape[0]);
+    }, scorePrediction);
+    let next = 0;
+    const images: number[] = [];
+    await s.annealedLangevin(space.vec(data, shape[0]), {
+      sigmas,
+      stepsEach: n_steps_each,
+      stepSize: step_lr,
+      denoise,
+      denoiser,
+      noise: () => space.vec(recording.item('draws', next++), shape[0]),
+      onMove: (x) => void images.push(...(x as HostVec).data),
+    });
+    recording.compare('sigmas', sigmas);
+    recording.compare('images', images);
   });
 }
