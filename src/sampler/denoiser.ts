@@ -47,6 +47,8 @@ export type PairDenoiser = (
 export interface Parameterisation {
   /** What x is multiplied with before the network sees it (c_in of Karras et al. 2022); without it, nothing. */
   input?(level: NoiseLevel): number;
+  /** Read at another level than it was asked at (Euler's churn), the output still gives x₀ by the coefficients of that one. */
+  keepsLevel?: boolean;
   /** x₀ from x and the output. @throws InvalidArgumentError where it says nothing at that level. */
   x0(x: Vec, out: LinearForm, level: NoiseLevel): LinearForm;
   /** ε from x and the output. @throws InvalidArgumentError where it says nothing at that level. */
@@ -123,17 +125,28 @@ function resolve(type: PredictionType | Parameterisation): Parameterisation {
 }
 
 /** Forms are built when asked for: DDPM needs no ε, and ε of an x₀ network does not exist where sigma is 0. */
-function predict(p: Parameterisation, x: Vec, level: NoiseLevel, out: LinearForm, variance?: Vec): Prediction {
+function predict(
+  p: Parameterisation,
+  x: Vec,
+  level: NoiseLevel,
+  out: LinearForm,
+  variance?: Vec,
+  asked = level,
+): Prediction {
+  const moved = p.keepsLevel && asked !== level;
   return {
     out,
     variance,
     get x0() {
-      return p.x0(x, out, level);
+      return p.x0(x, out, moved ? asked : level);
     },
     get eps() {
-      return p.eps(x, out, level);
+      if (!moved) return p.eps(x, out, level);
+      return LinearForm.of(x)
+        .minus(p.x0(x, out, asked), level.alpha)
+        .scale(1 / level.sigma);
     },
-    reread: (other, at = x, nearby = level) => predict(p, at, nearby, other, variance),
+    reread: (other, at = x, nearby = level) => predict(p, at, nearby, other, variance, asked),
   };
 }
 
@@ -154,11 +167,12 @@ function seen(p: Parameterisation, x: Vec, level: NoiseLevel): Vec {
 }
 
 /**
- * For a state y = x/alpha, whose noise grows instead of its picture shrinking: the network still sees x.
+ * For a state y = x/alpha, whose noise grows instead of its picture shrinking: the network still sees x. After churn a v
+ * is read by the level it was asked at, as diffusers does.
  * @throws ConfigError if the type is unknown
  */
 export function inSigmaSpace(type: PredictionType | Parameterisation): Parameterisation {
-  return { ...resolve(type), input: (level) => 1 / n(level) };
+  return { ...resolve(type), input: (level) => 1 / n(level), keepsLevel: type === 'v_prediction' };
 }
 
 /**

@@ -81,6 +81,12 @@ function checkTogether(config: SchedulerConfig): SchedulerConfig {
       `${className}: expected prediction_type epsilon or v_prediction, got sample`,
       'prediction_type',
     );
+  if (className === 'UniPCMultistepScheduler' && !config.predictX0 && finalSigmasType === 'zero')
+    throw new ConfigError(
+      `${className}: expected final_sigmas_type sigma_min with predict_x0 false, got zero; ` +
+        'noise prediction cannot step to sigma 0',
+      'final_sigmas_type',
+    );
   const dpm = className.startsWith('DPMSolver');
   if (dpm && !algorithmType.endsWith('++') && algorithmType !== 'deis' && finalSigmasType === 'zero')
     throw new ConfigError(

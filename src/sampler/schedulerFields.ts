@@ -225,6 +225,9 @@ export interface ClassFields {
 /** In sigma space nothing is clipped unless the class can. */
 const spread: Partial<Fields> = { timestepSpacing: 'linspace', clipSample: false, varianceType: null };
 
+/** Two-stage methods were added with the βs of Stable Diffusion as defaults. */
+const twoStage: Partial<Fields> = { ...spread, betaStart: 0.00085, betaEnd: 0.012 };
+
 const EDM: Field[] = [
   'numTrainTimesteps',
   'predictionType',
@@ -261,9 +264,9 @@ export const CLASSES = {
     defaults: spread,
   },
   EulerAncestralDiscreteScheduler: { reads: [...BETAS, ...SPACING, 'rescaleBetasZeroSnr'], defaults: spread },
-  HeunDiscreteScheduler: { reads: [...BETAS, ...SPACING, ...SIGMAS, ...CLIP], defaults: spread },
-  KDPM2DiscreteScheduler: { reads: [...BETAS, ...SPACING, ...SIGMAS], defaults: spread },
-  KDPM2AncestralDiscreteScheduler: { reads: [...BETAS, ...SPACING, ...SIGMAS], defaults: spread },
+  HeunDiscreteScheduler: { reads: [...BETAS, ...SPACING, ...SIGMAS, ...CLIP], defaults: twoStage },
+  KDPM2DiscreteScheduler: { reads: [...BETAS, ...SPACING, ...SIGMAS], defaults: twoStage },
+  KDPM2AncestralDiscreteScheduler: { reads: [...BETAS, ...SPACING, ...SIGMAS], defaults: twoStage },
   LMSDiscreteScheduler: { reads: [...BETAS, ...SPACING, ...SIGMAS], defaults: spread },
   DPMSolverMultistepScheduler: {
     reads: [...DPM, ...SPACING, 'useLuLambdas', 'eulerAtFinal', 'rescaleBetasZeroSnr'],

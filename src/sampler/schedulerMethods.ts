@@ -147,11 +147,35 @@ const CHURN = ['sChurn', 'sTmin', 'sTmax', 'sNoise'] as const;
 const algorithmOf = ({ algorithmType: a }: SchedulerConfig): DpmAlgorithm => (a === 'deis' ? 'dpmsolver++' : a);
 const solverTypeOf = ({ solverType }: SchedulerConfig) => (solverType === 'heun' ? 'heun' : 'midpoint');
 
+/**
+ * A step between equal levels, as the last is where sigmas end at sigma_min, leaves x where it is: the formulas divide by
+ * its length, and diffusers' DEIS with 15 steps or more ends in NaN there.
+ */
+function standing(solver: Solver): Solver {
+  return async (step) => {
+    const { x, from, to, denoise, history, signal } = step;
+    if (from.sigma !== to.sigma || from.alpha !== to.alpha) return solver(step);
+    return { x, x0: (await denoise(x, from, signal)).x0, history };
+  };
+}
+
+function dpmMultistepOf(config: SchedulerConfig): Solver {
+  const [algorithmType, solverType] = [algorithmOf(config), solverTypeOf(config)];
+  return standing(dpmSolverMultistep({ ...config, algorithmType, solverType, publishedThirdOrder: true }));
+}
+
+/** Sigmas even in log sigma are one more than the steps, and diffusers divides the churn among them all. */
+function eulerOf(config: SchedulerConfig, options: SolverOptions): Solver {
+  const shaped = config.useKarrasSigmas || config.useExponentialSigmas || config.useBetaSigmas;
+  if (config.interpolationType !== 'log_linear' || shaped) return euler(options);
+  return (step) => euler({ ...options, numInferenceSteps: (step.transitions?.length ?? 0) + 1 })(step);
+}
+
 /** Every class that is built. */
 export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
   DDPMScheduler: { ...discrete, solver: ({ varianceType }) => ddpm({ varianceType: varianceType ?? undefined }) },
   DDIMScheduler: { ...discrete, options: ['eta', 'useClippedModelOutput'], solver: (_, options) => ddim(options) },
-  EulerDiscreteScheduler: { ...sigma, options: CHURN, solver: (_, options) => euler(options) },
+  EulerDiscreteScheduler: { ...sigma, options: CHURN, solver: eulerOf },
   EulerAncestralDiscreteScheduler: { ...sigma, solver: () => eulerAncestral() },
   HeunDiscreteScheduler: { ...sigma, solver: () => heun() },
   KDPM2DiscreteScheduler: { ...sigma, transitions: midpointTransitions, solver: () => kdpm2() },
@@ -163,20 +187,15 @@ export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
   LMSDiscreteScheduler: { ...sigma, solver: () => lms() },
   DPMSolverMultistepScheduler: {
     ...lambda,
-    solver: (config) =>
-      dpmSolverMultistep({
-        ...config,
-        algorithmType: algorithmOf(config),
-        solverType: solverTypeOf(config),
-        publishedThirdOrder: true,
-      }),
+    solver: dpmMultistepOf,
   },
   DPMSolverSinglestepScheduler: {
     ...lambda,
     transitions: singlestepTransitions,
-    solver: (config) => dpmSolverSinglestep({ algorithmType: algorithmOf(config), solverType: solverTypeOf(config) }),
+    solver: (config) =>
+      standing(dpmSolverSinglestep({ algorithmType: algorithmOf(config), solverType: solverTypeOf(config) })),
   },
-  DEISMultistepScheduler: { ...lambda, solver: deis },
+  DEISMultistepScheduler: { ...lambda, solver: (config) => standing(deis(config)) },
   UniPCMultistepScheduler: {
     ...lambda,
     solver: (config) => uniPc({ ...config, solverType: config.solverType === 'bh1' ? 'bh1' : 'bh2' }),
@@ -184,13 +203,7 @@ export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
   EDMEulerScheduler: { ...edm, options: CHURN, solver: (_, options) => euler(options) },
   EDMDPMSolverMultistepScheduler: {
     ...edm,
-    solver: (config) =>
-      dpmSolverMultistep({
-        ...config,
-        algorithmType: algorithmOf(config),
-        solverType: solverTypeOf(config),
-        publishedThirdOrder: true,
-      }),
+    solver: dpmMultistepOf,
   },
   FlowMatchEulerDiscreteScheduler: {
     ...flow,

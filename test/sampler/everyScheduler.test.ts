@@ -85,6 +85,7 @@ describe('what a config or a call may not say', () => {
       { algorithm_type: 'dpmsolver' },
       /final_sigmas_type/,
     ],
+    ['noise prediction of UniPC to sigma 0', 'UniPCMultistepScheduler', { predict_x0: false }, /final_sigmas_type/],
     ['a fourth order', 'UniPCMultistepScheduler', { solver_order: 4 }, /solver_order/],
     ['another predictor', 'UniPCMultistepScheduler', { solver_p: {} }, /solver_p/],
     ['EDM trained on x₀', 'EDMEulerScheduler', { prediction_type: 'sample' }, /prediction_type/],

@@ -1,8 +1,18 @@
-/** Timesteps and sigmas recorded from diffusers' `set_timesteps`, for choices that no recorded run makes. */
+/** Recorded from diffusers: timesteps and sigmas of `set_timesteps`, and whole runs, for options the other fixtures leave out. */
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'vitest';
-import { NoiseSchedule, samplerFrom, type BetaSchedule, type StepChoice } from '../../src/sampler/index.ts';
-import { expectClose, ROUNDOFF } from '../support/close.ts';
+import {
+  HostSpace,
+  NoiseSchedule,
+  samplerFrom,
+  TorchGenerator,
+  type BetaSchedule,
+  type HostVec,
+  type Network,
+  type SolverOptions,
+  type StepChoice,
+} from '../../src/sampler/index.ts';
+import { expectClose, ROUNDOFF, SCHEDULER_RUN } from '../support/close.ts';
 
 interface Recorded {
   steps: {
@@ -12,6 +22,7 @@ interface Recorded {
     sigmas?: number[];
     initNoiseSigma?: number;
   }[];
+  runs: { config: Record<string, unknown>; choice: StepChoice; options?: SolverOptions; x: number[] }[];
   betas: { beta_schedule: BetaSchedule; at: number[]; betas: number[]; alphas_cumprod: number[] }[];
 }
 
@@ -54,4 +65,22 @@ describe('betas', () => {
       relative(alphas_cumprod, 1),
     );
   });
+});
+
+describe('whole runs', () => {
+  const space = new HostSpace();
+  const network: Network = (x, t) =>
+    space.vec(Array.from((x as HostVec).data, (v) => Math.fround(0.9 * Math.tanh(0.7 * v + Math.sin(t / 100)))));
+
+  test.each(recorded.runs.map((c) => [JSON.stringify({ ...c.config, ...c.choice, ...c.options }), c] as const))(
+    '%s',
+    async (_what, { config, choice, options, x }) => {
+      const sampler = samplerFrom(config);
+      const start = space.vec(new TorchGenerator(5).randn(x.length));
+      const generator = new TorchGenerator(1);
+      const denoiser = sampler.denoiser(network);
+      const got = (await sampler.sample({ denoiser, x: start, generator, ...choice, ...options })) as HostVec;
+      expectClose(got.data, x, SCHEDULER_RUN * Math.max(1, ...x.map(Math.abs)));
+    },
+  );
 });

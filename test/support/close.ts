@@ -20,6 +20,12 @@ export const PRINTED_4 = 0.5e-4 + TORCH_NORMAL;
  */
 export const COUNTER_NORMAL = 16 * ROUNDOFF.f32 * 5.8;
 
+/**
+ * A recorded run of a dozen steps on draws of our own generator, relative to its largest value: draws are off by up to 2e-6
+ * and scaled by their sigmas, which are no larger than that value; steps and the network's slope multiply it by a few.
+ */
+export const SCHEDULER_RUN = 5 * TORCH_NORMAL;
+
 /** Fixture hints are the reference's own response to 1e-6 weight noise; our promise is at most three times that. */
 export const HINT_FACTOR = 3;
 
