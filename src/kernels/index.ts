@@ -36,7 +36,6 @@ export { rewrites } from './rewrites.ts';
 export { slice, sliceKernel } from './slice.ts';
 export { upsampleNearest, upsampleNearestKernel } from './upsampleNearest.ts';
 export {
-  vecCopyKernel,
   vecMatchStdKernel,
   vecNormRatioKernel,
   vecProgramKernel,

@@ -1,7 +1,6 @@
 /** The kernels behind a sampler's vectors, dense f32 on the GPU; `pipelines/gpuSpace.ts` runs them. */
 import { defineKernel, linearGrid } from '../engine/index.ts';
 import { ceilDiv } from './common.ts';
-import copyShader from './vecCopy.wgsl';
 import matchStdShader from './vecMatchStd.wgsl';
 import normRatioShader from './vecNormRatio.wgsl';
 import programShader from './vecProgram.wgsl';
@@ -38,13 +37,6 @@ export const vecProgramKernel = defineKernel({
   shader: programShader,
   tunables: { WG },
   grid: ({ n4 }, t) => linearGrid(ceilDiv(n4, t.WG)),
-});
-
-/** Items that stand anywhere, made dense, one element per invocation. */
-export const vecCopyKernel = defineKernel({
-  shader: copyShader,
-  tunables: { WG },
-  grid: ({ n }, t) => linearGrid(ceilDiv(n, t.WG)),
 });
 
 /** Count, mean and Σ(x − mean)² of parts of every item. */

@@ -1,12 +1,6 @@
 /** The sampler's vectors on the GPU, dense f32: what may be done to them. */
 import { InvalidArgumentError, ShapeError, type Device } from '../engine/index.ts';
-import {
-  vecCopyKernel,
-  vecMatchStdKernel,
-  vecNormRatioKernel,
-  vecQuantileKernel,
-  vecStatsKernel,
-} from '../kernels/vec.ts';
+import { vecMatchStdKernel, vecNormRatioKernel, vecQuantileKernel, vecStatsKernel } from '../kernels/vec.ts';
 import { LinearForm, type HostValues, type Vec, type VecSpace } from '../sampler/vec.ts';
 import { GpuMemory } from './gpuMemory.ts';
 import { Block, GpuVec } from './gpuVec.ts';
@@ -70,18 +64,14 @@ export class GpuSpace extends GpuMemory implements VecSpace {
       const bytes = 4 * (offset + length);
       throw new InvalidArgumentError(`GpuSpace.copy: expected a buffer of at least ${bytes} bytes, got ${buffer.size}`);
     }
-    const v = this.make(length, batch);
-    const encoder = this.device.gpu.createCommandEncoder({ label: 'vec copy' });
-    encoder.copyBufferToBuffer(buffer, 4 * offset, v.buffer, 0, 4 * length);
-    this.device.gpu.queue.submit([encoder.finish()]);
-    return v;
+    return this.gather(buffer, batch, length / batch, offset, length / batch);
   }
 
   /** The same values at the start of a buffer and without gaps, as networks take them; `v` itself if it is so. */
   contiguous(v: Vec): GpuVec {
     const own = this.own(v);
     this.compute(own);
-    return own.dense && own.offset === 0 ? own : this.gather(own, own.offset, own.item);
+    return own.dense && own.offset === 0 ? own : this.dense(own, own.offset, own.item);
   }
 
   /** {@inheritDoc VecSpace.materialise} */
@@ -163,7 +153,7 @@ export class GpuSpace extends GpuMemory implements VecSpace {
         const { block } = own.place!;
         return new GpuVec(this, v.length / 2, batch, { block, offset: start, stride }, own.root);
       }
-      return this.gather(own, start, half);
+      return this.dense(own, start, half);
     };
     return [at(offset), at(offset + half)];
   }
@@ -194,7 +184,7 @@ export class GpuSpace extends GpuMemory implements VecSpace {
   /** {@inheritDoc VecSpace.read} @throws DeviceLostError */
   async read(v: Vec): Promise<HostValues> {
     const own = this.own(v);
-    const dense = own.dense ? own : this.gather(own, own.offset, own.item);
+    const dense = own.dense ? own : this.dense(own, own.offset, own.item);
     const values = new Float32Array(await this.device.read(dense.buffer, 4 * own.length, 4 * dense.offset));
     if (dense !== own) this.release(dense);
     return values;
@@ -219,11 +209,18 @@ export class GpuSpace extends GpuMemory implements VecSpace {
   }
 
   /** `item` elements of every item of v, from element `start` of its buffer on, made dense. */
-  private gather(v: GpuVec, start: number, item: number): GpuVec {
-    const out = this.make(v.batch * item, v.batch);
-    const params = { n: out.length, item, offset: start, stride: v.stride };
-    this.queue.dispatch(vecCopyKernel, params, { input: v, out });
-    return out;
+  private dense({ buffer, batch, stride }: GpuVec, start: number, item: number): GpuVec {
+    return this.gather(buffer, batch, item, start, stride);
+  }
+
+  private gather(buffer: GPUBuffer, batch: number, item: number, start: number, stride: number): GpuVec {
+    const v = this.make(batch * item, batch);
+    const encoder = this.device.gpu.createCommandEncoder({ label: 'vec copy' });
+    const copies = stride === item ? 1 : batch;
+    for (let b = 0; b < copies; b++)
+      encoder.copyBufferToBuffer(buffer, 4 * (start + b * stride), v.buffer, 4 * b * item, (4 * v.length) / copies);
+    this.device.gpu.queue.submit([encoder.finish()]);
+    return v;
   }
 
   /** Asked for twice in a Langevin step, of the gradient and of the noise. */

@@ -2,7 +2,6 @@
 import { defaultTunables, packParams, specialise, type Device, type Kernel, type Params } from '../engine/index.ts';
 import {
   VEC_LIMITS,
-  vecCopyKernel,
   vecMatchStdKernel,
   vecNormRatioKernel,
   vecProgramKernel,
@@ -11,14 +10,7 @@ import {
 } from '../kernels/vec.ts';
 import type { Program } from './vecProgram.ts';
 
-const KERNELS = [
-  vecProgramKernel,
-  vecCopyKernel,
-  vecStatsKernel,
-  vecMatchStdKernel,
-  vecNormRatioKernel,
-  vecQuantileKernel,
-];
+const KERNELS = [vecProgramKernel, vecStatsKernel, vecMatchStdKernel, vecNormRatioKernel, vecQuantileKernel];
 
 /** Bind groups kept for buffers that meet again, as they do in every step of a loop. */
 const MAX_BIND_GROUPS = 512;
