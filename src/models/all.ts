@@ -9,6 +9,25 @@ export { dit, type DiTInputs } from './transformers/dit.ts';
 export { readDiTConfig, type DiTConfig } from './transformers/ditConfig.ts';
 export { ditKeys, originalDiTConfig } from './transformers/ditKeys.ts';
 export { DiT, ditDefinition, type DiTCall, type DiTGuidedCall, type DiTShape } from './transformers/ditModel.ts';
+export { admUnet, type AdmInputs } from './adm/admUnet.ts';
+export {
+  POOLS,
+  readAdmConfig,
+  readClassifierConfig,
+  type AdmConfig,
+  type AdmEncoderConfig,
+  type ClassifierConfig,
+  type Pool,
+} from './adm/admConfig.ts';
+export { AdmUNet, admWeights, planAdmUNet, type AdmCall, type AdmShape } from './adm/admModel.ts';
+export { classifier, type ClassifierInputs } from './classifier/classifier.ts';
+export {
+  AdmClassifier,
+  classifierWeights,
+  planAdmClassifier,
+  type ClassifierCall,
+  type ClassifierShape,
+} from './classifier/classifierModel.ts';
 export { EDM_CLASSES, readEdmConfig, type EdmClass, type EdmConfig } from './edm/edmConfig.ts';
 export { EdmNetwork, edmWeights, planEdm, type EdmCall, type EdmShape } from './edm/edmModel.ts';
 export {
@@ -70,5 +89,28 @@ export {
   type UNet2DConditionCall,
   type UNet2DConditionShape,
 } from './unetCondition/unetConditionModel.ts';
+export { Lora, type LoraModule, type LoraPart } from './lora/loraFile.ts';
+export { setLoras, type LoraTarget, type LoraUse } from './lora/mergeLoras.ts';
 export { readNcsnv2Config, type Ncsnv2Class, type Ncsnv2Config, type Ncsnv2Norm } from './scoreSde/ncsnv2Config.ts';
 export { NCSNv2, ncsnv2Weights, planNcsnv2, type Ncsnv2Call, type Ncsnv2Shape } from './scoreSde/ncsnv2Model.ts';
+export {
+  openSingleFile,
+  type SingleFile,
+  type SingleFileKind,
+  type SingleFileOptions,
+  type SingleFilePart,
+} from './singleFile.ts';
+export { kSparse, kSparseSupport, type KSparseCall, type KSparseConfig } from './autoencoders/kSparse.ts';
+export { mlpVae, type MlpVaeCall, type MlpVaeConfig } from './autoencoders/mlpVae.ts';
+export { vanillaVae, vanillaVaeSize, type VanillaVaeCall, type VanillaVaeConfig } from './autoencoders/vanillaVae.ts';
+export { antixkVqVae, vqVae, type AntixkVqVaeConfig, type VqVaeCall, type VqVaeConfig } from './autoencoders/vqVae.ts';
+export { vqVae2, type VqVae2Call } from './autoencoders/vqVae2.ts';
+export type { PixelSnailConfig } from './pixelSnail/pixelSnail.ts';
+export {
+  PixelSnail,
+  pixelSnailDefinition,
+  type CodeMap,
+  type PixelSnailSampling,
+} from './pixelSnail/pixelSnailModel.ts';
+export type { TdVaeConfig } from './tdVae/tdVae.ts';
+export { tdVae, tdVaeDraws, tdVaeLoss, type TdVaeCall } from './tdVae/tdVaeModel.ts';

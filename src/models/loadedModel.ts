@@ -6,8 +6,9 @@ import {
   type Device,
   type Profile,
   type Report,
+  type WeightSource,
 } from '../engine/index.ts';
-import { checkKeys, type KeyReport, type RawConfig, type Rename } from '../loading/index.ts';
+import { checkKeys, type Checkpoint, type KeyReport, type RawConfig, type Rename } from '../loading/index.ts';
 import {
   ModelRuntime,
   planOf,
@@ -40,6 +41,8 @@ export interface ModelDefinition<Config, Call extends object> {
   readonly ignorable?: readonly RegExp[];
   /** See {@link checkKeys}. */
   readonly allowTrailingOnes?: boolean;
+  /** Weights as the graph wants them, where they follow from several stored ones; the recording names their keys itself. */
+  derive?(stored: Checkpoint): WeightSource;
   /** Weights that the host computes with, by key; see {@link LoadedModel.hostWeight}. */
   hostWeights?(config: Config): readonly string[];
 }
@@ -87,7 +90,7 @@ export class LoadedModel<Config, Call extends object> {
       for (const key of definition.hostWeights?.(config) ?? []) {
         host.set(key, await checkpoint.read(key, { signal: options.signal, checkFinite: true }));
       }
-      const runtime = new ModelRuntime(className, device, checkpoint, options);
+      const runtime = new ModelRuntime(className, device, definition.derive?.(checkpoint) ?? checkpoint, options);
       const graphs = (options.calls ?? definition.probes)(config).map((call) =>
         runtime.record(recorder(definition, config, call)),
       );
@@ -127,6 +130,20 @@ export class LoadedModel<Config, Call extends object> {
   plan(call: Call): Report {
     const { dtype, device } = this.runtime;
     return planModel(this.definition, this.config, call, dtype, device.caps);
+  }
+
+  /** Every key and shape of its weights. */
+  get weights(): ReadonlyMap<string, readonly number[]> {
+    return weightsOf(this.definition, this.config);
+  }
+
+  /**
+   * Puts weights through a change on their way from the file to the GPU, in place of the one before; undefined gives
+   * back the file's. Waits for calls under way.
+   * @throws WeightError for a value that is not finite; DeviceLostError, AbortedError; the next call does what is left.
+   */
+  changeWeights(change: WeightChange | undefined, options: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.runtime.changeWeights(change, options);
   }
 
   /** What it runs on. */

@@ -12,7 +12,17 @@ import { openDevice } from '../support/runGraph.ts';
 
 const root = pathDirectory(fileURLToPath(new URL('../fixtures/original/', import.meta.url)));
 
-const names = ['j-ksparse', 'j-vae-mlp', 'j-vae-antixk', 'j-tdvae', 'j-vqvae', 'j-vqvae-antixk', 'j-vqvae2'];
+const names = [
+  'j-ksparse',
+  'j-vae-mlp',
+  'j-vae-antixk',
+  'j-tdvae',
+  'j-vqvae',
+  'j-vqvae-antixk',
+  'j-vqvae2',
+  'j-pixelsnail',
+  'j-pixelsnail-cond',
+];
 
 describe.each(adapters())('recorded autoencoders on %s', (adapter) => {
   it.each(names)('%s', async (name) => {

@@ -16,6 +16,7 @@ import { runExact, runKDiffusionLikelihood } from './exact.ts';
 import { runKDiffusionExternal } from './external.ts';
 import { runIddpmBound, runIddpmLosses } from './iddpm.ts';
 import { runKDiffusionSampler, runKDiffusionSigmas } from './kdiffusion.ts';
+import { runPixelSnail } from './pixelSnail.ts';
 import type { CaseResult } from './recorded.ts';
 import {
   runNcsnppForward,
@@ -85,6 +86,7 @@ const NETWORK_RUNNERS: readonly (readonly [RegExp, NetworkRunner])[] = [
   [/^Encoder\(stride 4\)/, runVqVae],
   [/^models\/vq_vae\./, runAntixkVqVae],
   [/^VQVAE\(\*\*config\.vq2\)/, runVqVae2],
+  [/^pixelsnail\.PixelSNAIL\(/, runPixelSnail],
 ];
 
 /**
