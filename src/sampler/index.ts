@@ -128,6 +128,8 @@ export { LinearForm, type HostValues, type Vec, type VecSpace } from './vec.ts';
 export * as analytic from './analytic/index.ts';
 export * as dpmSolver from './dpmSolver/index.ts';
 export * as edm from './edm/index.ts';
+export * as consistencyModels from './consistencySamplers.ts';
+export * as iddpm from './iddpm/index.ts';
 export * as kdiffusion from './kdiffusion/index.ts';
 export * as sde from './sde/index.ts';
 export { bitsPerDim, chooseDifference, logLikelihood, type Likelihood, type LikelihoodOptions } from './likelihood.ts';
