@@ -1,7 +1,8 @@
 import { InvalidArgumentError, WeightError, throwIfAborted } from '../engine/errors.ts';
 import { decode, encodeF16, findNonFinite, type HalfBits } from './convert.ts';
 import { DTYPE_BYTES, type Dtype } from './dtype.ts';
-import { readHeader, type TensorEntry } from './safetensors.ts';
+import { viewOf, type Located, type Rename } from './rename.ts';
+import { readHeader } from './safetensors.ts';
 import { readInto, type ByteSource } from './source.ts';
 
 /** What is known of a tensor without reading it. */
@@ -15,12 +16,6 @@ export interface TensorInfo {
   /** The file that holds it. */
   readonly file: string;
 }
-
-/**
- * Gives the name or names under which a stored key is to be known: the first is its own, the others are aliases that
- * yield to a tensor whose own name they are (tied weights). Undefined or an empty list leaves the key out of the view.
- */
-export type Rename = (storedKey: string) => string | readonly string[] | undefined;
 
 /** How to open a checkpoint. */
 export interface CheckpointOptions {
@@ -40,11 +35,6 @@ export interface ReadOptions {
   out?: Float32Array;
   /** Called with the number of stored bytes after each chunk. */
   onBytes?: (bytes: number) => void;
-}
-
-interface Located extends TensorEntry {
-  readonly storedKey: string;
-  readonly source: ByteSource;
 }
 
 /** Tensors are read and decoded in chunks of this many bytes, so that loading needs little beside the result. */
@@ -71,7 +61,7 @@ export class Checkpoint {
   ) {
     this.name = name;
     this.stored = stored;
-    this.tensors = rename ? renamed(stored, rename, name) : stored;
+    this.tensors = rename ? viewOf(stored, rename, name) : stored;
     this.sources = sources;
     this.scratch = scratch;
   }
@@ -150,7 +140,9 @@ export class Checkpoint {
         `read ${key}: expected room for ${part.elements} elements, got ${out.length}; pass an array of that length or none`,
       );
     }
-    await this.readElements(part, 0, out, options);
+    if (part.tensor.transposed) decode(part.tensor.dtype, await this.readTransposed(part, options), out);
+    else await this.readElements(part, 0, out, options);
+    if (part.tensor.transposed && options.checkFinite) checkFinite(key, part.tensor, out, 0);
     return out;
   }
 
@@ -161,6 +153,7 @@ export class Checkpoint {
   async readF16(key: string, options: Omit<ReadOptions, 'out'> = {}): Promise<HalfBits> {
     const part = this.part(key, options.rows);
     const bits = new Uint16Array(part.elements);
+    if (part.tensor.transposed) return { bits, overflowed: encodeF16(await this.read(key, options), bits).overflowed };
     if (part.tensor.dtype === 'F16' && !options.checkFinite) {
       await this.readBytes(part, 0, new Uint8Array(bits.buffer), options);
       return { bits, overflowed: 0 };
@@ -182,6 +175,7 @@ export class Checkpoint {
    */
   async readRaw(key: string, options: Pick<ReadOptions, 'rows' | 'signal' | 'onBytes'> = {}): Promise<Uint8Array> {
     const part = this.part(key, options.rows);
+    if (part.tensor.transposed) return this.readTransposed(part, options);
     const bytes = new Uint8Array(part.elements * part.size);
     await this.readBytes(part, 0, bytes, options);
     return bytes;
@@ -225,6 +219,24 @@ export class Checkpoint {
     }
   }
 
+  /** The bytes of some rows of a matrix whose columns the file has as rows; the whole matrix passes through memory. */
+  private async readTransposed(
+    { tensor, size, start, elements, key }: Part,
+    options: ReadOptions,
+  ): Promise<Uint8Array> {
+    const [rows, columns] = tensor.shape;
+    const all = new Uint8Array(rows * columns * size);
+    await this.readBytes({ key, tensor, size, start: tensor.start, elements: rows * columns }, 0, all, options);
+    const first = (start - tensor.start) / size;
+    const out = new Uint8Array(elements * size);
+    for (let i = 0; i < elements; i++) {
+      const [row, column] = [Math.floor((first + i) / columns), (first + i) % columns];
+      const at = (column * rows + row) * size;
+      for (let byte = 0; byte < size; byte++) out[i * size + byte] = all[at + byte];
+    }
+    return out;
+  }
+
   private borrow(bytes: number): Uint8Array {
     return (bytes === CHUNK ? this.scratch.pop() : undefined) ?? new Uint8Array(bytes);
   }
@@ -265,28 +277,6 @@ interface Part {
   readonly size: number;
   readonly start: number;
   readonly elements: number;
-}
-
-function renamed(stored: ReadonlyMap<string, Located>, rename: Rename, name: string): Map<string, Located> {
-  const tensors = new Map<string, Located>();
-  const aliases: [string, Located][] = [];
-  for (const tensor of stored.values()) {
-    const to = rename(tensor.storedKey) ?? [];
-    const [own, ...others] = typeof to === 'string' ? [to] : to;
-    if (own === undefined) continue;
-    const other = tensors.get(own);
-    if (other) {
-      throw new WeightError(
-        `checkpoint ${name}: expected one weight for ${own}, got two (${other.storedKey} and ${tensor.storedKey}); ` +
-          'the file mixes two layouts: take one that holds each weight once',
-        [other.storedKey, tensor.storedKey],
-      );
-    }
-    tensors.set(own, tensor);
-    for (const alias of others) aliases.push([alias, tensor]);
-  }
-  for (const [alias, tensor] of aliases) if (!tensors.has(alias)) tensors.set(alias, tensor);
-  return tensors;
 }
 
 function checkFinite(key: string, tensor: Located, values: Float32Array, offset: number): void {

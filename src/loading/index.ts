@@ -1,4 +1,4 @@
-export { Checkpoint, type CheckpointOptions, type ReadOptions, type Rename, type TensorInfo } from './checkpoint.ts';
+export { Checkpoint, type CheckpointOptions, type ReadOptions, type TensorInfo } from './checkpoint.ts';
 export {
   checkClass,
   configClass,
@@ -17,6 +17,7 @@ export { decode, encodeF16, findNonFinite, type HalfBits } from './convert.ts';
 export { BaseDirectory, filesDirectory, handleDirectory, type Directory } from './directory.ts';
 export { DTYPE_BYTES, type Dtype } from './dtype.ts';
 export type { UrlOptions } from './http.ts';
+export type { Piece, Rename } from './rename.ts';
 export { byteLength, readHeader, type SafetensorsHeader, type TensorEntry } from './safetensors.ts';
 export { openSharded, readIndex, type WeightIndex } from './shardedCheckpoint.ts';
 export { BlobSource, MemorySource, type ByteSource } from './source.ts';

@@ -10,6 +10,7 @@ import { Checkpoint } from '../../src/loading/checkpoint.ts';
 import { decode, encodeF16 } from '../../src/loading/convert.ts';
 import { DTYPE_BYTES, type Dtype } from '../../src/loading/dtype.ts';
 import { filesDirectory } from '../../src/loading/directory.ts';
+import type { Rename } from '../../src/loading/rename.ts';
 import { openSharded } from '../../src/loading/shardedCheckpoint.ts';
 import { MemorySource, type ByteSource } from '../../src/loading/source.ts';
 import { uniform } from '../support/random.ts';
@@ -371,5 +372,52 @@ describe('shards', () => {
     ['a key twice', '{"weight_map":{"a":"s1.safetensors","a":"s2.safetensors"}}'],
   ])('an index that is %s', async (_name, text) => {
     await expectError(openSharded(folder(text), INDEX), FormatError, /sharded\/model/);
+  });
+});
+
+describe('pieces', () => {
+  const stored = { qkv: f32([6, 2]), bias: f32([6]), right: f32([2, 3]), tap: f32([2, 2, 1, 1]) };
+  const split: Rename = (key) => {
+    if (key === 'right') return { name: 'left', transposed: true };
+    if (key === 'tap') return ['tap', { name: 'matrix', squeezed: true }];
+    return ['q', 'k', 'v'].map((n, i) => ({ name: `${n}.${key}`, part: [i, 3] as const }));
+  };
+
+  test('parts of a matrix, a transposed one, one without its trailing ones', async () => {
+    const checkpoint = await Checkpoint.open(source(file(stored)), { rename: split });
+    expect(checkpoint.keys().sort()).toEqual(
+      ['k.bias', 'k.qkv', 'left', 'matrix', 'q.bias', 'q.qkv', 'tap', 'v.bias', 'v.qkv'].sort(),
+    );
+    expect([...(await checkpoint.read('k.qkv'))]).toEqual([4, 5, 6, 7]);
+    expect([...(await checkpoint.read('v.qkv', { rows: [1, 2] }))]).toEqual([10, 11]);
+    expect([...(await checkpoint.read('q.bias'))]).toEqual([0, 1]);
+    expect(checkpoint.info('v.qkv')).toMatchObject({ shape: [2, 2], bytes: 16, storedKey: 'qkv' });
+    expect(checkpoint.info('matrix').shape).toEqual([2, 2]);
+    expect(checkpoint.info('tap').shape).toEqual([2, 2, 1, 1]);
+    expect(checkpoint.info('left').shape).toEqual([3, 2]);
+    expect([...(await checkpoint.read('left', { checkFinite: true }))]).toEqual([0, 3, 1, 4, 2, 5]);
+    expect([...(await checkpoint.read('left', { rows: [1, 3] }))]).toEqual([1, 4, 2, 5]);
+    expect([...new Float32Array((await checkpoint.readRaw('left', { rows: [2, 3] })).buffer)]).toEqual([2, 5]);
+    const { bits } = await checkpoint.readF16('left');
+    expect([...bits]).toEqual([0, 0x4200, 0x3c00, 0x4400, 0x4000, 0x4500]);
+    await expectError(checkpoint.read('left', { rows: [0, 4] }), InvalidArgumentError, /<= 3/);
+  });
+
+  test('a transposed matrix that is not finite', async () => {
+    const checkpoint = await Checkpoint.open(source(file({ right: f32([2, 3], [0, 1, 2, 3, NaN, 5]) })), {
+      rename: split,
+    });
+    await expectError(checkpoint.read('left', { checkFinite: true }), WeightError, /NaN at \[1,1\] of \[3,2\]/);
+  });
+
+  test('a piece that there is not', async () => {
+    const odd = Checkpoint.open(source(file({ qkv: f32([4, 2]) })), { rename: split });
+    await expectError(odd, WeightError, /qkv to be 3 equal parts for q\.qkv, got \[4,2\]/);
+    const flat = Checkpoint.open(source(file({ right: f32([4]) })), { rename: split });
+    await expectError(flat, WeightError, /right to be a matrix for left, got \[4\]/);
+    const twice = Checkpoint.open(source(file({ qkv: f32([3]), bias: f32([3]) })), {
+      rename: (key) => ({ name: 'one', part: [key === 'qkv' ? 0 : 1, 3] }),
+    });
+    await expectError(twice, WeightError, /one weight for one, got two/);
   });
 });

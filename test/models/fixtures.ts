@@ -12,23 +12,28 @@ export const fixture = (name: string): Directory => pathDirectory(fixturesPath).
 
 type Change<T> = (value: T) => void;
 
+/** The tensors of a recorded model, as stored. */
+export async function tensorsOf(name: string, weightFile = WEIGHTS): Promise<Record<string, Tensor>> {
+  const checkpoint = await Checkpoint.open(await fixture(name).open(weightFile));
+  const tensors: Record<string, Tensor> = {};
+  for (const key of checkpoint.keys()) {
+    const { dtype, shape } = checkpoint.info(key);
+    tensors[key] = { dtype, shape: [...shape], bytes: await checkpoint.readRaw(key) };
+  }
+  await checkpoint.close();
+  return tensors;
+}
+
 /** A copy in memory; `config` and `weights` may be changed in place. */
 export async function changed(
   name: string,
   { config, weights }: { config?: Change<Record<string, unknown>>; weights?: Change<Record<string, Tensor>> },
   weightFile = WEIGHTS,
 ): Promise<Directory> {
-  const from = fixture(name);
-  const json = (await from.json('config.json')) as Record<string, unknown>;
+  const json = (await fixture(name).json('config.json')) as Record<string, unknown>;
   config?.(json);
-  const checkpoint = await Checkpoint.open(await from.open(weightFile));
-  const tensors: Record<string, Tensor> = {};
-  for (const key of checkpoint.keys()) {
-    const { dtype, shape } = checkpoint.info(key);
-    tensors[key] = { dtype, shape: [...shape], bytes: await checkpoint.readRaw(key) };
-  }
+  const tensors = await tensorsOf(name, weightFile);
   weights?.(tensors);
-  await checkpoint.close();
   return filesDirectory(
     {
       'config.json': new Blob([JSON.stringify(json)]),
