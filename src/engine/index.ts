@@ -19,7 +19,7 @@ export type { GraphView, Replacement, Rewrite } from './rewrite.ts';
 export { Program } from './program.ts';
 export type { CompileOptions, CompileProgress } from './program.ts';
 export { Weights } from './weights.ts';
-export type { LoadProgress, WeightSource } from './weights.ts';
+export type { LoadProgress, WeightChange, WeightSource } from './weights.ts';
 export { chromeTrace, profile, profileTable } from './profile.ts';
 export type { Profile, ProfileRow } from './profile.ts';
 export { decodeF16, encodeF16, fromHalf, toHalf } from './half.ts';

@@ -30,9 +30,23 @@ export interface LoadProgress {
   progress: number;
 }
 
+/** What is done to weights between the file and the GPU; adapters of low rank are one such thing. */
+export interface WeightChange {
+  /** The weights that it is about. */
+  readonly keys: ReadonlySet<string>;
+  /** Changes values in place; `rows` where only those of the first dimension were read. */
+  apply(key: string, data: Float32Array, rows: readonly [number, number] | undefined): Promise<void>;
+}
+
+/** A weight that is here: what it was recorded as, without its graph. */
+type Kept = Pick<Tensor, 'shape' | 'dtype' | 'layout' | 'label' | 'constant'> & { buffer: GPUBuffer };
+
 /** The packed weights of one model on one device; graphs of several shapes share them. */
 export class Weights {
-  private readonly buffers = new Map<string, GPUBuffer>();
+  private readonly buffers = new Map<string, Kept>();
+  private changed: WeightChange | undefined;
+  /** Weights that are not on the GPU as {@link changed} wants them. */
+  private readonly stale = new Set<string>();
 
   constructor(
     private readonly device: Device,
@@ -41,9 +55,9 @@ export class Weights {
 
   /** The buffer of a constant that {@link load} has brought. @throws WeightError for one that it has not. */
   buffer(t: Tensor): GPUBuffer {
-    const buffer = this.buffers.get(idOf(t));
-    if (!buffer) throw new WeightError(`weights: ${t.label} is not loaded; call load(graph) first`, [t.label]);
-    return buffer;
+    const kept = this.buffers.get(idOf(t));
+    if (!kept) throw new WeightError(`weights: ${t.label} is not loaded; call load(graph) first`, [t.label]);
+    return kept.buffer;
   }
 
   /**
@@ -67,7 +81,8 @@ export class Weights {
       await this.device.scoped(`weights: ${t.label}`, () => {
         const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
         const buffer = this.device.createBuffer(bytes, usage, t.label);
-        this.buffers.set(idOf(t), buffer);
+        const { shape, dtype, layout, label, constant } = t;
+        this.buffers.set(idOf(t), { shape, dtype, layout, label, constant, buffer });
         this.pack(t, data, buffer, scratch);
       });
       loaded += bytes;
@@ -81,8 +96,33 @@ export class Weights {
     }
   }
 
-  /** The checkpoint's values, checked; in memory that the next call uses again. */
-  private async read(t: Tensor, scratch: Scratch, signal?: AbortSignal): Promise<Float32Array> {
+  /** From now on weights pass through `change`, none where undefined; {@link refresh} brings it to those that are here. */
+  change(change: WeightChange | undefined): void {
+    for (const keys of [this.changed?.keys, change?.keys]) keys?.forEach((key) => this.stale.add(key));
+    this.changed = change;
+  }
+
+  /**
+   * Reads again what has changed, into the buffers it has: programs need not be made anew. What an error or an abort
+   * leaves undone, the next call does.
+   * @throws as {@link load}
+   */
+  async refresh({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    const scratch = new Scratch();
+    for (const key of this.stale) {
+      for (const kept of this.buffers.values()) {
+        if (kept.constant!.key !== key) continue;
+        throwIfAborted(signal, 'weights');
+        const data = await this.read(kept, scratch, signal);
+        this.pack(kept, data, kept.buffer, scratch);
+        await this.device.idle();
+      }
+      this.stale.delete(key);
+    }
+  }
+
+  /** The checkpoint's values, changed and checked; in memory that the next call uses again. */
+  private async read(t: Omit<Kept, 'buffer'>, scratch: Scratch, signal?: AbortSignal): Promise<Float32Array> {
     const { key, shape, packing } = t.constant!;
     const { name } = this.source;
     const info = this.source.info(key);
@@ -96,6 +136,7 @@ export class Weights {
     const { rows } = packing;
     const out = scratch.data(numel(partOf(t)));
     const data = await this.source.read(key, { rows, signal, out });
+    if (this.changed?.keys.has(key)) await this.changed.apply(key, data, rows);
     for (let i = 0; i < data.length; i++) {
       if (data[i] - data[i] === 0) continue; // 0 for every finite number, NaN for all others
       throw new WeightError(`${name}: ${key} holds ${data[i]} at element ${i}; the file is damaged`, [key]);
@@ -104,7 +145,7 @@ export class Weights {
   }
 
   /** Packs a few blocks at a time, so that no second copy of a large tensor exists. */
-  private pack(t: Tensor, data: Float32Array, buffer: GPUBuffer, scratch: Scratch): void {
+  private pack(t: Omit<Kept, 'buffer'>, data: Float32Array, buffer: GPUBuffer, scratch: Scratch): void {
     const { packing } = t.constant!;
     const part = partOf(t);
     const blocks = packing.blocks(part);
@@ -127,13 +168,13 @@ export class Weights {
   /** Bytes of all weights here. */
   get bytes(): number {
     let sum = 0;
-    for (const b of this.buffers.values()) sum += b.size;
+    for (const { buffer } of this.buffers.values()) sum += buffer.size;
     return sum;
   }
 
   /** Releases every buffer; programs that use them may not run afterwards. */
   dispose(): void {
-    for (const buffer of this.buffers.values()) this.device.destroyBuffer(buffer);
+    for (const { buffer } of this.buffers.values()) this.device.destroyBuffer(buffer);
     this.buffers.clear();
   }
 }
@@ -169,11 +210,11 @@ class Scratch {
 }
 
 /** Shape of the part of the checkpoint's tensor that the packing wants. */
-function partOf(t: Tensor): readonly number[] {
+function partOf(t: Pick<Tensor, 'constant'>): readonly number[] {
   const { shape, packing } = t.constant!;
   return packing.rows ? [packing.rows[1] - packing.rows[0], ...shape.slice(1)] : shape;
 }
 
-function idOf(t: Tensor): string {
+function idOf(t: Pick<Tensor, 'constant' | 'dtype'>): string {
   return `${t.constant!.key}|${t.constant!.packing.id}|${t.dtype}`;
 }

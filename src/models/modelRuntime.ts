@@ -15,6 +15,7 @@ import {
   type LoadProgress,
   type Profile,
   type Report,
+  type WeightChange,
   type WeightSource,
 } from '../engine/index.ts';
 import { rewrites } from '../kernels/index.ts';
@@ -143,6 +144,15 @@ export class ModelRuntime {
     });
   }
 
+  /** Puts weights through a change, or takes it off, once calls under way have ended. @throws as {@link load} */
+  changeWeights(change: WeightChange | undefined, options: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.inTurn(() => {
+      this.alive(options.signal);
+      this.weights.change(change);
+      return this.weights.refresh(options);
+    });
+  }
+
   /** Bytes of the weights on the GPU. */
   get weightBytes(): number {
     return this.weights.bytes;
@@ -183,6 +193,7 @@ export class ModelRuntime {
     options: RunOptions,
   ): Promise<ModelOutputs> {
     this.alive(options.signal);
+    await this.weights.refresh(options);
     const program = await this.program(key, build, options);
     for (const [name, data] of Object.entries(inputs)) this.write(program, name, data);
     await program.run(options);

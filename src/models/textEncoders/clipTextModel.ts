@@ -3,6 +3,7 @@ import { InvalidArgumentError, type Device, type Graph, type Report } from '../.
 import type { RawConfig, Rename } from '../../loading/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import { dense } from '../layers.ts';
+import { setLoras, type LoraUse } from '../lora/mergeLoras.ts';
 import type { ModelOutput, ModelOutputs, RunOptions } from '../modelRuntime.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
 import type { WeightScope } from '../weightScope.ts';
@@ -136,6 +137,18 @@ export class CLIPTextModel {
   /** What such a call takes here; nothing is allocated. @throws LimitError */
   plan(call: Partial<ClipTextCall> = {}): Report {
     return this.model.plan({ ...fullCall(this.config), ...call });
+  }
+
+  /**
+   * Merges adapters of low rank into the weights, in place of those before; none at all give back the file's.
+   * @param part which of a pipeline's encoders this is.
+   * @throws WeightError naming keys of an adapter for another model, and then nothing changes.
+   */
+  setLoras(
+    uses: readonly LoraUse[],
+    { part = 'text_encoder', signal }: { part?: 'text_encoder' | 'text_encoder_2'; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    return setLoras(this.model, part, uses, { signal });
   }
 
   /** Bytes of the weights on the GPU. */

@@ -2,6 +2,7 @@
 import type { Capabilities, Device, Profile, Report } from '../../engine/index.ts';
 import { fromNchw, reshape, toNchw } from '../../kernels/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
+import { setLoras, type LoraUse } from '../lora/mergeLoras.ts';
 import type { ModelOutput, RunOptions, TensorData, TensorInput } from '../modelRuntime.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
 import { shapeOf } from '../transformers/inputs.ts';
@@ -151,6 +152,16 @@ export class UNet2DCondition {
    */
   plan(shape: UNet2DConditionShape): Report {
     return this.model.plan(planned(this.config, shape));
+  }
+
+  /**
+   * Merges adapters of low rank into the weights, in place of those before; none at all give back the file's weights, bit
+   * by bit. Waits for calls under way.
+   * @throws WeightError naming keys of an adapter for another model, and then nothing changes; AbortedError,
+   * DeviceLostError.
+   */
+  setLoras(uses: readonly LoraUse[], options: { signal?: AbortSignal } = {}): Promise<void> {
+    return setLoras(this.model, 'unet', uses, options);
   }
 
   /** Bytes of the weights on the GPU. */
