@@ -4,6 +4,7 @@ import { GpuNoise } from '../../src/pipelines/gpuNoise.ts';
 import { GpuSpace } from '../../src/pipelines/gpuSpace.ts';
 import { counterNormals, CounterGenerator, PLAIN_DRAW } from '../../src/sampler/counterNormals.ts';
 import { ddpm, HostSpace, parameterise, runSolver, samplerFrom, torchNoise } from '../../src/sampler/index.ts';
+import type { HostValues, SamplerState, StepEvent } from '../../src/sampler/index.ts';
 import { COUNTER_NORMAL, dotTolerance, expectClose } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
 import { openDevice } from '../support/runGraph.ts';
@@ -67,6 +68,21 @@ describe.each(adapters())('noise by number on %s', (adapter) => {
     const want = await host.read(await runSolver({ ...options, x: host.vec(x, 2), noise: torchNoise(generators) }));
     const got = await space.read(await runSolver({ ...options, x: space.vec(x, 2), noise: noise.source }));
     expectClose(got, want, transitions.length * (COUNTER_NORMAL + dotTolerance('f32', 3, 4)));
+    noise.dispose();
+  });
+
+  it('as the generator of a run: a run resumed from any state ends in the same bits', async () => {
+    const sampler = samplerFrom({ _class_name: 'DDPMScheduler' });
+    const [noise, x] = [await GpuNoise.open(space, [3, 4]), space.vec(new Float32Array(32).fill(0.5), 2)];
+    const states: SamplerState[] = [];
+    const run = async (resume?: SamplerState): Promise<HostValues> => {
+      const denoiser = sampler.denoiser((v) => v);
+      const onStep = async (e: StepEvent): Promise<void> => void states.push(await e.state());
+      return space.read(await sampler.sample({ denoiser, x, numInferenceSteps: 4, generator: noise, resume, onStep }));
+    };
+    const whole = await run();
+    expect(noise.state.draw).toBe(3); // DDPM draws in every step but the one from timestep 0
+    for (const state of states.slice(0, 3)) expectClose(await run(JSON.parse(JSON.stringify(state))), whole, 0);
     noise.dispose();
   });
 
