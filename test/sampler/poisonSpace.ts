@@ -18,6 +18,14 @@ export class PoisonSpace extends HostSpace {
     return this.note('threshold', super.threshold(form, ratio, maxValue));
   }
 
+  override relativeError(...args: Parameters<HostSpace['relativeError']>): Vec {
+    return this.note('relativeError', super.relativeError(...args));
+  }
+
+  override scaleByNorms(...args: Parameters<HostSpace['scaleByNorms']>): Vec {
+    return this.note('scaleByNorms', super.scaleByNorms(...args));
+  }
+
   override mulExp(v: Vec, logScale: LinearForm): Vec {
     return this.note('mulExp', super.mulExp(v, logScale));
   }

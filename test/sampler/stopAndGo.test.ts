@@ -1,7 +1,17 @@
 /** Every sampler stops and goes: the same bits from any step on, nothing used after its step, abort everywhere. */
 import { describe, expect, test } from 'vitest';
 import { AbortedError } from '../../src/engine/errors.ts';
-import { HostSpace, TorchGenerator, type HostVec, type SamplerState, type Vec } from '../../src/sampler/index.ts';
+import {
+  HostSpace,
+  logLikelihood,
+  parameterise,
+  sde,
+  TorchGenerator,
+  type HostVec,
+  type Likelihood,
+  type SamplerState,
+  type Vec,
+} from '../../src/sampler/index.ts';
 import { expectClose } from '../support/close.ts';
 import { PoisonSpace } from './poisonSpace.ts';
 import { SOLVER_CASES, toyNetwork, type RunExtras, type SolverCase } from './solverCatalogue.ts';
@@ -51,4 +61,23 @@ describe.each(SOLVER_CASES.map((c) => [c.name, c] as const))('%s', (_name, solve
     await expect(start(solver, new HostSpace(), { signal: abort.signal, onStep })).rejects.toThrow(AbortedError);
     expect(steps).toBe(1);
   });
+});
+
+test('a likelihood resumes in the same bits, divergence and all', async () => {
+  const process = sde.vpSde(0.1, 4);
+  const run = (extras: RunExtras = {}): Promise<Likelihood> => {
+    const space = new HostSpace();
+    const network = toyNetwork(space, async (v) => (v as HostVec).data)();
+    const [x, probe] = [3, 4].map((seed) => space.vec(new TorchGenerator(seed).randn(24), 2));
+    const denoiser = parameterise(network, 'epsilon');
+    return logLikelihood({ x, sde: process, denoiser, probe, end: 0.05, rtol: 1e-3, atol: 1e-3, ...extras });
+  };
+  const states: string[] = [];
+  const whole = await run({ onStep: async (event) => void states.push(JSON.stringify(await event.state())) });
+  expect(states.length).toBeGreaterThan(2);
+  for (const state of states) {
+    const { logLikelihood: found, z, evaluations } = await run({ resume: JSON.parse(state) as SamplerState });
+    expect([found, evaluations]).toEqual([whole.logLikelihood, whole.evaluations]);
+    expectClose(data(z), data(whole.z), 0);
+  }
 });

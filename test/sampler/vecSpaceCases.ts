@@ -56,6 +56,25 @@ const OPERATIONS: Record<string, Operation> = {
     scale: 36,
     run: (s, [a, b, m]) => s.mask(LinearForm.of(a, 2), LinearForm.of(b), s.clamp(LinearForm.of(m), 0, 1)),
   },
+  'relativeError, the sum': {
+    inputs: 3,
+    scale: 12,
+    run: (s, [a, b, c]) => s.relativeError(LinearForm.of(a, 0.5).minus(b), b, c, 1, 0.5, 'sum'),
+  },
+  'relativeError, the larger': {
+    inputs: 3,
+    scale: 12,
+    run: (s, [a, b, c]) => s.relativeError(LinearForm.of(a, 0.5).minus(b), b, c, 1, 0.5, 'max'),
+  },
+  'scaleByNorms, both powers': {
+    inputs: 3,
+    scale: 400, // of [1, 2, 1, 1] the norms differ by some factor of ten
+    terms: itemSize,
+    run(s, [a, b, c]) {
+      const [once, twice] = ([1, 2] as const).map((p) => s.scaleByNorms(LinearForm.of(a, 2).plus(b), b, c, p));
+      return LinearForm.of(once).plus(twice, 0.1).materialise();
+    },
+  },
   'threshold, by the quantile': { inputs: 1, scale: 12, run: (s, [a]) => s.threshold(LinearForm.of(a, 2), 0.9, 10) },
   'threshold, capped': { inputs: 1, scale: 12, run: (s, [a]) => s.threshold(LinearForm.of(a, 2), 0.995, 1.5) },
   'threshold, nothing to do': { inputs: 1, scale: 1, run: (s, [a]) => s.threshold(LinearForm.of(a, 0.01), 0.995, 10) },
