@@ -1,12 +1,11 @@
 /** The tables of docs/samplers.md: orders in theory, as fitted, and as fitted when runs start and end as published. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { FLOWS, type Flow } from '../../test/sampler/orders/flows.ts';
-import { BrownianPaths, gaussianError, lawSamples, meanDistance, samplePaths } from '../../test/sampler/orders/law.ts';
+import { gaussianDistance, gaussianError } from '../../test/sampler/orders/law.ts';
 import { AS_PUBLISHED, METHODS, type Method } from '../../test/sampler/orders/methods.ts';
 import { fittedOrder, problem } from '../../test/sampler/orders/problem.ts';
 import { runGrid } from '../../test/sampler/orders/run.ts';
 import { STOCHASTIC, type Stochastic } from '../../test/sampler/orders/stochastic.ts';
-import { TorchGenerator } from '../../src/sampler/index.ts';
 import { classRows, COUNTS } from './classes.ts';
 
 const PROBLEMS = [problem('2d'), problem('12d')] as const;
@@ -37,35 +36,27 @@ async function flowRow(flow: Flow): Promise<string[]> {
     for (const setting of flow.settings) errors.push((await flow.run(where, setting)).error);
     out.push(fittedOrder(flow.settings, errors).toFixed(2));
   }
-  const cost = flow.kind === 'steps' ? '1' : 'chosen';
+  const cost = flow.kind === 'steps' ? String(flow.cost ?? 1) : 'chosen';
   const order = flow.kind === 'steps' ? String(flow.order) : `${flow.order} in the tolerance`;
   return [flow.name, cost, order, ...out, NOTHING, NOTHING];
 }
 
-const ITEMS = 500;
-const drawn = new TorchGenerator(11).randn((480 + 2) * ITEMS * 2);
-let at = 0;
-const normal = (): number => drawn[at++];
-const start = lawSamples(PROBLEMS[0], normal, ITEMS);
-const paths = new BrownianPaths(normal, 480, ITEMS * 2);
-
 async function stochasticRow(method: Stochastic): Promise<string[]> {
   const [weakCounts, strongCounts] = [
     [240, 480],
-    [60, 120, 240],
+    [150, 300],
   ];
   const errors: number[] = [];
   for (const n of weakCounts) errors.push(await gaussianError(method, n));
-  const ends: Float64Array[] = [];
-  for (const n of strongCounts) ends.push(await samplePaths(PROBLEMS[0], method, n, paths, start));
-  const apart = ends.slice(1).map((end, i) => meanDistance(end, ends[i], 2));
+  const apart: number[] = [];
+  for (const n of strongCounts) apart.push(await gaussianDistance(method, n));
   return [
     method.name,
     String(method.cost ?? 1),
     String(method.weak),
     fittedOrder(weakCounts, errors).toFixed(2),
     String(method.strong),
-    fittedOrder(strongCounts.slice(1), apart).toFixed(2),
+    fittedOrder(strongCounts, apart).toFixed(2),
   ];
 }
 

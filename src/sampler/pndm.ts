@@ -6,13 +6,13 @@ import { LinearForm, type Vec } from './vec.ts';
 /** Where alpha is 0, x is ε, and x₀ counts for nothing: anything above 0 keeps 0/0 away. */
 const SMALLEST_ALPHA = 1e-8;
 
-/** The transfer of x along a constant ε, φ of equation 11: DDIM's step. */
+/** The paper's transfer part, x along a constant ε: DDIM's step. */
 export function transfer(x: Vec, eps: Vec | LinearForm, from: NoiseLevel, to: NoiseLevel): LinearForm {
   const x0 = LinearForm.of(x).minus(eps, from.sigma);
   return x0.scale(to.alpha / Math.max(from.alpha, SMALLEST_ALPHA)).plus(eps, to.sigma);
 }
 
-/** Adams–Bashforth on even steps, newest first; as many as there are, up to four. Equation 12. */
+/** Adams–Bashforth on even steps, newest first; as many as there are, up to four: the gradient part of PLMS. */
 const ADAMS_BASHFORTH = [[1], [3, -1], [23, -16, 5], [55, -59, 37, -9]].map((row) => {
   const total = row.reduce((a, b) => a + b);
   return row.map((c) => c / total);
@@ -28,8 +28,8 @@ export function adamsBashforth([newest, ...older]: readonly [Vec | LinearForm, .
 
 /**
  * One step of PLMS (algorithm 2; one evaluation, two in the first step, which is Heun's) or, where the transition has
- * two stages, of PRK (equation 13, Runge–Kutta; four evaluations). After three steps of either the order is 4, except
- * that the first of PLMS have 2.
+ * two stages, of PRK (Runge–Kutta's; four evaluations). Its weights are those of steps even in sigma/alpha: there the
+ * order is 4, with stages half-way in sigma/alpha; on any other smooth grid it is 2.
  */
 export function pndm(): Solver {
   return async (step) => {

@@ -24,6 +24,8 @@ export interface Flow {
   /** Steps, or inverse tolerances; rising. */
   settings: readonly number[];
   kind: 'tolerance' | 'steps';
+  /** Evaluations per step of fixed length; default 1. */
+  cost?: number;
   /** Of the formula that goes on, where steps are adaptive: error against evaluations. */
   formula?: number;
   run(problem: Problem, setting: number): Promise<Measured>;
@@ -162,6 +164,7 @@ const general = (name: string, order: number, choice: General): Flow => ({
   section: 'Heun',
   order,
   kind: 'steps',
+  cost: choice.solver === 'euler' ? 1 : 2,
   settings: [80, 160, 320],
   async run(problem, steps) {
     const { first, last } = endsOf(problem);

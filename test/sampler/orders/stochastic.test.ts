@@ -5,6 +5,7 @@ import { expectClose, ORDER_SLOPE, SAMPLED_SLOPE, STANDARD_ERRORS } from '../../
 import {
   BrownianPaths,
   exactMoments,
+  gaussianDistance,
   gaussianError,
   lawSamples,
   meanDistance,
@@ -36,11 +37,20 @@ describe('weak order: mean and deviation of one Gaussian, followed exactly', () 
   });
 });
 
-describe('weak order: moments of the mixture, sampled', () => {
+describe('strong order: distance of runs of n and 2n steps from one Brownian motion, followed exactly', () => {
+  test.each(EACH)('%s', async (_name, method) => {
+    const counts = [150, 300];
+    const apart: number[] = [];
+    for (const n of counts) apart.push(await gaussianDistance(method, n));
+    expectClose([fittedOrder(counts, apart)], [method.strong], ORDER_SLOPE, `distances ${apart.join(', ')}`);
+  });
+});
+
+describe('on the mixture, sampled', () => {
   const items = 1000;
   const { start, paths } = drawn(items, 240, 7);
 
-  /** Differences of moments between n and 2n steps on the same paths: most of the sampling error is in both. */
+  /** Between n and 2n steps on the same paths most of the sampling error is in both. */
   test.each(EACH)('%s', async (_name, method) => {
     const counts = [30, 60, 120];
     const ends: Float64Array[] = [];
@@ -48,28 +58,18 @@ describe('weak order: moments of the mixture, sampled', () => {
     const [first, second] = ends.slice(1).map((end, i) => momentChange(end, ends[i], WHERE.dims));
     const expected = first.change / 2 ** (method.weak - SAMPLED_SLOPE);
     expect(second.change).toBeLessThan(expected + STANDARD_ERRORS * second.error);
+    const apart = ends.slice(1).map((end, i) => meanDistance(end, ends[i], WHERE.dims));
+    expect(apart[1]).toBeLessThan(apart[0] / 2 ** (method.strong - SAMPLED_SLOPE));
     // The law is the data's: what is left at 120 steps is at most the last difference, and the sampling error.
     const { values, errors } = exactMoments(WHERE, CLEAN, items);
     const allowed = errors.map((e) => STANDARD_ERRORS * e + second.change);
     if (method.section !== 'Predictor–corrector')
       expectClose(moments(ends[ends.length - 1], WHERE.dims), values, allowed, 'moments');
   });
-});
-
-describe('strong order: distance of paths driven by one Brownian motion', () => {
-  const { start, paths } = drawn(500, 480, 11);
-
-  test.each(EACH)('%s', async (_name, method) => {
-    const counts = [60, 120, 240];
-    const ends: Float64Array[] = [];
-    for (const n of counts) ends.push(await samplePaths(WHERE, method, n, paths, start));
-    const steps = ends.slice(1).map((end, i) => meanDistance(end, ends[i], WHERE.dims));
-    expectClose([fittedOrder(counts.slice(1), steps)], [method.strong], ORDER_SLOPE, `distances ${steps.join(', ')}`);
-  });
 
   test('paths of another motion do not come closer', async () => {
     const [, method] = EACH.find(([name]) => name === 'ddim, η = 1')!;
-    const other = drawn(500, 480, 12).paths;
+    const other = drawn(items, 240, 12).paths;
     const [a, b] = [
       await samplePaths(WHERE, method, 60, paths, start),
       await samplePaths(WHERE, method, 120, other, start),
