@@ -59,6 +59,7 @@ export interface Pipeline extends Omit<LoadedPipeline, 'generate'> {
 /** Kinds that this version runs, by the `_class_name` of their folders; all but the first are chunks of their own. */
 const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   [ClassLatentDiffusionPipeline.className]: async () => ClassLatentDiffusionPipeline,
+  DiTPipeline: async () => (await import('./ditPipeline.ts')).DiTPipeline,
 };
 
 /** Makes the object callable; everything else is the object's. */

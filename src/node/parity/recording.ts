@@ -23,6 +23,11 @@ export class Recording {
     return [...(await this.file.read(key))];
   }
 
+  /** Names of what was recorded as results, without `out.`. */
+  outputs(): string[] {
+    return this.file.keys().flatMap((key) => (key.startsWith('out.') ? [key.slice('out.'.length)] : []));
+  }
+
   /**
    * Compares all recorded outputs with what was computed.
    * @returns the largest absolute difference; infinite for a NaN, a wrong shape, or an output that was not computed.

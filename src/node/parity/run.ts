@@ -13,6 +13,7 @@ import { runOriginalCase } from './original/index.ts';
 import { runVaeTinyCase, runVQCase } from './latentCase.ts';
 import { runSchedulerCase } from './schedulerCase.ts';
 import { runClipTextCase, runClipTextProjectionCase, runT5Case } from './textCase.ts';
+import { runPipelineCase } from './pipelineCase.ts';
 import { runPriorCase } from './priorCase.ts';
 import { runSD3Case } from './sd3Case.ts';
 import { runTorchRandnCase } from './torchRandnCase.ts';
@@ -184,6 +185,7 @@ async function measure(
   if (host) return host(parsePythonJson(await dir.text(c.path), `${dir.name}/${c.path}`));
   if (c.kind === 'original')
     return runOriginalCase(dir.folder(c.path), { root: dir, name: c.path, device: () => device.get(), dtype });
+  if (c.kind === 'pipeline') return runPipelineCase(await device.get(), dir, c.path, dtype);
   const model = Object.hasOwn(MODELS, c.kind) ? MODELS[c.kind] : undefined;
   if (!model) throw new UnsupportedError(`kind ${c.kind} is not built yet`);
   if (c.hint === undefined) throw new UnsupportedError('the manifest gives no tol_abs_hint to judge by');

@@ -1,0 +1,26 @@
+/** A generator whose draws were recorded: what a reference drew, in the order in which it drew. */
+import { FormatError } from '../../engine/errors.ts';
+import { TorchGenerator } from '../../sampler/torchGenerator.ts';
+import type { Recording } from './recording.ts';
+
+export class RecordedDraws extends TorchGenerator {
+  private next = 0;
+
+  private constructor(private readonly draws: readonly Float32Array[]) {
+    super(0);
+  }
+
+  /** The draws `in.draw.0`, `in.draw.1` … */
+  static async open(io: Recording): Promise<RecordedDraws> {
+    const draws: Float32Array[] = [];
+    while (io.has(`in.draw.${draws.length}`)) draws.push((await io.tensor(`in.draw.${draws.length}`)).data);
+    return new RecordedDraws(draws);
+  }
+
+  /** @throws FormatError for more draws than there are, or of another size. */
+  override randn(n: number): Float32Array {
+    const draw = this.draws[this.next++];
+    if (draw?.length === n) return draw;
+    throw new FormatError(`parity: expected draw ${this.next - 1} of ${n} values, got ${draw?.length ?? 'none'}`);
+  }
+}
