@@ -145,7 +145,8 @@ const flow = {
 const DISTILLED = ['originalInferenceSteps'] as const;
 const CHURN = ['sChurn', 'sTmin', 'sTmax', 'sNoise'] as const;
 const algorithmOf = ({ algorithmType: a }: SchedulerConfig): DpmAlgorithm => (a === 'deis' ? 'dpmsolver++' : a);
-const solverTypeOf = ({ solverType }: SchedulerConfig) => (solverType === 'heun' ? 'heun' : 'midpoint');
+const solverTypeOf = ({ solverType }: SchedulerConfig): 'heun' | 'midpoint' =>
+  solverType === 'heun' ? 'heun' : 'midpoint';
 
 /**
  * A step between equal levels, as the last is where sigmas end at sigma_min, leaves x where it is: the formulas divide by
@@ -160,8 +161,8 @@ function standing(solver: Solver): Solver {
 }
 
 function dpmMultistepOf(config: SchedulerConfig): Solver {
-  const [algorithmType, solverType] = [algorithmOf(config), solverTypeOf(config)];
-  return standing(dpmSolverMultistep({ ...config, algorithmType, solverType, publishedThirdOrder: true }));
+  const own = { algorithmType: algorithmOf(config), solverType: solverTypeOf(config), publishedThirdOrder: true };
+  return standing(dpmSolverMultistep({ ...config, ...own }));
 }
 
 /** Sigmas even in log sigma are one more than the steps, and diffusers divides the churn among them all. */
