@@ -81,6 +81,16 @@ function checkTogether(config: SchedulerConfig): SchedulerConfig {
       `${className}: expected prediction_type epsilon or v_prediction, got sample`,
       'prediction_type',
     );
+  const only = (key: 'varianceType' | 'predictionType' | 'betaSchedule', names: readonly string[]): void => {
+    if (names.includes(String(config[key]))) return;
+    const expected = names.join(' or ');
+    throw new ConfigError(`${className}: expected ${published(key)} ${expected}, got ${config[key]}`, published(key));
+  };
+  if (className === 'UnCLIPScheduler') {
+    only('varianceType', ['fixed_small_log', 'learned_range']);
+    only('predictionType', ['epsilon', 'sample']);
+    only('betaSchedule', ['squaredcos_cap_v2']);
+  }
   if (className === 'UniPCMultistepScheduler' && !config.predictX0 && finalSigmasType === 'zero')
     throw new ConfigError(
       `${className}: expected final_sigmas_type sigma_min with predict_x0 false, got zero; ` +

@@ -106,6 +106,9 @@ describe('every scheduler class', () => {
     ['FlowMatchEulerDiscreteScheduler', { time_shift_type: 'cubic' }, 'time_shift_type', /exponential, linear/],
     ['EulerDiscreteScheduler', { interpolation_type: 'cubic' }, 'interpolation_type', /linear, log_linear/],
     ['EulerDiscreteScheduler', { timestep_type: 'spoken' }, 'timestep_type', /discrete, continuous/],
+    ['UnCLIPScheduler', { variance_type: 'fixed_large' }, 'variance_type', /fixed_small_log or learned_range, got/],
+    ['UnCLIPScheduler', { prediction_type: 'v_prediction' }, 'prediction_type', /epsilon or sample, got v_/],
+    ['UnCLIPScheduler', { beta_schedule: 'linear' }, 'beta_schedule', /squaredcos_cap_v2, got linear/],
     ['TCDScheduler', { original_inference_steps: 0 }, 'original_inference_steps', /integer ≥ 1, got 0/],
   ])('%s %j', (_class_name, fields, field, message) => {
     const read = (): unknown => s.samplerFrom({ _class_name, ...fields });
