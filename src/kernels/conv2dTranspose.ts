@@ -202,9 +202,10 @@ function record(
     bias: bias && g.constant(bias, packVector, 'f32'),
   });
   // Without gaps it is a convolution with the kernel turned round, and the fast kernels serve.
-  if (stride === 1 && dilation === 1 && top < R && left < S) {
+  const [above, before] = [dilation * (R - 1) - top, dilation * (S - 1) - left];
+  if (stride === 1 && above >= 0 && before >= 0) {
     const sizes = { B, H, W, I: C, OH: height, OW: width, O, R, S, stride, dilation };
-    return g.record(conv2dOp, inputs(true), { ...sizes, top: R - 1 - top, left: S - 1 - left, act, scale }, shape);
+    return g.record(conv2dOp, inputs(true), { ...sizes, top: above, left: before, act, scale }, shape);
   }
   return g.record(conv2dTransposeOp, inputs(false), { stride, dilation, top, left, R, S, act, scale }, shape);
 }

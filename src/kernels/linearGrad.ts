@@ -56,28 +56,28 @@ export const logProbGradKernel = defineKernel({
   grid: ({ B }, t) => linearGrid(ceilDiv(B, t.WG)),
 });
 
-const logProbGradOp: Op<Record<string, never>> = {
+const logProbGradOp: Op<{ scale: number }> = {
   name: 'logProbGrad',
-  lower({ inputs: { logits, ids }, output }, to) {
+  lower({ inputs: { logits, ids }, attrs: { scale }, output }, to) {
     const [B, N] = output.shape;
     to.dispatch({
       kernel: logProbGradKernel,
-      params: { B, N, N4: width4(output) },
+      params: { B, N, N4: width4(output), scale },
       bindings: { logits, ids, out: output },
     });
   },
 };
 
 /**
- * Gradient of log softmax(logits) at a class per item: logits [B,N], ids dense u32 [B] → [B,N].
+ * Gradient of log softmax(logits) at a class per item, times scale: logits [B,N], ids dense u32 [B] → [B,N].
  * @throws ShapeError for other shapes; ids are host data, checked there.
  */
-export function logProbGrad(logits: Tensor, ids: Tensor): Tensor {
+export function logProbGrad(logits: Tensor, ids: Tensor, { scale = 1 } = {}): Tensor {
   expectRank('logProbGrad', 'logits', logits, 2, '[B,N]');
   if (ids.dtype !== 'u32' || ids.layout !== 'dense' || formatShape(ids.shape) !== formatShape([logits.shape[0]])) {
     throw new ShapeError(
       `logProbGrad: expected dense u32 ids [${logits.shape[0]}], got ${ids.layout} ${ids.dtype} ${formatShape(ids.shape)}`,
     );
   }
-  return logits.graph.record(logProbGradOp, { logits, ids }, {}, logits.shape);
+  return logits.graph.record(logProbGradOp, { logits, ids }, { scale }, logits.shape);
 }

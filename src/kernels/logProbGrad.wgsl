@@ -1,4 +1,4 @@
-// out[b, k] = [k = ids[b]] − softmax(logits[b, :])[k]: the gradient of log softmax at a class by the logits.
+// out[b, k] = scale · ([k = ids[b]] − softmax(logits[b, :])[k]): the gradient of log softmax at a class by the logits.
 //
 // logits, out [B, N4] with N classes, ids [B]. An invocation takes one batch item, in three passes. f32.
 //@use storage exponential
@@ -8,6 +8,7 @@ struct Params {
   B: u32,    // batch
   N: u32,    // classes
   N4: u32,   // vec4 per item
+  scale: f32,
 }
 
 @group(0) @binding(0) var<storage, read> logits: array<Elem4>;          // [B, N4]
@@ -36,6 +37,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   for (var i = 0u; i < p.N4; i++) {
     let hit = select(vec4<f32>(0.0), vec4<f32>(1.0), 4u * i + lanes == vec4<u32>(ids[b]));
     let v = hit - share * exponential(load4(logits[start + i]) - top);
-    out[start + i] = store4(select(vec4<f32>(0.0), v, 4u * i + lanes < vec4<u32>(p.N)));
+    out[start + i] = store4(select(vec4<f32>(0.0), p.scale * v, 4u * i + lanes < vec4<u32>(p.N)));
   }
 }

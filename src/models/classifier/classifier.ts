@@ -12,6 +12,9 @@ import type { WeightScope } from '../weightScope.ts';
 import { attentionLayer, convLayer, downsample, resBlock, type Layer } from './layers.ts';
 import { adaptivePool, attentionPool, spatialPool } from './pools.ts';
 
+/** Gradients by single pixels are small: stored in halves, they are carried this many times larger. */
+const HALF_SCALE = 2 ** 10;
+
 /** What the classifier reads; all dense, as the public edge has them. */
 export interface ClassifierInputs {
   /** [B,C,H,W]. */
@@ -36,14 +39,15 @@ export function classifier(
   const layers = encoder(config, w, fromNchw(sample), unary(e, { act: 'silu' }));
   const { logits, back } = head(config, w.at('out'), layers);
   if (!classLabels) return { logits };
-  const seeds = back(logProbGrad(logits, classLabels));
+  const scale = sample.graph.dtype === 'f16' ? HALF_SCALE : 1;
+  const seeds = back(logProbGrad(logits, classLabels, { scale }));
   let g: Tensor | undefined;
   for (let i = layers.length - 1; i >= 0; i--) {
     const seed = seeds[i];
     if (seed) g = joined(g, seed, layers[i].out);
     g = layers[i].back(g!);
   }
-  return { logits, gradient: toNchw(g!) };
+  return { logits, gradient: toNchw(g!, { scale: 1 / scale }) };
 }
 
 /** The blocks on the way down and in the middle, whose results the spatial pools look at. */

@@ -47,8 +47,13 @@ async function use(raw: RawConfig, work: (model: AdmUNet) => Promise<void>): Pro
   }
 }
 
-async function judge(raw: RawConfig, work: (model: AdmClassifier) => Promise<void>): Promise<void> {
-  const model = await AdmClassifier.load(device, await generated(raw, classifierWeights(readClassifierConfig(raw))));
+async function judge(
+  raw: RawConfig,
+  work: (model: AdmClassifier) => Promise<void>,
+  dtype: 'f32' | 'f16' = 'f32',
+): Promise<void> {
+  const source = await generated(raw, classifierWeights(readClassifierConfig(raw)));
+  const model = await AdmClassifier.load(device, source, { dtype });
   try {
     await work(model);
   } finally {
@@ -85,6 +90,16 @@ describe(`calls on ${adapter}`, () => {
       }
       expectClose(mean, new Float64Array(mean.length), networkTolerance('f32', 64, 0.1), 'Σ p·∇ log p = 0');
     }));
+
+  test('small gradients survive storage in halves', async () => {
+    const call = { sample: picture([1, 3, 8, 8]), timestep: 900, classLabels: [2] };
+    const found: Float32Array[] = [];
+    for (const dtype of ['f32', 'f16'] as const) {
+      await judge(ATTENTION, async (m) => void found.push(await (await m.gradient(call)).gradient.read()), dtype);
+    }
+    const largest = Math.max(...found[0].map(Math.abs));
+    expectClose(found[1], found[0], networkTolerance('f16', 64, largest), 'halves');
+  });
 
   test('a plan is known before the call', () => {
     const shape = { batch: 1, height: 32, width: 16 };

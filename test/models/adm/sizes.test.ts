@@ -22,6 +22,8 @@ describe('published U-Nets', () => {
     ['adm-512', 558_997_638],
     ['adm-64-256-upsampler', 311_795_910],
     ['adm-128-512-upsampler', 308_835_270],
+    ['iddpm-cifar10', 52_546_438],
+    ['iddpm-imagenet64', 121_063_942],
     ['cd-imagenet64-original', 295_899_267],
     ['cd-bedroom256-original', 526_304_771],
   ])('%s has %i parameters', (name, parameters) => {
