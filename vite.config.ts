@@ -20,7 +20,16 @@ export default defineConfig({
       formats: ['es'],
     },
     rolldownOptions: {
-      external: [/^node:/, 'webgpu', 'commander', 'cli-progress', 'pngjs', 'puppeteer', 'vite'],
+      external: [
+        /^node:/,
+        '@huggingface/tokenizers',
+        'webgpu',
+        'commander',
+        'cli-progress',
+        'pngjs',
+        'puppeteer',
+        'vite',
+      ],
       output: { chunkFileNames: 'chunks/[name]-[hash].js' },
     },
   },

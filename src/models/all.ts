@@ -114,3 +114,9 @@ export {
 } from './pixelSnail/pixelSnailModel.ts';
 export type { TdVaeConfig } from './tdVae/tdVae.ts';
 export { tdVae, tdVaeDraws, tdVaeLoss, type TdVaeCall } from './tdVae/tdVaeModel.ts';
+export {
+  Tokenizer,
+  type TokenizedPrompts,
+  type TokenizeOptions,
+  type TruncationWarning,
+} from '../loading/tokenizers/tokenizer.ts';
