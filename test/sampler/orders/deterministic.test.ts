@@ -1,13 +1,22 @@
 /** Orders of convergence, fitted: steps even in half log-SNR, sigma > 0 at the end, exact start-up values. */
 import { describe, expect, test } from 'vitest';
-import { dpmSolver, logSnr, runSolver, samplerFrom, sde as sdes, type HostVec } from '../../../src/sampler/index.ts';
+import {
+  dpmSolver,
+  LinearForm,
+  logSnr,
+  runSolver,
+  samplerFrom,
+  sde as sdes,
+  type HostVec,
+  type Solver,
+} from '../../../src/sampler/index.ts';
 import { OriginalCase } from '../../../src/node/parity/original/recorded.ts';
 import { expectClose, ORDER_SLOPE, REFERENCE_FLOW } from '../../support/close.ts';
 import { openCase } from '../original/cases.ts';
 import { FLOWS } from './flows.ts';
 import { METHODS } from './methods.ts';
 import { exactDenoiser, exactFlow, fittedOrder, problem, space, type Problem } from './problem.ts';
-import { runGrid } from './run.ts';
+import { runGrid, type GridMethod } from './run.ts';
 
 const PROBLEMS = [problem('2d'), problem('12d')] as const;
 
@@ -42,6 +51,35 @@ describe('order of convergence on mixtures in 2 and 12 dimensions', () => {
     const errors: number[] = [];
     for (const n of third.counts) errors.push((await runGrid(PROBLEMS[0], third, n, 'published')).error);
     expect(() => expectOrder(3, third.counts, errors, PROBLEMS[0])).toThrow(/errors/);
+  });
+});
+
+describe('mistakes are seen', () => {
+  const heunWith = (weight: number): Solver => {
+    return async ({ x, from, to, denoise, signal }) => {
+      const { x0, eps } = await denoise(x, from, signal);
+      const h = to.sigma - from.sigma;
+      const trial = LinearForm.of(x).plus(eps, h).materialise();
+      const { eps: second } = await denoise(trial, to, signal);
+      const slope = eps.scale(1 - weight).plus(second, weight);
+      return { x: LinearForm.of(x).plus(slope, h).materialise(), x0 };
+    };
+  };
+
+  test.each([
+    [1 / 2, true],
+    [0.49, false],
+  ])("Heun's method with %f of the second slope", async (weight, right) => {
+    const method = METHODS.find((m) => m.name === 'heun')!;
+    const changed: GridMethod = {
+      ...method,
+      plan: (levels, lambdas) => ({ ...method.plan(levels, lambdas), solver: heunWith(weight) }),
+    };
+    const errors: number[] = [];
+    for (const n of method.counts) errors.push((await runGrid(PROBLEMS[0], changed, n)).error);
+    const check = expect(() => expectOrder(2, method.counts, errors, PROBLEMS[0]));
+    if (right) check.not.toThrow();
+    else check.toThrow(/errors/);
   });
 });
 

@@ -85,6 +85,20 @@ describe('log-likelihood against the exact density', () => {
     },
   );
 
+  test('another mixture is seen', async () => {
+    const where = problem('2d');
+    const means = where.mixture.means.map((mean) => mean.map((m) => m + 0.02));
+    const { options, exact } = given(where, PROCESSES[0][1], PROCESSES[0][2]);
+    const denoiser = exactDenoiser({ ...where, mixture: { ...where.mixture, means } });
+    const mean = Array<number>(ITEMS).fill(0);
+    for (const signs of hadamard(where.dims)) {
+      const { logLikelihood: found } = await logLikelihood({ ...options, denoiser, probe: sameForAll(signs) });
+      found.forEach((l, b) => (mean[b] += l / where.dims / where.dims));
+    }
+    const worst = Math.max(...mean.map((l, b) => Math.abs(l - exact[b])));
+    expect(worst).toBeGreaterThan(LIKELIHOOD_NATS);
+  });
+
   test.each(['2d', '12d'] as const)('%s: random probes average to it', async (name) => {
     const where = problem(name);
     const { options, exact } = given(where, PROCESSES[0][1], PROCESSES[0][2]);

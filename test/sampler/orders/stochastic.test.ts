@@ -1,6 +1,6 @@
 /** Weak and strong orders of the solvers that draw noise. */
 import { describe, expect, test } from 'vitest';
-import { TorchGenerator } from '../../../src/sampler/index.ts';
+import { kdiffusion, TorchGenerator } from '../../../src/sampler/index.ts';
 import { expectClose, ORDER_SLOPE, SAMPLED_SLOPE, STANDARD_ERRORS } from '../../support/close.ts';
 import {
   BrownianPaths,
@@ -14,6 +14,7 @@ import {
   samplePaths,
 } from './law.ts';
 import { CLEAN, fittedOrder, problem } from './problem.ts';
+import type { Plan } from './run.ts';
 import { STOCHASTIC } from './stochastic.ts';
 
 const WHERE = problem('2d');
@@ -35,6 +36,14 @@ describe('weak order: mean and deviation of one Gaussian, followed exactly', () 
     for (const n of counts) errors.push(await gaussianError(method, n));
     expectClose([fittedOrder(counts, errors)], [method.weak], ORDER_SLOPE, `errors ${errors.join(', ')}`);
   });
+});
+
+test('one percent more noise leaves the law wrong however many steps', async () => {
+  const [, method] = EACH.find(([name]) => name === 'kdiffusion.eulerAncestral')!;
+  const louder = (n: number): Plan => ({ ...method.plan(n), solver: kdiffusion.eulerAncestral({ sNoise: 1.01 }) });
+  const errors: number[] = [];
+  for (const n of [240, 480]) errors.push(await gaussianError({ ...method, plan: louder }, n));
+  expect(fittedOrder([240, 480], errors)).toBeLessThan(method.weak - ORDER_SLOPE);
 });
 
 describe('strong order: distance of runs of n and 2n steps from one Brownian motion, followed exactly', () => {
