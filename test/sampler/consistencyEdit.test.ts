@@ -8,6 +8,7 @@ import {
 } from '../../src/sampler/consistencyEdit.ts';
 import { HostSpace, parameterise, runSolver, TorchGenerator, veLevel, type HostVec } from '../../src/sampler/index.ts';
 import { expectClose, F64 } from '../support/close.ts';
+import { PoisonSpace } from './poisonSpace.ts';
 
 const space = new HostSpace('f64');
 const randn = (n: number, seed: number): number[] => [...new TorchGenerator(seed).randn(n)];
@@ -57,6 +58,19 @@ describe('what is known is put back', () => {
     })) as HostVec;
     for (let i = 0; i < out.data.length; i += 3) expect(out.data[i]).toBe(known.data[i]);
     expect(out.data[1]).not.toBe(known.data[1]);
+  });
+
+  test('nothing is used after its step', async () => {
+    const on = async (on: HostSpace): Promise<ArrayLike<number>> => {
+      const [start, picture] = [on.vec(x0.data, 2), on.vec(known.data, 2)];
+      const solver = consistencyEdit({ replace: patchMeanReplacement(picture, shape, 2) });
+      const levels = [80, 10, 1, 0.002].map((sigma, i) => veLevel(i, sigma));
+      const transitions = levels.slice(1).map((to, i) => ({ from: levels[i], to }));
+      const denoiser = parameterise((v) => v, 'sample');
+      const out = await runSolver({ x: start, denoiser, solver, transitions, generator: new TorchGenerator(3) });
+      return (out as HostVec).data;
+    };
+    expectClose(await on(new PoisonSpace('f64')), await on(new HostSpace('f64')), 0);
   });
 
   test.each([

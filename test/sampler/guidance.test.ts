@@ -18,6 +18,7 @@ import {
   type Vec,
 } from '../../src/sampler/index.ts';
 import { expectClose, F64 } from '../support/close.ts';
+import { PoisonSpace } from './poisonSpace.ts';
 
 const space = new HostSpace('f64');
 const data = (v: Vec): ArrayLike<number> => (v as HostVec).data;
@@ -157,6 +158,17 @@ describe('classifier guidance', () => {
         expectClose(data(shifted.x), want, F64 * 100, `${type} at ${index}`);
       }
     }
+  });
+
+  test('nothing is used after its step', async () => {
+    const on = async (on: HostSpace): Promise<ArrayLike<number>> => {
+      const mixed = mixtureDenoiser(mixture);
+      const solver = classifierMeanShift(ddpm(), { gradient, scale: 2 });
+      const denoiser = classifierGuided(mixed, gradient, 1);
+      const run = { denoiser, solver, transitions, generator: new TorchGenerator(8) };
+      return data(await runSolver({ x: on.vec(start.data, 6), ...run }));
+    };
+    expectClose(await on(new PoisonSpace('f64')), await on(new HostSpace('f64')), 0);
   });
 
   test('bad input is refused by name', async () => {

@@ -14,6 +14,7 @@ import {
   type Vec,
 } from '../../src/sampler/index.ts';
 import { expectClose, F64 } from '../support/close.ts';
+import { PoisonSpace } from './poisonSpace.ts';
 
 const space = new HostSpace('f64');
 const data = (v: Vec): ArrayLike<number> => (v as HostVec).data;
@@ -114,6 +115,24 @@ describe('inpainting', () => {
     expectClose(state, want, F64);
     const resumed = await run(name, { image, maskImage, strength, resume: states[1] });
     expectClose(data(resumed), got, 0);
+  });
+
+  test.each(CLASSES)('%s: nothing is used after its step', async (_class_name) => {
+    const sampler = samplerFrom({ _class_name });
+    const on = async (on: HostSpace): Promise<ArrayLike<number>> => {
+      const own = (v: HostVec): HostVec => on.vec(v.data, v.batch);
+      const network: Network = (v, t) => {
+        const out = on.vec(
+          Array.from(data(v), (u) => Math.tanh(u + Math.sin(t / 100))),
+          v.batch,
+        );
+        return on instanceof PoisonSpace ? on.track(out) : out;
+      };
+      const pictures = { x: own(x), image: own(image), maskImage: own(maskImage) };
+      const options = { denoiser: sampler.denoiser(network), numInferenceSteps: 7, strength: 0.6 };
+      return data(await sampler.sample({ ...options, ...pictures, brownian: { seed: 3 } }));
+    };
+    expectClose(await on(new PoisonSpace()), await on(new HostSpace()), 0);
   });
 
   test('at strength 1 it starts from noise alone', async () => {
