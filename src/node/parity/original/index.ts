@@ -67,7 +67,7 @@ const NETWORK_RUNNERS: readonly (readonly [RegExp, NetworkRunner])[] = [
   [/^SpacedDiffusion\.ddim_reverse_sample /, runDiTInversion],
   [/^unet\.(UNetModel|SuperResModel)\(/, runAdmForward],
   [/^unet\.EncoderUNetModel\(/, runAdmClassifier],
-  [/^create_gaussian_diffusion\(.*(ddim|p)_sample_loop|^p_sample_loop\(SuperRes/, runAdmSample],
+  [/^create_gaussian_diffusion\(.*(ddim|p)_sample_loop|^(p|ddim)_sample_loop\(SuperRes/, runAdmSample],
   [/^calc_bpd_loop\(/, runIddpmBound],
   [/^training_losses\(/, runIddpmLosses],
   [/^KarrasDenoiser\(.*\.denoise\(/, runConsistencyDenoise],
