@@ -120,3 +120,4 @@ export {
   type TokenizeOptions,
   type TruncationWarning,
 } from '../loading/tokenizers/tokenizer.ts';
+export { latentScaling, mapLatents, type LatentMap, type LatentStatistics } from './latentScaling.ts';
