@@ -4,7 +4,7 @@
  */
 import { InvalidArgumentError } from '../engine/errors.ts';
 import type { VarianceType } from './ddpm.ts';
-import { epsilonPrediction, parameterise, type Denoiser, type Prediction } from './denoiser.ts';
+import { epsilonPrediction, predictionOf, type Denoiser, type Prediction } from './denoiser.ts';
 import type { NoiseLevel } from './schedule.ts';
 import type { Solver, Transition } from './solver.ts';
 import { LinearForm, type Vec } from './vec.ts';
@@ -18,16 +18,16 @@ function checkScale(who: string, scale: number): void {
 }
 
 /**
- * The score form: ε − scale·sigma·∇ log p(class | x), and x₀ follows. Algorithm 2 (there with DDIM). x₀ is not clipped
- * again: clip before ({@link clipped}, {@link consistentEps}).
+ * The score form: ε − scale·sigma·∇ log p(class | x), and x₀ follows; only coefficients change, and a learned variance
+ * stays. Algorithm 2 (there with DDIM). x₀ is not clipped again: clip before ({@link clipped}, {@link consistentEps}).
  * @throws InvalidArgumentError on a scale not finite
  */
 export function classifierGuided(denoiser: Denoiser, gradient: LogProbGradient, scale: number): Denoiser {
   checkScale('classifierGuided', scale);
   return async (x, level, signal) => {
-    const { eps } = await denoiser(x, level, signal);
-    const guided = eps.minus(await gradient(x, level, signal), scale * level.sigma).materialise();
-    return parameterise(() => guided, epsilonPrediction)(x, level, signal);
+    const { eps, variance } = await denoiser(x, level, signal);
+    const guided = eps.minus(await gradient(x, level, signal), scale * level.sigma);
+    return predictionOf(epsilonPrediction, x, level, guided, variance);
   };
 }
 

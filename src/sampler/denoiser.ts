@@ -124,8 +124,12 @@ function resolve(type: PredictionType | Parameterisation): Parameterisation {
   );
 }
 
-/** Forms are built when asked for: DDPM needs no ε, and ε of an x₀ network does not exist where sigma is 0. */
-function predict(
+/**
+ * What an output says of x at a level. Forms are built when asked for: DDPM needs no ε, and ε of an x₀ network does not
+ * exist where sigma is 0.
+ * @param asked the level the network was asked at, where that is another
+ */
+export function predictionOf(
   p: Parameterisation,
   x: Vec,
   level: NoiseLevel,
@@ -146,19 +150,19 @@ function predict(
         .minus(p.x0(x, out, asked), level.alpha)
         .scale(1 / level.sigma);
     },
-    reread: (other, at = x, nearby = level) => predict(p, at, nearby, other, variance, asked),
+    reread: (other, at = x, nearby = level) => predictionOf(p, at, nearby, other, variance, asked),
   };
 }
 
 function read(p: Parameterisation, x: Vec, level: NoiseLevel, result: Vec): Prediction {
-  if (result.length === x.length) return predict(p, x, level, LinearForm.of(result));
+  if (result.length === x.length) return predictionOf(p, x, level, LinearForm.of(result));
   if (result.length !== 2 * x.length)
     throw new ShapeError(
       `denoiser: expected a network output of ${x.length} elements, or ${2 * x.length} with a learned variance, ` +
         `got ${result.length}; check out_channels of the network against the latents`,
     );
   const [out, variance] = x.space.halves(result);
-  return predict(p, x, level, LinearForm.of(out), variance);
+  return predictionOf(p, x, level, LinearForm.of(out), variance);
 }
 
 /** x as the network was trained to see it. */

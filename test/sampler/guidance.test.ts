@@ -125,6 +125,19 @@ describe('classifier guidance', () => {
     expectClose(data(got), data(await run(mixtureDenoiser(wanted))), F64 * transitions.length);
   });
 
+  test('score form: no dispatch of its own, and the learned variance stays', async () => {
+    const space = new PoisonSpace('f64');
+    const [v, g, variance] = [0.5, 2, -1].map((value) => space.vec([value, value]));
+    const learned: Denoiser = async (...at) =>
+      Object.defineProperty(await parameterise(() => g, 'epsilon')(...at), 'variance', { value: variance });
+    const prediction = await classifierGuided(learned, () => g, 3)(v, level);
+    expect(space.dispatches).toEqual({});
+    expect(prediction.variance).toBe(variance);
+    expectClose(data(prediction.eps.materialise()), [2 - 3 * 0.8 * 2, 2 - 3 * 0.8 * 2], F64);
+    const x0 = (0.5 - 0.8 * (2 - 3 * 0.8 * 2)) / 0.6;
+    expectClose(data(prediction.x0.materialise()), [x0, x0], F64);
+  });
+
   test('mean-shift form: the mean moves by scale·Σ·gradient, Σ the variance drawn with', async () => {
     const share = 0.3; // of the learned range, from small to large
     const withVariance: Denoiser = async (v, at, signal) => {
