@@ -21,6 +21,10 @@ const GAUSSIAN: Problem = {
   start: new Float64Array(1),
 };
 
+/** E[ε²] on that Gaussian, by which Analytic-DPM finds the best variance. */
+export const gaussianGamma = ({ alpha, sigma }: NoiseLevel): number =>
+  sigma ** 2 / (alpha ** 2 * VARIANCE + sigma ** 2);
+
 type Values = number[];
 
 /** x and history after a step from given ones, with given draws (0 where there are none); and how many were drawn. */

@@ -1,12 +1,13 @@
 /** Weak and strong orders of the solvers that draw noise. */
 import { describe, expect, test } from 'vitest';
-import { kdiffusion, TorchGenerator } from '../../../src/sampler/index.ts';
-import { expectClose, ORDER_SLOPE, SAMPLED_SLOPE, STANDARD_ERRORS } from '../../support/close.ts';
+import { analytic, kdiffusion, TorchGenerator } from '../../../src/sampler/index.ts';
+import { expectClose, F64, ORDER_SLOPE, SAMPLED_SLOPE, STANDARD_ERRORS } from '../../support/close.ts';
 import {
   BrownianPaths,
   exactMoments,
   gaussianDistance,
   gaussianError,
+  gaussianGamma,
   lawSamples,
   meanDistance,
   momentChange,
@@ -44,6 +45,17 @@ test('one percent more noise leaves the law wrong however many steps', async () 
   const errors: number[] = [];
   for (const n of [240, 480]) errors.push(await gaussianError({ ...method, plan: louder }, n));
   expect(fittedOrder([240, 480], errors)).toBeLessThan(method.weak - ORDER_SLOPE);
+});
+
+test.each([
+  ['ddpm', 0],
+  ['ddim', 0],
+  ['ddim', 1],
+] as const)('Analytic-DPM, mean of %s, η = %i: without any error on one Gaussian', async (mean, eta) => {
+  const solver = analytic.analyticDpm(gaussianGamma, { mean, eta });
+  const [, { plan }] = EACH.find(([name]) => name === 'ddpm, fixed_small')!;
+  const exact = { ...EACH[0][1], plan: (n: number): Plan => ({ ...plan(n), solver }) };
+  for (const n of [3, 12]) expectClose([await gaussianError(exact, n)], [0], F64, `${n} steps`);
 });
 
 describe('strong order: distance of runs of n and 2n steps from one Brownian motion, followed exactly', () => {

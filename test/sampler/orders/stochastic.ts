@@ -178,5 +178,6 @@ export const STOCHASTIC: readonly Stochastic[] = [
   timed('reverse_diffusion, VP', vp, predictor('reverse_diffusion')),
   timed('ancestral_sampling, VE', ve, predictor('ancestral_sampling')),
   timed('ancestral_sampling, VP', vp, predictor('ancestral_sampling')),
+  timed('scoreVp', vp, () => s.scoreVp(({ timestep: t }) => (15 / 16) * (0.1 + 19.9 * t))),
   on(veAt, 'Predictor–corrector', 'scoreVe, no correction', 1, () => s.scoreVe({ correctSteps: 0 })),
 ];
