@@ -44,6 +44,7 @@ export {
   inSigmaSpace,
   parameterise,
   parameterisePair,
+  predictionOf,
   PREDICTION_TYPES,
   samplePrediction,
   scorePrediction,
