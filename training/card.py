@@ -60,8 +60,9 @@ arithmetic step by step).
 | steps x batch | {vae_steps:,} x {vae_batch} | {unet_steps:,} x {unet_batch} |
 | minutes on {cpus} | {vae_minutes:.0f} | {unet_minutes:.0f} |
 | of these, decoder alone | {polish_steps:,} steps, {polish_minutes:.0f} minutes | |
-| loss | L1 + 2 MSE + 1e-3 KL (2e-4 at first); decoder alone L1 + 4 MSE | v, min-SNR weights (5) |
-| optimiser | AdamW 2e-3, cosine to 0, EMA 0.998; decoder alone 6e-4 | AdamW 1e-3, cosine to 0, EMA 0.999 |
+| of these, a second schedule from the first one's weights | {vae_warm} | {unet_warm} |
+| loss | L1 + 2 MSE + 1e-3 KL (2e-4 at first); decoder alone L1 + 4 MSE; second schedule L1 + 0.05 log MSE | v, min-SNR weights (5) |
+| optimiser | AdamW 2e-3, cosine to 0, EMA 0.998; decoder alone 6e-4; second schedule 1e-3 | AdamW 1e-3, cosine to 0, EMA 0.999; second schedule 6e-4 |
 
 bf16 arithmetic with f32 weights; groups drawn in proportion to the root of their size; pictures
 mirrored except symbols and flags; 12 % of labels dropped.
@@ -76,9 +77,8 @@ Commands (in `training/`): `python3 classifier.py train --out DIR`, then `python
 
 ## Limits
 Faces, people, clocks, signs and flags are recognised at a glance; many animals, foods and objects have
-the right colours and texture but no clear shape: training was short. The reconstruction was wanted at
-31 dB; more minutes of `vae.py` are the way there. The judge is itself wrong about one unseen picture in
-six. {pictures:,} pictures are few: the model partly remembers its training set, and a sample may be a
+the right colours and texture but no clear shape: training was short. The judge is itself wrong about one
+unseen picture in six. {pictures:,} pictures are few: the model partly remembers its training set, and a sample may be a
 close copy of an emoji. More than half of the set are variants (skin tone, gender) of the same pictures,
 so held-out pictures often have near relatives in training and the held-out figures flatter the model.
 Fine detail and writing are blurred. Not a general image model.
@@ -133,9 +133,19 @@ def write(options: argparse.Namespace) -> None:
     guidance = figures['samplesInTheirGroup']['guidance']
     states = {name: torch.load(out / f'{name}.pt', map_location='cpu') for name in ('vae', 'unet')}
     training, held = data.load(out / 'data', False), data.load(out / 'data', True)
-    polish = states['vae'].get('polish', {'steps': 0, 'minutes': 0})
+    before = {name: s.get('before', {'step': 0, 'minutes': 0}) for name, s in states.items()}
+    polish = states['vae'].get('polish') or before['vae'].get('polish', {'steps': 0, 'minutes': 0})
+    steps = {name: before[name]['step'] + s['step'] for name, s in states.items()}
+    minutes = {name: before[name]['minutes'] + s['used'] / 60 for name, s in states.items()}
     counts = torch.bincount(training.labels).tolist()
     curves(out, weights / 'curves.png')
+
+    def warm(name: str) -> str:
+        """How much of the training started again from weights that were there."""
+        if not before[name]['step']:
+            return ''
+        return f"{states[name]['step']:,} steps, {states[name]['used'] / 60:.0f} minutes"
+
     labels = torch.arange(len(data.GROUPS)).repeat_interleave(10)
     noise = torch.randn(len(labels), 4, 16, 16, generator=torch.Generator().manual_seed(0))
     sheet(sample(unet, vae, labels, noise, 20, guidance), 10, weights / 'samples.png')
@@ -146,7 +156,7 @@ def write(options: argparse.Namespace) -> None:
             cpus=options.hardware,
             guidance=f'{guidance:g}',
             null=index['null_label'],
-            hours=sum(s['used'] for s in states.values()) / 3600,
+            hours=sum(minutes.values()) / 60,
             vae_weights=parameters_of(vae),
             unet_weights=parameters_of(unet),
             scaling=vae.config['scaling_factor'],
@@ -157,12 +167,14 @@ def write(options: argparse.Namespace) -> None:
             counts=', '.join(f'{name} {n}' for name, n in zip(data.GROUPS, counts)),
             polish_steps=polish['steps'],
             polish_minutes=polish['minutes'],
-            vae_steps=states['vae']['step'],
+            vae_steps=steps['vae'],
             vae_batch=states['vae']['batch'],
-            vae_minutes=states['vae']['used'] / 60,
-            unet_steps=states['unet']['step'],
+            vae_minutes=minutes['vae'],
+            vae_warm=warm('vae'),
+            unet_steps=steps['unet'],
             unet_batch=states['unet']['batch'],
-            unet_minutes=states['unet']['used'] / 60,
+            unet_minutes=minutes['unet'],
+            unet_warm=warm('unet'),
             figures=figures_table(figures),
         )
     )

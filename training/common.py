@@ -106,6 +106,28 @@ def load_checkpoint(
     return state
 
 
+def warm_start(path: Path, model: nn.Module, ema: Ema) -> dict:
+    """Starts both from the averaged weights of another run; returns how long and along which curve that one came."""
+    state = torch.load(path, map_location='cpu')
+    model.load_state_dict(state['ema'])
+    ema.model.load_state_dict(state['ema'])
+    earlier = state.get('before', {'step': 0, 'minutes': 0.0, 'curve': []})
+    return {
+        'step': earlier['step'] + state['step'],
+        'minutes': earlier['minutes'] + state['used'] / 60,
+        'curve': whole_curve(earlier, state['curve']),
+        **({'polish': state['polish']} if 'polish' in state else {}),
+    }
+
+
+def whole_curve(before: dict, curve: list[dict]) -> list[dict]:
+    """The curve with that of the run it started from in front."""
+    shifted = [
+        {**row, 'step': before['step'] + row['step'], 'minutes': before['minutes'] + row['minutes']} for row in curve
+    ]
+    return before['curve'] + shifted
+
+
 def psnr(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Peak signal-to-noise ratio of each picture in dB; a and b [N, 3, H, W] in [-1, 1], both clamped to
     it.

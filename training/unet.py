@@ -16,7 +16,7 @@ import torch
 import torch.multiprocessing as mp
 
 import data
-from common import Ema, Schedule, autocast, load_checkpoint, prepare, save_checkpoint
+from common import Ema, Schedule, autocast, load_checkpoint, prepare, save_checkpoint, warm_start, whole_curve
 from diffusion import TRAIN_STEPS, alphas_cumprod
 from fold import load_vae
 from models import UNet2D, parameters_of, unet_config
@@ -76,10 +76,9 @@ def train(rank: int, options: argparse.Namespace, team: Team, examples: tuple[to
     path = options.out / 'unet.pt'
     state = {} if options.fresh else load_checkpoint(path, model, ema, optimizer, schedule)
     curve, losses, saved = state.get('curve', []), [], time.time()
+    before = state.get('before', {'step': 0, 'minutes': 0.0, 'curve': []})
     if options.warm and not state:
-        weights = torch.load(options.warm, map_location='cpu')['ema']
-        model.load_state_dict(weights)
-        ema.model.load_state_dict(weights)
+        before = warm_start(options.warm, model, ema)
     torch.manual_seed(schedule.step * team.ranks + rank)
     print(parameters_of(model), 'weights,', len(labels), 'latents, from step', schedule.step, flush=True)
     bars = alphas_cumprod()
@@ -91,9 +90,9 @@ def train(rank: int, options: argparse.Namespace, team: Team, examples: tuple[to
         curve.append({'step': schedule.step, 'minutes': schedule.used / 60, 'loss': loss})
         losses.clear()
         save_checkpoint(
-            path, model, ema, optimizer, schedule, curve=curve, config=CONFIG, batch=batch * team.ranks
+            path, model, ema, optimizer, schedule, curve=curve, before=before, config=CONFIG, batch=batch * team.ranks
         )
-        (options.out / 'unet.json').write_text(json.dumps(curve, indent=0))
+        (options.out / 'unet.json').write_text(json.dumps(whole_curve(before, curve), indent=0))
         print(json.dumps(curve[-1]), f'lr {schedule.rate():.2e}', flush=True)
 
     if schedule.progress() >= 1:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 import data
-from common import Ema, Schedule, autocast, load_checkpoint, prepare, psnr, save_checkpoint
+from common import Ema, Schedule, autocast, load_checkpoint, prepare, psnr, save_checkpoint, warm_start, whole_curve
 from models import AutoencoderKL, parameters_of, vae_config
 
 CONFIG = vae_config([32, 64, 96], norm_num_groups=16)
@@ -61,10 +61,9 @@ def train(options: argparse.Namespace) -> None:
     path = options.out / 'vae.pt'
     state = {} if options.fresh else load_checkpoint(path, model, ema, optimizer, schedule)
     curve, losses, saved = state.get('curve', []), [], time.time()
+    before = state.get('before', {'step': 0, 'minutes': 0.0, 'curve': []})
     if options.warm and not state:
-        weights = torch.load(options.warm, map_location='cpu')['ema']
-        model.load_state_dict(weights)
-        ema.model.load_state_dict(weights)
+        before = warm_start(options.warm, model, ema)
     torch.manual_seed(schedule.step)
     print(
         parameters_of(model),
@@ -87,9 +86,9 @@ def train(options: argparse.Namespace) -> None:
         )
         losses.clear()
         save_checkpoint(
-            path, model, ema, optimizer, schedule, curve=curve, config=CONFIG, batch=options.batch
+            path, model, ema, optimizer, schedule, curve=curve, before=before, config=CONFIG, batch=options.batch
         )
-        (options.out / 'vae.json').write_text(json.dumps(curve, indent=0))
+        (options.out / 'vae.json').write_text(json.dumps(whole_curve(before, curve), indent=0))
         print(json.dumps(curve[-1]), f'lr {schedule.rate():.2e}', flush=True)
 
     if schedule.progress() >= 1:
