@@ -12,7 +12,7 @@ import { multiHeadAttention } from '../blocks/multiHeadAttention.ts';
 import { dense, embeddingMlp } from '../layers.ts';
 import type { WeightScope } from '../weightScope.ts';
 import type { DiTConfig } from './ditConfig.ts';
-import { activated, adaptiveNorm, gatedAdd, modulation } from './modulation.ts';
+import { activated, adaptiveNorm, gatedAdd, modulation, vector, type Modulation } from './modulation.ts';
 import { joinItems, patchTokens, takeItems } from './tokens.ts';
 
 /** What a diffusion transformer reads; all dense, as the public edge has them. */
@@ -53,14 +53,13 @@ export function dit(config: DiTConfig, w: WeightScope, inputs: DiTInputs, trace:
   const blocks = Array.from({ length: layers }, (_, i) => w.at('transformer_blocks', i));
   const first = condition(config, blocks[0].at('norm1', 'emb'), time, inputs.classLabels, trace); // [B,D]
   blocks.forEach((at, i) => {
-    const own = config.layout === 'diffusers' && i > 0;
+    const own = !config.sharedEmbedding && i > 0;
     const c = own ? condition(config, at.at('norm1', 'emb'), time, inputs.classLabels) : first; // [B,D]
     x = ditBlock(config, at, x, c); // [B,T,D]
     trace(`block${i}`, x);
   });
 
-  const [shift, scale] = modulation(w.at('proj_out_1'), first, D, 2); // [B,D]
-  x = adaptiveNorm(x, scale, shift); // [B,T,D]
+  x = adaptiveNorm(x, modulation(w.at('proj_out_1'), first, D, 2), { shift: 0, scale: 1 }); // [B,T,D]
   x = dense(w.at('proj_out_2'), x, patchSize ** 2 * outChannels); // [B,T,p²·out]
   if (inputs.guidance) x = guidedHalves(x, inputs.guidance); // [B,T,p²·out]
   return unpatchify(x, { rows, columns, patch: patchSize }); // [B,out,H',W']
@@ -86,22 +85,25 @@ function condition(config: DiTConfig, w: WeightScope, time: Tensor, labels: Tens
 function ditBlock(config: DiTConfig, w: WeightScope, x: Tensor, c: Tensor): Tensor {
   const { heads, headDim, attentionBias: bias, mlpRatio: mult, activation } = config;
   const D = heads * headDim;
-  const [shift1, scale1, gate1, shift2, scale2, gate2] = modulation(w.at('norm1', 'linear'), c, D, 6); // [B,D]
-  const n = adaptiveNorm(x, scale1, shift1); // [B,T,D]
+  const m = modulation(w.at('norm1', 'linear'), c, D, 6); // 6 × [B,D]
+  const n = adaptiveNorm(x, m, { shift: 0, scale: 1 }); // [B,T,D]
   const attended =
     config.layout === 'original'
       ? fusedAttention(w.at('attn1'), n, heads)
       : multiHeadAttention(w.at('attn1'), n, undefined, { heads, headDim, bias }); // [B,T,D]
-  x = gatedAdd(x, attended, gate1); // [B,T,D]
-  const m = scaleShift(secondNorm(config, w.at('norm3'), x), scale2, shift2); // [B,T,D]
-  return gatedAdd(x, feedForward(w.at('ff'), m, { activation, mult }), gate2); // [B,T,D]
+  x = gatedAdd(x, attended, m, 2); // [B,T,D]
+  const n2 = secondNorm(config, w.at('norm3'), x, m); // [B,T,D]
+  return gatedAdd(x, feedForward(w.at('ff'), n2, { activation, mult }), m, 5); // [B,T,D]
 }
 
-/** The norm that a config may give weights and another eps; x [B,T,D]. */
-function secondNorm({ normAffine, normEps }: DiTConfig, w: WeightScope, x: Tensor): Tensor {
+/** The second norm, which a config may give weights and another eps; x [B,T,D]. */
+function secondNorm({ normAffine, normEps }: DiTConfig, w: WeightScope, x: Tensor, m: Modulation): Tensor {
+  const at = { shift: 3, scale: 4 };
+  if (!normAffine) return adaptiveNorm(x, m, at, normEps); // [B,T,D]
   const D = x.shape[2];
-  const [weight, bias] = normAffine ? [w.param('weight', [D]), w.param('bias', [D])] : [undefined, undefined];
-  return x.graph.scope(w.path, () => layerNorm(x, weight, bias, { eps: normEps })); // [B,T,D]
+  const [weight, bias] = [w.param('weight', [D]), w.param('bias', [D])];
+  const n = x.graph.scope(w.path, () => layerNorm(x, weight, bias, { eps: normEps })); // [B,T,D]
+  return scaleShift(n, vector(m, at.scale), vector(m, at.shift)); // [B,T,D]
 }
 
 /** Self-attention with one projection, whose rows are q, k, v in turn; x [B,T,D] → [B,T,D]. */

@@ -6,6 +6,8 @@ import { FEED_FORWARD_ACTIVATIONS, type FeedForwardActivation } from '../blocks/
 export interface DiTConfig {
   /** Names and shapes of weights: those of diffusers, or of the authors' code (one QKV projection, one embedding). */
   layout: 'diffusers' | 'original';
+  /** One embedding of timestep and class for all blocks, where diffusers gives each its own. */
+  sharedEmbedding: boolean;
   /** Height and width of the latents in training. */
   sampleSize: number;
   patchSize: number;
@@ -109,6 +111,7 @@ function readFields(cfg: ConfigReader, d: Defaults): DiTConfig {
   if ((heads * headDim) % 4 !== 0) cfg.refuse('attention_head_dim', 'such that 4 divides the width, for its positions');
   const config: DiTConfig = {
     layout: 'diffusers',
+    sharedEmbedding: false,
     sampleSize: cfg.int('sample_size', d.sample_size, { min: 1 }),
     patchSize: cfg.int('patch_size', d.patch_size, { min: 1 }),
     inChannels,
@@ -143,6 +146,7 @@ function readOriginal(raw: RawConfig): DiTConfig {
   if (width % 4 !== 0) cfg.refuse('hidden_size', 'divisible by 4, for its positions');
   const config: DiTConfig = {
     layout: 'original',
+    sharedEmbedding: true,
     sampleSize: cfg.int('input_size', 32, { min: 1 }),
     patchSize: cfg.int('patch_size', 2, { min: 1 }),
     inChannels,

@@ -65,3 +65,32 @@ export function originalDiTConfig(checkpoint: Checkpoint, heads?: number): RawCo
     learn_sigma: out === 2 * inChannels,
   };
 }
+
+const EMBEDDING = [
+  'timestep_embedder.linear_1.bias',
+  'timestep_embedder.linear_2.bias',
+  'timestep_embedder.linear_1.weight',
+  'timestep_embedder.linear_2.weight',
+  'class_embedder.embedding_table.weight',
+];
+
+/** Names of the embeddings of all blocks but the first. */
+export const LATER_EMBEDDINGS = /^transformer_blocks\.(?!0\.)\d+\.norm1\.emb\./;
+
+/**
+ * Whether all blocks have the first one's embedding of timestep and class: so it is in checkpoints that were converted
+ * from the authors', and one is enough then. Reads the embeddings, small ones first, until two differ.
+ */
+export async function sharesEmbedding(checkpoint: Checkpoint, layers: number, signal?: AbortSignal): Promise<boolean> {
+  for (const name of EMBEDDING) {
+    const [first, ...others] = Array.from({ length: layers }, (_, i) => `transformer_blocks.${i}.norm1.emb.${name}`);
+    if (![first, ...others].every((key) => checkpoint.has(key))) return false;
+    const bytes = await checkpoint.readRaw(first, { signal });
+    for (const key of others) if (!same(bytes, await checkpoint.readRaw(key, { signal }))) return false;
+  }
+  return true;
+}
+
+function same(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}

@@ -1,13 +1,14 @@
 /** A diffusion transformer on a device: load it once, call it with any batch and size. */
 import { InvalidArgumentError, type Device, type Graph, type Profile, type Report } from '../../engine/index.ts';
+import type { Checkpoint } from '../../loading/index.ts';
 import { LoadedModel, type ModelDefinition } from '../loadedModel.ts';
 import type { ModelOutput, ModelOutputs, RunOptions, TensorData, TensorInput } from '../modelRuntime.ts';
-import type { LoadOptions, ModelSource } from '../modelSource.ts';
+import { openModel, type LoadOptions, type ModelSource } from '../modelSource.ts';
 import { sinusoidalEmbedding } from '../timestep.ts';
 import type { WeightScope } from '../weightScope.ts';
 import { dit } from './dit.ts';
 import { readDiTConfig, TIME_FEATURES, type DiTConfig } from './ditConfig.ts';
-import { ditKeys } from './ditKeys.ts';
+import { ditKeys, LATER_EMBEDDINGS, sharesEmbedding } from './ditKeys.ts';
 import { Cached, labelsOf, perItem, shapeOf } from './inputs.ts';
 import { gridPositions, paddedRows } from './positions.ts';
 
@@ -97,7 +98,15 @@ export class DiT {
    * been allocated is released.
    */
   static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<DiT> {
-    return new DiT(await LoadedModel.load(device, source, ditDefinition, options));
+    const { className, alsoReads = [] } = ditDefinition;
+    const opened = await openModel(source, [className, ...alsoReads], options, ditKeys);
+    try {
+      const { config, checkpoint } = opened;
+      const definition = await definitionOf(readDiTConfig(config), checkpoint, options.signal);
+      return new DiT(await LoadedModel.load(device, { config, checkpoint }, definition, options));
+    } finally {
+      await opened.close();
+    }
   }
 
   get config(): DiTConfig {
@@ -209,6 +218,20 @@ export class DiT {
     }
     return gridPositions(D, { rows, columns, base, scale });
   }
+}
+
+/** With one embedding for all blocks where all are the same: it is computed once, and kept once. */
+async function definitionOf(
+  config: DiTConfig,
+  checkpoint: Checkpoint,
+  signal: AbortSignal | undefined,
+): Promise<typeof ditDefinition> {
+  if (config.sharedEmbedding || !(await sharesEmbedding(checkpoint, config.layers, signal))) return ditDefinition;
+  return {
+    ...ditDefinition,
+    readConfig: () => ({ ...config, sharedEmbedding: true }),
+    ignorable: [...ditDefinition.ignorable!, LATER_EMBEDDINGS],
+  };
 }
 
 const formOf = ({ batch, height, width }: DiTShape): DiTForm => ({ batch, height, width });

@@ -61,9 +61,9 @@ export function flux(config: FluxConfig, w: WeightScope, inputs: FluxInputs): Te
 /** Attention and feed-forward network side by side, joined by one projection; x [B,S+T,D], c [B,D] → [B,S+T,D]. */
 function singleBlock(w: WeightScope, x: Tensor, c: Tensor, o: HeadOptions, rotary: Tensor): Tensor {
   const D = x.shape[2];
-  const [shift, scale, gate] = modulation(w.at('norm', 'linear'), c, D, 3); // [B,D]
-  const n = adaptiveNorm(x, scale, shift); // [B,S+T,D]
+  const v = modulation(w.at('norm', 'linear'), c, D, 3); // 3 × [B,D]
+  const n = adaptiveNorm(x, v, { shift: 0, scale: 1 }); // [B,S+T,D]
   const a = headAttention(w.at('attn'), n, o, rotary); // [B,S+T,D]
   const m = dense(w.at('proj_mlp'), n, 4 * D, { act: 'gelu_tanh' }); // [B,S+T,4D]
-  return gatedAdd(x, dense(w.at('proj_out'), concat(a, m), D), gate); // [B,S+T,D]
+  return gatedAdd(x, dense(w.at('proj_out'), concat(a, m), D), v, 2); // [B,S+T,D]
 }

@@ -172,6 +172,36 @@ describe(`calls on ${adapter}`, async () => {
     expect(device.held).toEqual(before);
   });
 
+  test('blocks that have the same embedding share it', async () => {
+    const rest = 'norm1.emb.class_embedder.embedding_table.weight';
+    const sources = [false, true].map((tell) =>
+      changed('dit_xl2', {
+        weights: (w) => {
+          for (const key of Object.keys(w).filter((k) => k.startsWith('transformer_blocks.0.norm1.emb.'))) {
+            const later = key.replace('.0.', '.1.');
+            w[later] = { ...w[later], bytes: Uint8Array.from(w[key].bytes) };
+          }
+          // One byte of a class that nobody asks for, so that the two embeddings are not the same.
+          if (tell) w[`transformer_blocks.1.${rest}`].bytes[0] ^= 1;
+        },
+      }),
+    );
+    const call = { sample: tensor(1, [1, 4, 8, 8]), timestep: 77, classLabels: [5] };
+    const results: Float32Array[] = [];
+    const bytes: number[] = [];
+    const dispatches: number[] = [];
+    for (const source of sources) {
+      const model = await DiT.load(device, await source);
+      results.push(await (await model.forward(call)).read());
+      bytes.push(model.weightBytes);
+      dispatches.push(model.plan({ batch: 1, height: 8, width: 8 }).dispatches);
+      model.dispose();
+    }
+    expect(results[0]).toEqual(results[1]);
+    expect(bytes[0]).toBeLessThan(bytes[1]);
+    expect(dispatches[0]).toBeLessThan(dispatches[1]);
+  });
+
   test('a DiT refuses labels, channels and sizes that it does not know', async () => {
     const model = await DiT.load(device, fixture('dit_xl2'));
     const call = { sample: tensor(1, [2, 4, 8, 8]), timestep: 1, classLabels: [1, 2] };

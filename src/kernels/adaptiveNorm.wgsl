@@ -1,0 +1,53 @@
+// out[b, t, d] = (x[b, t, d] − mean) / √(var + eps) · (1 + m[b, scale + d]) + m[b, shift + d], mean and var over the D
+// elements of a row: a layer norm whose scale and shift come from a condition (Peebles & Xie 2023, section 3.2).
+//
+// x, out [B, T, D4], m [B, stride], some of whose vectors are the two; D is a multiple of four. A team of LANES invocations
+// takes one row, each every LANES-th vec4 of it: once for the mean, once for the variance about it, once to write. Sums are
+// relative to the row's first element, so that a mean far above the deviation costs no precision. f32.
+// LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
+//@use storage team
+const WG = 64u;
+const LANES = 64u;         // divides WG
+
+struct Params {
+  M: u32,         // rows
+  T: u32,         // rows per batch item
+  D4: u32,        // vec4 per row
+  stride: u32,    // vec4 per row of m
+  scale: u32,     // vec4 in front of the scale
+  shift: u32,     // vec4 in front of the shift
+  eps: f32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<Elem4>;                   // [B, T, D4]
+@group(0) @binding(1) var<storage, read> m: array<Elem4>;                   // [B, stride]
+@group(0) @binding(2) var<storage, read_write> out: array<Elem4>;           // [B, T, D4]
+@group(0) @binding(3) var<uniform> p: Params;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  // Every invocation must reach the barriers, so the surplus teams repeat the last row and write nothing.
+  let team = (group.x + group.y * groups.x) * (WG / LANES) + lane / LANES;
+  let row = min(team, p.M - 1u);
+  let base = row * p.D4;
+  let count = f32(4u * p.D4);
+  let origin = load4(x[base]).x;
+  var total = vec4<f32>(0.0);
+  for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
+    total += load4(x[base + d4]) - origin;
+  }
+  let mean = origin + teamSum(dot(total, vec4<f32>(1.0)), lane) / count;
+  var spread = vec4<f32>(0.0);
+  for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
+    let e = load4(x[base + d4]) - mean;
+    spread = fma(e, e, spread);
+  }
+  let rstd = 1.0 / sqrt(teamSum(dot(spread, vec4<f32>(1.0)), lane) / count + p.eps);
+  if (team >= p.M) { return; }
+  let vectors = row / p.T * p.stride;
+  for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
+    let v = (load4(x[base + d4]) - mean) * rstd;
+    out[base + d4] = store4(v * (1.0 + load4(m[vectors + p.scale + d4])) + load4(m[vectors + p.shift + d4]));
+  }
+}
