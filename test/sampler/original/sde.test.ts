@@ -10,9 +10,9 @@ import {
 import { caseNames, expectCase, openCase, spoilt } from './cases.ts';
 
 describe('recorded from score_sde', () => {
-  test.each(caseNames(/^e-sde-pc-/))('%s', (name) => expectCase(runPredictorCorrector, name));
+  test.each(caseNames(/^e-sde-pc-(sub)?v/))('%s', (name) => expectCase(runPredictorCorrector, name));
   test.each(caseNames(/^e-sde-ode-/))('%s', (name) => expectCase(runSdeOde, name));
-  test.each(caseNames(/^e-sde-likelihood-/))('%s', (name) => expectCase(runSdeLikelihood, name));
+  test.each(caseNames(/^e-sde-likelihood-(sub)?v/))('%s', (name) => expectCase(runSdeLikelihood, name));
 });
 
 test('annealed Langevin dynamics, recorded from NCSNv2', () =>
