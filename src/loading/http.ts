@@ -51,24 +51,39 @@ export async function request(
   // 416 tells the size of a file that ends before the range.
   if (response.ok || response.status === 416) return response;
   await response.body?.cancel();
-  throw refused(name, response.status);
+  throw refused(name, response);
 }
 
 /** Statuses besides 5xx that pass: the server gave up waiting, or wants fewer requests. */
 const BUSY = [408, 429];
 
+/** What the hub means by a status, in its header `X-Error-Code`, and what to do about it. */
+const HUB: Readonly<Record<string, string>> = {
+  RepoNotFound: 'there is no such model, or it is private: check its name, or pass a token',
+  RevisionNotFound: 'there is no such revision of the model: check the branch, tag or commit',
+  EntryNotFound: 'the model has no such file: check the subfolder and the variant',
+  GatedRepo: 'the model is gated: accept its terms on its page, then pass a token',
+};
+
+/** What the hub says of the whole model; undefined where it speaks of one file, or where another server answers. */
+export function hubReason({ headers }: Response): string | undefined {
+  const code = headers.get('x-error-code') ?? '';
+  return code === 'EntryNotFound' ? undefined : HUB[code];
+}
+
 /** The error for a status that brings no file: NetworkError for one that may pass, NotFoundError for the others. */
-export function refused(name: string, status: number): DaguerreError {
+export function refused(name: string, { status, headers }: Response): DaguerreError {
   const where = `read ${name}: expected the file, got HTTP status ${status}`;
   if (status >= 500 || BUSY.includes(status)) {
     return new NetworkError(`${where}; the server is in trouble or busy: try again later`);
   }
   const advice =
-    status === 401 || status === 403
+    HUB[headers.get('x-error-code') ?? ''] ??
+    (status === 401 || status === 403
       ? 'access is refused: pass a token, or accept the terms of the model on its page'
       : status === 404 || status === 410
         ? 'there is no such file: check the address'
-        : 'the server does not give it like this: check the address, or download the file first';
+        : 'the server does not give it like this: check the address, or download the file first');
   return new NotFoundError(`${where}; ${advice}`);
 }
 

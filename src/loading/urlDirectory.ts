@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from '../engine/errors.ts';
 import { BaseDirectory, MAX_TEXT, joinPath, normalisePath, tooLong, type Directory } from './directory.ts';
-import { contentLength, readAll, refused, request, send, type UrlOptions } from './http.ts';
+import { contentLength, readAll, hubReason, refused, request, send, type UrlOptions } from './http.ts';
 import { decodeUtf8 } from './json.ts';
 import type { ByteSource } from './source.ts';
 import { UrlSource } from './urlSource.ts';
@@ -56,8 +56,8 @@ class UrlDirectory extends BaseDirectory {
     }
     if (response.ok || response.status === 416) return true;
     // Object stores answer 403 for what is not there, when the folder must not be listed.
-    if ([403, 404, 410].includes(response.status)) return false;
-    throw refused(name, response.status);
+    if ([403, 404, 410].includes(response.status) && !hubReason(response)) return false;
+    throw refused(name, response);
   }
 
   override async text(path: string, signal?: AbortSignal): Promise<string> {

@@ -108,7 +108,7 @@ export class UrlSource implements ByteSource {
     if (response.status === 416) {
       const total = /\*\/(\d+)\s*$/.exec(response.headers.get('content-range') ?? '')?.[1];
       await response.body?.cancel();
-      if (total === undefined) throw refused(this.name, 416);
+      if (total === undefined) throw refused(this.name, response);
       this.learn(Number(total), response);
       return true;
     }

@@ -11,29 +11,45 @@ export interface SourceOptions {
   revision?: string;
   /** Hub access token. */
   token?: string;
+  /** Folder inside what the source names: one model of several in a place. */
+  subfolder?: string;
+  /** Where hub names are looked up; default https://huggingface.co. */
+  endpoint?: string;
 }
 
 const HUB = 'https://huggingface.co';
+
+/** Headers that a hub wants. */
+export const hubHeaders = ({ token }: SourceOptions) => (token ? { authorization: `Bearer ${token}` } : undefined);
+
+/** `org/name/…` as the parts of an address on the hub; undefined where it is no hub name. */
+export function hubAddress(name: string, { revision = 'main', endpoint = HUB }: SourceOptions): string | undefined {
+  const [org, model, ...path] = name.split('/');
+  if (!/^[\w-][\w.-]*$/.test(org) || !/^[\w-][\w.-]*$/.test(model ?? '')) return undefined;
+  return [endpoint.replace(/\/$/, ''), org, model, 'resolve', encodeURIComponent(revision), ...path].join('/');
+}
 
 /**
  * The folder that a source names.
  * @throws InvalidArgumentError for anything else; a path on disk needs `daguerre/node`.
  */
-export function resolveSource(source: PretrainedSource, { revision = 'main', token }: SourceOptions = {}): Directory {
-  const headers = token ? { authorization: `Bearer ${token}` } : undefined;
+export function resolveSource(source: PretrainedSource, options: SourceOptions = {}): Directory {
+  const directory = directoryOf(source, options);
+  return options.subfolder ? directory.folder(options.subfolder) : directory;
+}
+
+function directoryOf(source: PretrainedSource, options: SourceOptions): Directory {
+  const headers = hubHeaders(options);
   if (source instanceof URL || (typeof source === 'string' && /^https?:\/\//.test(source))) {
     return urlDirectory(source, { headers });
   }
   if (typeof source === 'string') {
-    const [org, name, ...folder] = source.split('/');
-    if (!/^[\w-][\w.-]*$/.test(org) || !/^[\w-][\w.-]*$/.test(name ?? '')) {
-      throw new InvalidArgumentError(
-        `fromPretrained: expected a hub name 'org/name' or an absolute URL, got '${source}'; ` +
-          'a path on disk is opened by fromPretrained of daguerre/node',
-      );
-    }
-    const path = [org, name, 'resolve', encodeURIComponent(revision), ...folder].join('/');
-    return urlDirectory(`${HUB}/${path}/`, { headers });
+    const address = hubAddress(source, options);
+    if (address) return urlDirectory(`${address}/`, { headers });
+    throw new InvalidArgumentError(
+      `fromPretrained: expected a hub name 'org/name' or an absolute URL, got '${source}'; ` +
+        'a path on disk is opened by fromPretrained of daguerre/node',
+    );
   }
   if (isDirectory(source)) return source;
   if ('kind' in source && source.kind === 'directory') return handleDirectory(source);
