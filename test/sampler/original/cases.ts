@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 import type { Directory } from '../../../src/loading/index.ts';
+import { parsePythonJson } from '../../../src/loading/json.ts';
 import { pathDirectory } from '../../../src/node/fileSource.ts';
 import type { CaseResult } from '../../../src/node/parity/original/recorded.ts';
 
@@ -17,14 +18,16 @@ export function openCase(name: string): Directory {
   return pathDirectory(folder).folder(name);
 }
 
-/** The same case with another config. */
+/** The same case with another config, however it is read. */
 export function spoilt<Config>(dir: Directory, change: (config: Config) => void): Directory {
   const json = async (path: string): Promise<unknown> => {
-    const config = (await dir.json(path)) as Config;
+    const config = parsePythonJson(await dir.text(path), path) as Config;
     change(config);
     return config;
   };
-  return new Proxy(dir, { get: (target, key) => (key === 'json' ? json : Reflect.get(target, key).bind(target)) });
+  const text = async (path: string): Promise<string> => JSON.stringify(await json(path));
+  const changed: Record<PropertyKey, unknown> = { json, text };
+  return new Proxy(dir, { get: (target, key) => changed[key] ?? Reflect.get(target, key).bind(target) });
 }
 
 export async function expectCase(run: (dir: Directory) => Promise<CaseResult>, name: string): Promise<void> {
