@@ -1,9 +1,8 @@
 /** Sampling from consistency models. Song et al. 2023, https://arxiv.org/abs/2303.01469; Luo et al. 2023 (LCM). */
 import { InvalidArgumentError } from '../engine/errors.ts';
 import type { Denoiser, Parameterisation, Prediction } from './denoiser.ts';
-import type { NoiseLevel } from './schedule.ts';
+import { consistencyScalings, scaledBy } from './edm/scalings.ts';
 import type { Solver } from './solver.ts';
-import { LinearForm, type Vec } from './vec.ts';
 
 /** The choices that multistep sampling leaves. */
 export interface ConsistencyOptions {
@@ -44,19 +43,7 @@ export function consistencyPreconditioning(sigmaData = 0.5, sigmaMin = 0.002): P
     throw new InvalidArgumentError(
       `consistencyPreconditioning: expected sigmaData > 0 and sigmaMin ≥ 0, got ${sigmaData} and ${sigmaMin}`,
     );
-  const x0 = (x: Vec, out: LinearForm, { sigma }: NoiseLevel): LinearForm => {
-    const above = sigma - sigmaMin;
-    const cSkip = sigmaData ** 2 / (above ** 2 + sigmaData ** 2);
-    return LinearForm.of(x, cSkip).plus(out, (above * sigmaData) / Math.hypot(sigma, sigmaData));
-  };
-  return {
-    input: ({ sigma }) => 1 / Math.hypot(sigma, sigmaData),
-    x0,
-    eps: (x, out, level) =>
-      LinearForm.of(x)
-        .minus(x0(x, out, level))
-        .scale(1 / level.sigma),
-  };
+  return scaledBy((sigma) => consistencyScalings(sigma, sigmaData, sigmaMin));
 }
 
 /**

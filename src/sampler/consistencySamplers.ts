@@ -2,6 +2,7 @@
  * The samplers of consistency_models that no other code has. Song et al. 2023, https://arxiv.org/abs/2303.01469; its
  * Euler, Heun and ancestral ones are those of k-diffusion. States are x = x₀ + sigma·ε.
  */
+import { churned, type ChurnOptions } from './noiseSplit.ts';
 import type { NoiseLevel } from './schedule.ts';
 import { karrasSigmas, veLevel } from './sigmas.ts';
 import type { Solver, Transition } from './solver.ts';
@@ -29,29 +30,15 @@ export function consistencySigmas(count: number, { sigmaMin = 0.002, sigmaMax = 
   );
 }
 
-/** As algorithm 2 of Karras et al. 2022 names them; without `sChurn` nothing is drawn. */
-export interface RhoMidpointOptions {
-  /** S_churn ≥ 0, over the whole run; default 0. */
-  sChurn?: number;
-  /** Noise is added where sigma lies in [sTmin, sTmax]; default 0 … ∞. */
-  sTmin?: number;
-  sTmax?: number;
-  /** Deviation of the added noise; default 1. */
-  sNoise?: number;
-}
-
 /**
  * The midpoint method with the slope of the middle, ((σ̂^⅓ + σ′^⅓)/2)³; two evaluations in every step, the one to sigma 0
  * too; order 2. "DPM" in the original code.
  */
-export function rhoMidpoint({ sChurn = 0, sTmin = 0, sTmax = Infinity, sNoise = 1 }: RhoMidpointOptions = {}): Solver {
+export function rhoMidpoint(options: ChurnOptions = {}): Solver {
+  const churn = churned({ ...options, level: levelOf });
   return async (step) => {
-    const { from, to, denoise, noise, transitions = [], signal } = step;
-    const churns = from.sigma >= sTmin && from.sigma <= sTmax;
-    const gamma = churns ? Math.min(sChurn / Math.max(transitions.length, 1), Math.SQRT2 - 1) : 0;
-    const at = levelOf(from.sigma * (1 + gamma));
-    const added = sNoise * Math.sqrt(at.sigma ** 2 - from.sigma ** 2);
-    const x = gamma > 0 ? LinearForm.of(step.x).plus(noise(step.x), added).materialise() : step.x;
+    const { to, denoise, signal } = step;
+    const { x, at } = churn(step);
     const { x0, eps } = await denoise(x, at, signal);
     const root = (at.sigma ** (1 / MIDPOINT_RHO) + to.sigma ** (1 / MIDPOINT_RHO)) / 2;
     const middle = levelOf(root ** MIDPOINT_RHO);

@@ -1,6 +1,7 @@
 /** Denoising diffusion implicit models. Song, Meng & Ermon 2021, https://arxiv.org/abs/2010.02502 */
 import { InvalidArgumentError } from '../engine/errors.ts';
 import { consistentEps } from './clip.ts';
+import { posteriorVariance } from './ddpm.ts';
 import type { Solver } from './solver.ts';
 import { LinearForm } from './vec.ts';
 
@@ -26,7 +27,7 @@ export function ddim({ eta = 0, useClippedModelOutput = false }: DdimOptions = {
   return async ({ x, from, to, denoise, noise, signal }) => {
     const { x0, eps } = await (useClippedModelOutput ? consistentEps(denoise) : denoise)(x, from, signal);
     // Towards noise (inversion) eq. 16 has no meaning, and nothing is drawn.
-    const sigma = eta && eta * (to.sigma / from.sigma) * Math.sqrt(1 - (from.alpha / to.alpha) ** 2); // eq. 16
+    const sigma = eta && eta * Math.sqrt(posteriorVariance({ from, to })); // eq. 16
     const direction = to.sigma ** 2 - sigma ** 2;
     if (direction < -ROUNDING)
       throw new InvalidArgumentError(

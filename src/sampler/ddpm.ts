@@ -2,7 +2,7 @@
 import { ConfigError, InvalidArgumentError } from '../engine/errors.ts';
 import type { Prediction } from './denoiser.ts';
 import type { NoiseLevel } from './schedule.ts';
-import type { Solver } from './solver.ts';
+import type { Solver, Transition } from './solver.ts';
 import { LinearForm, type Vec } from './vec.ts';
 
 /** Kinds of variance, by the names of diffusers. */
@@ -50,16 +50,30 @@ export function ddpm({ varianceType = 'fixed_small', betas }: DdpmOptions = {}):
   return async ({ x, from, to, denoise, noise, signal }) => {
     const prediction = await denoise(x, from, signal);
     const { x0 } = prediction;
-    const [vt, vs] = [from.sigma ** 2, to.sigma ** 2]; // 1 − ᾱ_t, 1 − ᾱ_s
-    const exact = (from.alpha / to.alpha) ** 2;
-    const beta = betas ? betaInF32(betas, from, to, 1 - exact) : 1 - exact;
-    const alpha = betas ? 1 - beta : exact; // α of this step
-    const mean = LinearForm.of(x0, (to.alpha * beta) / vt).plus(x, (Math.sqrt(alpha) * vs) / vt); // eq. 7, μ̃
+    const exact = 1 - (from.alpha / to.alpha) ** 2;
+    const beta = betas ? betaInF32(betas, from, to, exact) : exact;
+    const mean = posteriorMean(x, x0, { from, to }, beta);
     if (from.timestep <= 0) return { x: mean.materialise(), x0 };
-    const small = Math.max((vs / vt) * beta, FLOOR); // eq. 7, β̃
+    const small = Math.max(posteriorVariance({ from, to }, beta), FLOOR);
     const next = mean.plus(scaledNoise(varianceType, noise(x), small, beta, prediction, from)); // algorithm 2, line 4
     return { x: next.materialise(), x0 };
   };
+}
+
+/** β̃, the posterior's variance between any two levels: (1 − α)·(1 − ᾱ_s)/(1 − ᾱ_t), α = ᾱ_t/ᾱ_s. Equation 7. */
+export function posteriorVariance({ from, to }: Transition, beta = 1 - (from.alpha / to.alpha) ** 2): number {
+  return (to.sigma / from.sigma) ** 2 * beta;
+}
+
+/** μ̃(x_t, x₀), its mean. Equation 7. */
+export function posteriorMean(
+  x: Vec,
+  x0: LinearForm,
+  { from, to }: Transition,
+  beta = 1 - (from.alpha / to.alpha) ** 2,
+): LinearForm {
+  const variance = from.sigma ** 2;
+  return LinearForm.of(x0, (to.alpha * beta) / variance).plus(x, (Math.sqrt(1 - beta) * to.sigma ** 2) / variance);
 }
 
 function betaInF32(betas: ArrayLike<number>, from: NoiseLevel, to: NoiseLevel, exact: number): number {

@@ -1,9 +1,9 @@
 /** The preconditioning of Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1. */
 import { InvalidArgumentError } from '../engine/errors.ts';
 import type { Parameterisation } from './denoiser.ts';
+import { edmScalings, scaledBy } from './edm/scalings.ts';
 import { veLevel } from './sigmas.ts';
 import type { NoiseLevel } from './schedule.ts';
-import { LinearForm, type Vec } from './vec.ts';
 
 /**
  * D = c_skip·x + c_out·F(c_in·x, c_noise). Equation 7.
@@ -14,18 +14,10 @@ import { LinearForm, type Vec } from './vec.ts';
 export function edmPreconditioning(sigmaData = 0.5, sign: 1 | -1 = 1): Parameterisation {
   if (!(sigmaData > 0 && sigmaData < Infinity))
     throw new InvalidArgumentError(`edmPreconditioning: expected sigmaData > 0, got ${sigmaData}; 0.5 is usual`);
-  const x0 = (x: Vec, out: LinearForm, { sigma }: NoiseLevel): LinearForm => {
-    const norm = Math.hypot(sigma, sigmaData);
-    return LinearForm.of(x, (sigmaData / norm) ** 2).plus(out, (sign * sigma * sigmaData) / norm);
-  };
-  return {
-    input: ({ sigma }) => 1 / Math.hypot(sigma, sigmaData),
-    x0,
-    eps: (x, out, level) =>
-      LinearForm.of(x)
-        .minus(x0(x, out, level))
-        .scale(1 / level.sigma),
-  };
+  return scaledBy((sigma) => {
+    const { cOut, ...rest } = edmScalings(sigma, sigmaData);
+    return { ...rest, cOut: sign * cOut };
+  });
 }
 
 /** The level of a sigma; the network is told c_noise = ¼·log(sigma). */

@@ -3,8 +3,6 @@ import { euler } from './euler.ts';
 import { ancestral, checkAncestral, type AncestralOptions } from './noiseSplit.ts';
 import type { Solver } from './solver.ts';
 
-export { ancestralStep } from './noiseSplit.ts';
-
 /** Noise, and when it is drawn. */
 export interface EulerAncestralOptions extends AncestralOptions {
   /** Draw at the step to sigma 0 too, which has none to add; default true, as in diffusers. */

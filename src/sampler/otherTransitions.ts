@@ -4,9 +4,10 @@ import { edmLevel } from './edm.ts';
 import { flowLevel, shiftSigma } from './flowMatching.ts';
 import { vpLevel, type NoiseSchedule } from './schedule.ts';
 import type { SchedulerConfig } from './schedulerConfig.ts';
+import { linearLogAlpha } from './sde/sde.ts';
 import { exponentialSigmas, karrasSigmas, veLevel } from './sigmas.ts';
-import { pairs, shapedSigmas } from './sigmaTransitions.ts';
-import type { Transition } from './solver.ts';
+import { shapedSigmas } from './sigmaTransitions.ts';
+import { pairs, type Transition } from './solver.ts';
 import { checkSteps, customTimesteps, spacedTimesteps, strengthSteps, type StepChoice } from './timesteps.ts';
 
 type Steps = (config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice) => Transition[];
@@ -216,7 +217,7 @@ export const scoreVeTransitions: Steps = (config, _schedule, choice) => {
 export const scoreVpTransitions: Steps = (config, _schedule, choice) => {
   const { betaMin, betaMax, numTrainTimesteps } = config;
   const levels = evenTimes(config, choice).map((t) => {
-    const logAlpha = (-(t ** 2) * (betaMax - betaMin)) / 4 - (t * betaMin) / 2;
+    const logAlpha = linearLogAlpha(t, betaMin, betaMax);
     return vpLevel(t * (numTrainTimesteps - 1), Math.exp(2 * logAlpha));
   });
   return pairs([...levels, vpLevel(-1, 1)]);

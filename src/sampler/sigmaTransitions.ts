@@ -1,6 +1,6 @@
 /** The steps of the schedulers that think in sigma: where they lie, by spacing and by the shape of the sigmas. */
 import { InvalidArgumentError } from '../engine/errors.ts';
-import type { NoiseLevel, NoiseSchedule } from './schedule.ts';
+import type { NoiseSchedule } from './schedule.ts';
 import type { SchedulerConfig } from './schedulerConfig.ts';
 import {
   betaSigmas,
@@ -13,9 +13,9 @@ import {
   vpOfSigma,
 } from './sigmas.ts';
 import { edmLevel } from './edm.ts';
-import { ancestralStep } from './eulerAncestral.ts';
 import { checkSigmas } from './kdiffusion/sigmas.ts';
-import type { Transition } from './solver.ts';
+import { ancestralStep } from './noiseSplit.ts';
+import { pairs, type Transition } from './solver.ts';
 import { checkSteps, customTimesteps, roundHalfEven, spacedTimesteps, type StepChoice } from './timesteps.ts';
 
 /** Timesteps and sigmas of a run, both falling; one sigma more, at the end. */
@@ -101,11 +101,6 @@ function ownSigmas(config: SchedulerConfig, sigmas: readonly number[], training:
   checkSigmas(sigmas, config.className);
   const timesteps = sigmas.slice(0, -1).map((sigma) => timestepOf(training, sigma));
   return { timesteps, sigmas: sigmas.map(fround) };
-}
-
-/** From each level to the next. */
-export function pairs(levels: readonly NoiseLevel[]): Transition[] {
-  return levels.slice(0, -1).map((from, i) => ({ from, to: levels[i + 1] }));
 }
 
 /** Steps of a state x = x₀ + sigma·ε; the end is told timestep −1. */

@@ -11,6 +11,11 @@ export interface Transition {
   readonly stages?: readonly NoiseLevel[];
 }
 
+/** From each level to the next. */
+export function pairs(levels: readonly NoiseLevel[]): Transition[] {
+  return levels.slice(0, -1).map((from, i) => ({ from, to: levels[i + 1] }));
+}
+
 /**
  * Standard normal noise with the shape of `like`; each call draws anew. A method that draws several times in a step names
  * the level that a draw leads to where it is not the step's own: sources that know levels then stay on one path.

@@ -1,5 +1,6 @@
 /** Optimal reverse variances in closed form. Bao et al. 2022 (Analytic-DPM), https://arxiv.org/abs/2201.06503 */
 import { InvalidArgumentError } from '../../engine/errors.ts';
+import { posteriorMean, posteriorVariance } from '../ddpm.ts';
 import type { NoiseLevel } from '../schedule.ts';
 import type { Solver, Transition } from '../solver.ts';
 import { LinearForm } from '../vec.ts';
@@ -20,8 +21,8 @@ export interface AnalyticOptions {
 }
 
 /** β̃ = β·(1 − ᾱ_s)/(1 − ᾱ_r) of the step from r to s. Ho et al. 2020, equation 7. */
-export function smallVariance({ from, to }: Transition): number {
-  return ((1 - (from.alpha / to.alpha) ** 2) * to.sigma ** 2) / from.sigma ** 2;
+export function smallVariance(step: Transition): number {
+  return posteriorVariance(step);
 }
 
 /** (1 − ᾱ)/ᾱ·(1 − Γ) within [0, 1]: the variance of x₀ given x, for data in −1 … 1. Theorems 1 and 2. */
@@ -52,15 +53,12 @@ export function analyticDpm(gammaAt: GammaAt, options: AnalyticOptions = {}): So
     throw new InvalidArgumentError(`analyticDpm: expected eta ≥ 0 and clipPixels > 0, got ${eta} and ${clipPixels}`);
   return async ({ x, from, to, denoise, noise, signal }) => {
     const { x0, eps } = await denoise(x, from, signal);
-    const alpha = from.alpha / to.alpha;
-    const [vr, vs] = [from.sigma ** 2, to.sigma ** 2];
-    const lambda2 = eta ** 2 * smallVariance({ from, to });
+    const step = { from, to };
+    const kept2 = Math.max(to.sigma ** 2 - eta ** 2 * smallVariance(step), 0);
     const centre =
-      mean === 'ddpm'
-        ? LinearForm.of(x0, ((1 - alpha ** 2) * to.alpha) / vr).plus(x, (alpha * vs) / vr)
-        : LinearForm.of(x0, to.alpha).plus(eps, Math.sqrt(Math.max(vs - lambda2, 0))); // equation 2
+      mean === 'ddpm' ? posteriorMean(x, x0, step) : LinearForm.of(x0, to.alpha).plus(eps, Math.sqrt(kept2)); // equation 2
     if (to.sigma === 0) return { x: centre.materialise(), x0 };
-    const variance = analyticVariance({ from, to }, gammaAt(from), options);
+    const variance = analyticVariance(step, gammaAt(from), options);
     const kept = to.timestep < clipBelow ? Math.min(variance, pixelVariance(clipPixels)) : variance;
     return { x: centre.plus(noise(x), Math.sqrt(kept)).materialise(), x0 };
   };

@@ -1,12 +1,6 @@
 /** Which of N discrete steps, 1 … N, a short run visits; rising. Bao et al. 2022 (Analytic-DPM), section 4. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-
-/** Halves go to the even neighbour, as in Python. */
-function roundHalfEven(x: number): number {
-  const below = Math.floor(x);
-  if (x - below !== 0.5) return Math.round(x);
-  return below % 2 === 0 ? below : below + 1;
-}
+import { roundHalfEven } from '../timesteps.ts';
 
 function checkCount(who: string, n: number, count: number): void {
   if (Number.isInteger(n) && Number.isInteger(count) && count >= 2 && count <= n) return;

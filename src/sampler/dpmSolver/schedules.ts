@@ -4,6 +4,7 @@
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import type { NoiseLevel, NoiseSchedule } from '../schedule.ts';
+import { linearLogAlpha } from '../sde/sde.ts';
 
 /** A schedule over t in (0, end]. */
 export interface ContinuousSchedule {
@@ -27,10 +28,7 @@ export function levelAt(schedule: ContinuousSchedule, t: number): NoiseLevel {
   return { timestep: schedule.label(t), alpha: Math.exp(log), sigma: Math.sqrt(-Math.expm1(2 * log)) };
 }
 
-/** λ = log(α/σ) of a level. */
-export function halfLogSnr({ alpha, sigma }: NoiseLevel): number {
-  return Math.log(alpha / sigma);
-}
+export { logSnr as halfLogSnr } from '../sigmas.ts';
 
 /** log α where log(α/σ) is λ: −½·log(1 + e^(−2λ)), without overflow. */
 function logAlphaOf(lambda: number): number {
@@ -46,7 +44,7 @@ export function linearVp(beta0 = 0.1, beta1 = 20): ContinuousSchedule {
     end: 1,
     first: 1e-3,
     label: (t) => t,
-    logAlpha: (t) => -(t ** 2 * rise) / 4 - (t * beta0) / 2,
+    logAlpha: (t) => linearLogAlpha(t, beta0, beta1),
     timeOf(lambda) {
       const rest = -4 * rise * logAlphaOf(lambda); // equation D.6
       return rest / (Math.sqrt(beta0 ** 2 + rest) + beta0) / rise;

@@ -1,7 +1,6 @@
 /** Where DPM-Solver's steps begin and end, and what order each has. */
 import { ConfigError, InvalidArgumentError } from '../../engine/errors.ts';
 import type { NoiseLevel } from '../schedule.ts';
-import type { Transition } from '../solver.ts';
 import { halfLogSnr, levelAt, type ContinuousSchedule } from './schedules.ts';
 
 /** Spacings of times: uniform in λ, in t, or in √t. */
@@ -41,10 +40,7 @@ export function spacedLevels(schedule: ContinuousSchedule, steps: number, range:
   return spacedTimes(schedule, steps, range).map((t) => levelAt(schedule, t));
 }
 
-/** Transitions between neighbours. */
-export function transitionsOf(levels: readonly NoiseLevel[]): Transition[] {
-  return levels.slice(1).map((to, i) => ({ from: levels[i], to }));
-}
+export { pairs as transitionsOf } from '../solver.ts';
 
 /** One step of a singlestep solver: start, one or two stages inside, end; one fewer evaluations than levels. */
 export type StagedStep = readonly NoiseLevel[];

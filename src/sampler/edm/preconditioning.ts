@@ -7,8 +7,7 @@ import { InvalidArgumentError } from '../../engine/errors.ts';
 import type { Parameterisation } from '../denoiser.ts';
 import type { NoiseLevel } from '../schedule.ts';
 import { veLevel } from '../sigmas.ts';
-import { LinearForm } from '../vec.ts';
-import type { Scalings } from './scalings.ts';
+import { scaledBy, type Scalings } from './scalings.ts';
 
 const f = Math.fround;
 
@@ -37,10 +36,6 @@ interface Rules {
 
 function preconditioning({ sigmaMin, sigmaMax, roundSigma = (s) => s, noiseLabel, scalings }: Rules): Preconditioning {
   const of = (sigma: number): Scalings => scalings(f(sigma));
-  const x0: Parameterisation['x0'] = (x, out, { sigma }) => {
-    const { cSkip, cOut } = of(sigma);
-    return LinearForm.of(x, cSkip).plus(out, cOut); // equation 7
-  };
   const label = (sigma: number): number => noiseLabel(f(sigma));
   return {
     sigmaMin,
@@ -49,12 +44,7 @@ function preconditioning({ sigmaMin, sigmaMax, roundSigma = (s) => s, noiseLabel
     noiseLabel: label,
     scalings: of,
     level: (sigma) => veLevel(label(sigma), sigma),
-    input: ({ sigma }) => of(sigma).cIn,
-    x0,
-    eps: (x, out, level) =>
-      LinearForm.of(x)
-        .minus(x0(x, out, level))
-        .scale(1 / level.sigma),
+    ...scaledBy(of), // equation 7
   };
 }
 

@@ -1,10 +1,28 @@
 /** How a network of unit scale becomes a denoiser: D = c_skip·x + c_out·F(c_in·x). */
+import type { Parameterisation } from '../denoiser.ts';
+import { LinearForm } from '../vec.ts';
 
 /** The three factors. */
 export interface Scalings {
   cSkip: number;
   cOut: number;
   cIn: number;
+}
+
+/** Reads a network by its factors at each sigma; states are x₀ + sigma·ε. Karras et al. 2022, equation 7. */
+export function scaledBy(scalings: (sigma: number) => Scalings): Parameterisation {
+  const x0: Parameterisation['x0'] = (x, out, { sigma }) => {
+    const { cSkip, cOut } = scalings(sigma);
+    return LinearForm.of(x, cSkip).plus(out, cOut);
+  };
+  return {
+    input: ({ sigma }) => scalings(sigma).cIn,
+    x0,
+    eps: (x, out, level) =>
+      LinearForm.of(x)
+        .minus(x0(x, out, level))
+        .scale(1 / level.sigma),
+  };
 }
 
 /** Karras et al. 2022, table 1, column EDM. sigma ≥ 0; sigmaData is the deviation of the data, default 0.5. */

@@ -1,6 +1,7 @@
 /** The noise levels of earlier methods, as Karras et al. 2022 restate them, https://arxiv.org/abs/2206.00364, table 1. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import { karrasSigmas } from '../kdiffusion/sigmas.ts';
+import { roundHalfEven } from '../timesteps.ts';
 
 /** Whose levels. */
 export const DISCRETIZATIONS = ['edm', 'vp', 've', 'iddpm'] as const;
@@ -75,13 +76,7 @@ export function sigmaGrid(options: SigmaGridOptions): Float64Array {
     return along((u) => vpSigma(1 + u * (epsilonS - 1), betaD, betaMin));
   }
   const trained = iddpmSigmas(options).filter((u) => u >= sigmaMin && u <= sigmaMax);
-  return along((u) => trained[nearest(u * (trained.length - 1))]);
-}
-
-/** Halves go to the even neighbour. */
-function nearest(x: number): number {
-  const below = Math.floor(x);
-  return x - below === 0.5 ? below + (below % 2) : Math.round(x);
+  return along((u) => trained[roundHalfEven(u * (trained.length - 1))]);
 }
 
 /** u_(j−1) = √((u_j² + 1)/max(ᾱ_(j−1)/ᾱ_j, C₁) − 1) from u_M = 0, falling with j. Appendix C.3.4, equation 162. */

@@ -1,12 +1,7 @@
 /** Shorter chains from a trained one. Nichol & Dhariwal 2021, section 4, https://arxiv.org/abs/2102.09672 */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import { NoiseSchedule } from '../schedule.ts';
-
-/** Halves go to the even neighbour, as in Python. */
-function roundHalfEven(x: number): number {
-  const below = Math.floor(x);
-  return x - below === 0.5 ? below + (below % 2) : Math.round(x);
-}
+import { roundHalfEven } from '../timesteps.ts';
 
 /**
  * Timesteps kept of 0 … n − 1, rising: so many from each of equal sections (`[10, 15]` or `"10,15"`), or `"ddim50"`:

@@ -4,7 +4,8 @@
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import type { NoiseLevel } from '../schedule.ts';
-import type { Transition } from '../solver.ts';
+import { karrasSigmas as shaped, veLevel as levelOf } from '../sigmas.ts';
+import { pairs, type Transition } from '../solver.ts';
 
 /** What the geometric grids span. */
 export interface SigmaRange {
@@ -18,16 +19,13 @@ export interface SigmaRange {
 
 /** The level x = x₀ + sigma·ε; the timestep is sigma itself. */
 export function veLevel(sigma: number): NoiseLevel {
-  return { timestep: sigma, alpha: 1, sigma };
+  return levelOf(sigma, sigma);
 }
 
 /** One transition between each two neighbours. @throws InvalidArgumentError unless sigmas fall strictly and end ≥ 0. */
 export function veTransitions(sigmas: ArrayLike<number>): Transition[] {
   checkSigmas(sigmas, 'veTransitions');
-  return Array.from({ length: sigmas.length - 1 }, (_, i) => ({
-    from: veLevel(sigmas[i]),
-    to: veLevel(sigmas[i + 1]),
-  }));
+  return pairs(Array.from(sigmas, veLevel));
 }
 
 /** @throws InvalidArgumentError unless there are two or more sigmas, finite, strictly falling, none below 0. */
@@ -44,8 +42,7 @@ export function checkSigmas(sigmas: ArrayLike<number>, who: string): void {
 /** (σmax^(1/ρ) + u·(σmin^(1/ρ) − σmax^(1/ρ)))^ρ for n values of u in [0, 1], then 0. Karras et al. 2022, equation 5. */
 export function karrasSigmas(n: number, { sigmaMin, sigmaMax, rho = 7 }: SigmaRange): Float64Array {
   checkRange('karrasSigmas', n, { sigmaMin, sigmaMax, rho });
-  const [lo, hi] = [sigmaMin ** (1 / rho), sigmaMax ** (1 / rho)];
-  return withZero(n, (u) => (hi + u * (lo - hi)) ** rho);
+  return Float64Array.from([...shaped(n, sigmaMin, sigmaMax, rho), 0]);
 }
 
 /** n sigmas uniform in log σ, then 0. */

@@ -76,8 +76,8 @@ export function veSde(sigmaMin = 0.01, sigmaMax = 50, steps = 1000): Sde {
   };
 }
 
-/** log α(t) of both variance-preserving kinds. Equation 33. */
-function logAlpha(t: number, betaMin: number, betaMax: number): number {
+/** log α(t) of both variance-preserving kinds, β linear in t. Equation 33. */
+export function linearLogAlpha(t: number, betaMin: number, betaMax: number): number {
   return -(t ** 2 * (betaMax - betaMin)) / 4 - (t * betaMin) / 2;
 }
 
@@ -95,7 +95,7 @@ export function vpSde(betaMin = 0.1, betaMax = 20, steps = 1000): Sde {
     priorStd: 1,
     end: 1e-3,
     level(t) {
-      const log = logAlpha(t, betaMin, betaMax);
+      const log = linearLogAlpha(t, betaMin, betaMax);
       return { timestep: t, alpha: Math.exp(log), sigma: Math.sqrt(-Math.expm1(2 * log)) };
     },
     discreteLevel: (t) => vpLevel(t, alphaBars[discreteIndex(t, steps)]),
@@ -110,12 +110,13 @@ export function vpSde(betaMin = 0.1, betaMax = 20, steps = 1000): Sde {
 /** Sub-VP: the variance is the square of VP's; equation 34. @throws InvalidArgumentError on a bad range */
 export function subVpSde(betaMin = 0.1, betaMax = 20, steps = 1000): Sde {
   const vp = vpSde(betaMin, betaMax, steps);
-  const diffusion = (t: number): number => vp.diffusion(t) * Math.sqrt(-Math.expm1(4 * logAlpha(t, betaMin, betaMax))); // equation 28
+  const diffusion = (t: number): number =>
+    vp.diffusion(t) * Math.sqrt(-Math.expm1(4 * linearLogAlpha(t, betaMin, betaMax))); // equation 28
   return {
     ...vp,
     kind: 'subvp',
     level(t) {
-      const log = logAlpha(t, betaMin, betaMax);
+      const log = linearLogAlpha(t, betaMin, betaMax);
       return { timestep: t, alpha: Math.exp(log), sigma: -Math.expm1(2 * log) };
     },
     diffusion,
