@@ -5,7 +5,7 @@
  * https://arxiv.org/abs/1910.10683; the gated network of v1.1 is Shazeer 2020, https://arxiv.org/abs/2002.05202.
  */
 import type { Tensor } from '../../engine/index.ts';
-import { attention, embedding, mul } from '../../kernels/index.ts';
+import { attention, embedding, mul, unary } from '../../kernels/index.ts';
 import { relativeBias } from '../../kernels/relativeBias.ts';
 import { rmsNorm } from '../../kernels/rmsNorm.ts';
 import { dense } from '../layers.ts';
@@ -22,6 +22,12 @@ export interface T5Inputs {
   padding: Tensor | undefined;
 }
 
+/**
+ * T5's sums over layers grow beyond 65,504, the largest half. Norms divide their size away again, so in halves everything
+ * that is added up is this much smaller: a power of two, which costs no precision.
+ */
+const HALVED = 2 ** -6;
+
 /** Tokens → states [B,T,D], normed. */
 export function t5Encoder(config: T5Config, w: WeightScope, { ids, buckets, padding }: T5Inputs): Tensor {
   const { vocabSize, dModel: D, layers, heads, buckets: K, eps } = config;
@@ -31,20 +37,23 @@ export function t5Encoder(config: T5Config, w: WeightScope, { ids, buckets, padd
   const first = e.at('block', 0, 'layer', 0, 'SelfAttention', 'relative_attention_bias');
   const table = first.param('weight', [K, heads]);
   const mask = ids.graph.scope(first.path, () => relativeBias(buckets, table, padding)); // [B or 1,heads,T,T]
+  const size = ids.graph.dtype === 'f16' ? HALVED : 1;
   let x = ids.graph.scope('shared', () => embedding(ids, shared)); // [B,T,D]
-  for (let i = 0; i < layers; i++) x = t5Block(config, e.at('block', i), x, mask); // [B,T,D]
-  return scaleNorm(e.at('final_layer_norm'), x, eps); // [B,T,D]
+  if (size !== 1) x = unary(x, { alpha: size }); // [B,T,D]
+  for (let i = 0; i < layers; i++) x = t5Block(config, e.at('block', i), x, mask, size); // [B,T,D]
+  return scaleNorm(e.at('final_layer_norm'), x, eps * size ** 2); // [B,T,D]
 }
 
-/** x [B,T,D] → [B,T,D]. */
-function t5Block(config: T5Config, w: WeightScope, x: Tensor, mask: Tensor): Tensor {
-  const { dModel: D, dKv, dFf, heads, eps, act, gated } = config;
+/** x [B,T,D] → [B,T,D], both `size` times what they stand for. */
+function t5Block(config: T5Config, w: WeightScope, x: Tensor, mask: Tensor, size: number): Tensor {
+  const { dModel: D, dKv, dFf, heads, act, gated } = config;
+  const eps = config.eps * size ** 2;
   const inner = heads * dKv;
   const attn = w.at('layer', 0, 'SelfAttention');
   const n = scaleNorm(w.at('layer', 0, 'layer_norm'), x, eps); // [B,T,D]
   const q = dense(attn.at('q'), n, inner, { bias: false }); // [B,T,inner]
   const k = dense(attn.at('k'), n, inner, { bias: false }); // [B,T,inner]
-  const v = dense(attn.at('v'), n, inner, { bias: false }); // [B,T,inner]
+  const v = dense(attn.at('v'), n, inner, { bias: false, scale: size }); // [B,T,inner]
   const a = x.graph.scope(attn.path, () => attention(q, k, v, { heads, scale: 1, mask })); // [B,T,inner]
   x = dense(attn.at('o'), a, D, { bias: false, residual: x }); // [B,T,D]
   const ff = w.at('layer', 1, 'DenseReluDense');
@@ -53,9 +62,9 @@ function t5Block(config: T5Config, w: WeightScope, x: Tensor, mask: Tensor): Ten
   if (gated) {
     const gate = dense(ff.at('wi_0'), m, dFf, { bias: false, act }); // [B,T,F]
     const value = dense(ff.at('wi_1'), m, dFf, { bias: false }); // [B,T,F]
-    h = x.graph.scope(ff.path, () => mul(gate, value)); // [B,T,F]
+    h = x.graph.scope(ff.path, () => mul(gate, value, { alpha: size })); // [B,T,F]
   } else {
-    h = dense(ff.at('wi'), m, dFf, { bias: false, act }); // [B,T,F]
+    h = dense(ff.at('wi'), m, dFf, { bias: false, act, scale: size }); // [B,T,F]
   }
   return dense(ff.at('wo'), h, D, { bias: false, residual: x }); // [B,T,D]
 }

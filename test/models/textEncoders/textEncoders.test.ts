@@ -1,6 +1,7 @@
 /** Text encoders: recorded numbers, masks, states, what is refused, what is left behind. */
 import { afterAll, describe, expect, test } from 'vitest';
 import { ConfigError, Device, InvalidArgumentError, numel, type WeightError } from '../../../src/engine/index.ts';
+import { decode } from '../../../src/loading/convert.ts';
 import { endPositions } from '../../../src/models/textEncoders/clipText.ts';
 import { readClipTextConfig } from '../../../src/models/textEncoders/clipTextConfig.ts';
 import {
@@ -180,6 +181,32 @@ describe('T5', () => {
     // And padding that is not masked does.
     expect(both.subarray(7 * 24, 8 * 24)).not.toEqual(both.subarray(0, 24));
     model.dispose();
+  });
+
+  test.each(['t5_encoder', 't5_extra_relu_mask'])('in halves, %s keeps sums that no half can hold', async (name) => {
+    const wide = async (gain: number) =>
+      changed(
+        name,
+        {
+          weights: (tensors) => {
+            for (const [key, tensor] of Object.entries(tensors)) {
+              if (!/\.(o|wo)\.weight$|shared|embed_tokens/.test(key)) continue;
+              const values = decode(tensor.dtype, tensor.bytes).map((x) => gain * x);
+              tensors[key] = { ...tensor, dtype: 'F32', bytes: new Uint8Array(values.buffer) };
+            }
+          },
+        },
+        FILE,
+      );
+    for (const gain of [1, 12000]) {
+      const results: Float32Array[] = [];
+      for (const dtype of ['f32', 'f16'] as const) {
+        const model = await T5EncoderModel.load(device, await wide(gain), { dtype });
+        results.push(await (await model.forward({ inputIds: tokens([long]) })).lastHiddenState.read());
+        model.dispose();
+      }
+      expectClose(results[1], results[0], networkTolerance('f16', 16, 4), `gain ${gain}`);
+    }
   });
 
   test('the table under its other name; a decoder is left alone', async () => {
