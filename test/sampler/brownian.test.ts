@@ -139,6 +139,7 @@ describe('solvers on one path', () => {
   test.each([
     ['eulerAncestral', (_: number[]) => kdiffusion.eulerAncestral(), snrClock],
     ['dpmpp2mSde', (sigmas: number[]) => kdiffusion.dpmpp2mSde(sigmas), snrClock],
+    ['dpmppSde', (_: number[]) => kdiffusion.dpmppSde(), snrClock],
     ['eulerAncestral by sigma', (_: number[]) => kdiffusion.eulerAncestral(), sigmaClock],
   ] as const)('%s: few steps come near the many of the same path', async (_name, solver, clock) => {
     const distance = (a: Vec, b: Vec): number =>
