@@ -1,7 +1,7 @@
 /** Error against evaluations of the network, from the published starts, on the mixture in two dimensions. */
 import type { TopLevelSpec } from 'vega-lite';
 import { FLOWS } from '../../test/sampler/orders/flows.ts';
-import { gaussianError } from '../../test/sampler/orders/law.ts';
+import { gaussianError } from '../../test/sampler/orders/gaussian.ts';
 import { AS_PUBLISHED, type Method } from '../../test/sampler/orders/methods.ts';
 import { problem } from '../../test/sampler/orders/problem.ts';
 import { runGrid } from '../../test/sampler/orders/run.ts';

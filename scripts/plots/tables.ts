@@ -1,7 +1,7 @@
 /** The tables of docs/samplers.md: orders in theory, as fitted, and as fitted when runs start and end as published. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { FLOWS, type Flow } from '../../test/sampler/orders/flows.ts';
-import { gaussianDistance, gaussianError } from '../../test/sampler/orders/law.ts';
+import { gaussianDistance, gaussianError } from '../../test/sampler/orders/gaussian.ts';
 import { AS_PUBLISHED, METHODS, type Method } from '../../test/sampler/orders/methods.ts';
 import { fittedOrder, problem } from '../../test/sampler/orders/problem.ts';
 import { runGrid } from '../../test/sampler/orders/run.ts';

@@ -1,19 +1,9 @@
 /** Weak and strong orders of the solvers that draw noise. */
 import { describe, expect, test } from 'vitest';
-import { analytic, kdiffusion, TorchGenerator } from '../../../src/sampler/index.ts';
+import { analytic, kdiffusion, sde, TorchGenerator } from '../../../src/sampler/index.ts';
 import { expectClose, F64, ORDER_SLOPE, SAMPLED_SLOPE, STANDARD_ERRORS } from '../../support/close.ts';
-import {
-  BrownianPaths,
-  exactMoments,
-  gaussianDistance,
-  gaussianError,
-  gaussianGamma,
-  lawSamples,
-  meanDistance,
-  momentChange,
-  moments,
-  samplePaths,
-} from './law.ts';
+import { gaussianDistance, gaussianError, gaussianGamma } from './gaussian.ts';
+import { BrownianPaths, exactMoments, lawSamples, meanDistance, momentChange, moments, samplePaths } from './law.ts';
 import { CLEAN, fittedOrder, problem } from './problem.ts';
 import type { Plan } from './run.ts';
 import { STOCHASTIC } from './stochastic.ts';
@@ -56,6 +46,24 @@ test.each([
   const [, { plan }] = EACH.find(([name]) => name === 'ddpm, fixed_small')!;
   const exact = { ...EACH[0][1], plan: (n: number): Plan => ({ ...plan(n), solver }) };
   for (const n of [3, 12]) expectClose([await gaussianError(exact, n)], [0], F64, `${n} steps`);
+});
+
+test('Langevin corrections leave an error in proportion to their step size', async () => {
+  const process = sde.veSde(0.1, 10);
+  const level = process.level(0.3);
+  const ratios = [0.4, 0.28, 0.2];
+  const errors: number[] = [];
+  for (const snr of ratios) {
+    const solver = sde.predictorCorrector(process, { predictor: 'none', corrector: 'ald', snr });
+    const plan = (n: number): Plan => ({
+      solver,
+      transitions: Array.from({ length: n }, () => ({ from: level, to: level })),
+    });
+    const relaxed = Math.ceil(20 / snr ** 2);
+    errors.push(await gaussianError({ ...EACH[0][1], plan }, relaxed));
+  }
+  const steps = ratios.map((snr) => 1 / snr ** 2); // a step is 2·(snr·sigma)² long
+  expectClose([fittedOrder(steps, errors)], [1], ORDER_SLOPE, `errors ${errors.join(', ')}`);
 });
 
 describe('strong order: distance of runs of n and 2n steps from one Brownian motion, followed exactly', () => {
