@@ -1,8 +1,8 @@
-// out[b, i, h, :] = Σⱼ weights[b, h, i·across + j·along] · x[b, j, h, :]: values summed by the rows (across = stride of a row,
-// along = 1) or by the columns (across = 1, along = stride of a row) of a matrix of weights.
+// out[b, i, h, :] = Σⱼ weights[b, h, i·across + j·along] · x[b, j, h, :]: values summed by the rows (across = stride of
+// a row, along = 1) or by the columns (across = 1, along = stride of a row) of a matrix of weights.
 //
-// weights [B, heads, …] f32, x [B, J, heads, D4], out [B, I, heads, D4]. An invocation computes ROWS consecutive i × one vec4
-// column, in registers. Accumulation in f32.
+// weights [B, heads, …] f32, x [B, J, heads, D4], out [B, I, heads, D4]. An invocation computes ROWS consecutive i ×
+// one vec4 column, in registers. Accumulation in f32.
 //@use storage
 const ROWS = 4u;
 const WG_D = 8u;

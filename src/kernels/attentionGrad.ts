@@ -1,6 +1,6 @@
 /**
- * The gradients of scaled dot-product attention. The weights are written out, and the gradient by the scores beside them:
- * for maps of up to a few thousand positions.
+ * The gradients of scaled dot-product attention. The weights are written out, and the gradient by the scores beside
+ * them: for maps of up to a few thousand positions.
  */
 import {
   defineKernel,
@@ -107,7 +107,8 @@ const attentionCombineOp: Op<{ columns: boolean }> = {
 /**
  * Gradients of {@link attention} by q, k and v. g and q [B,T,heads·d], k and v [B,S,heads·d] → the shapes of q, k, v.
  * Holds two f32 matrices [B·heads,T,S].
- * @throws ShapeError when shapes or heads do not fit; LimitError, when planned, where a matrix is larger than a binding.
+ * @throws ShapeError when shapes or heads do not fit; LimitError, when planned, where a matrix is larger than a
+ * binding.
  */
 export function attentionGrad(
   g: Tensor,

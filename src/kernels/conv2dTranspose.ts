@@ -1,6 +1,6 @@
 /**
- * conv2dTranspose: the adjoint of a convolution, as a layer that enlarges (`nn.ConvTranspose2d`) and as the gradient of a
- * convolution by its input. One weight serves both: [I,O,R,S] of the one is [O,I,R,S] of the other.
+ * conv2dTranspose: the adjoint of a convolution, as a layer that enlarges (`nn.ConvTranspose2d`) and as the gradient of
+ * a convolution by its input. One weight serves both: [I,O,R,S] of the one is [O,I,R,S] of the other.
  */
 import {
   defineKernel,
@@ -132,8 +132,8 @@ export function conv2dTranspose(
   const [, , R = 0, S = 0] = weight.shape;
   if (!natural || ![stride, dilation].every((n) => Number.isInteger(n) && n >= 1)) {
     throw new InvalidArgumentError(
-      `conv2dTranspose: expected stride and dilation of 1 or more and paddings of 0 or more, got ${stride}, ${dilation} ` +
-        `and ${[top, left, bottom, right, more.bottom, more.right].join(', ')}`,
+      `conv2dTranspose: expected stride and dilation of 1 or more and paddings of 0 or more, got ${stride}, ` +
+        `${dilation} and ${[top, left, bottom, right, more.bottom, more.right].join(', ')}`,
     );
   }
   const height = (H - 1) * stride - top - bottom + dilation * (R - 1) + more.bottom + 1;

@@ -1,10 +1,10 @@
-// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, (y + top − r·dilation)/stride, (x + left − s·dilation)/stride, i] · w[i, o, r, s]
-//                    + bias[o])) · scale; terms whose quotient is no integer, or outside the map, are left out.
+// out[b, y, x, o] = act(Σ_{r,s,i} in[b, (y + top − r·dilation)/stride, (x + left − s·dilation)/stride, i]·w[i, o, r, s]
+//                   + bias[o]) · scale; terms whose quotient is no integer, or outside the map, are left out.
 //
-// input [B, H, W, I], w [I, O, R, S] packed by `packConvTranspose` into 4×4 blocks, out [B, OH, OW, O]; channels are padded
-// to vec4. An invocation computes PIXELS pixels of one output row, `stride` apart so that the same taps reach them, × one
-// vec4 of output channels in registers; a workgroup covers WG_O vec4 of channels × WG_P such runs. Accumulation in f32.
-// Dumoulin & Visin 2016, https://arxiv.org/abs/1603.07285, chapter 4.
+// input [B, H, W, I], w [I, O, R, S] packed by `packConvTranspose` into 4×4 blocks, out [B, OH, OW, O]; channels are
+// padded to vec4. An invocation computes PIXELS pixels of one output row, `stride` apart so that the same taps reach
+// them, × one vec4 of output channels in registers; a workgroup covers WG_O vec4 of channels × WG_P such runs.
+// Accumulation in f32. Dumoulin & Visin 2016, https://arxiv.org/abs/1603.07285, chapter 4.
 //@use storage activation
 const PIXELS = 4u;
 const WG_O = 8u;
@@ -31,7 +31,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;           // [B, H, W, I4]
-@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: a block holds four i of four o
+@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: blocks of four i of four o
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;        // [O4]
 @group(0) @binding(3) var<storage, read_write> out: array<Elem4>;       // [B, OH, OW, O4]
 @group(0) @binding(4) var<uniform> p: Params;
@@ -60,7 +60,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let iy = y / i32(p.stride);
     if (y < 0 || y % i32(p.stride) != 0 || u32(iy) >= p.H) { continue; }
     for (var s = 0u; s < p.S; s++) {
-      // Below zero for the first pixels of a run is possible: congruence is tested on a number moved up by whole strides.
+      // Below zero for the first pixels of a run is possible: congruence is tested on a number moved up by whole
+      // strides.
       let x = i32(ox + p.left) - i32(s * p.dilation);
       if ((x + i32(p.S * p.dilation * p.stride)) % i32(p.stride) != 0) { continue; }
       for (var j = 0u; j < PIXELS; j++) {

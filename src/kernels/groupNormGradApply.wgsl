@@ -1,4 +1,5 @@
-// out[b, i, c] = rstd · (g·gamma − M1 − x̂·M2), x̂ = (input − mean) · rstd: the gradient of a group normalisation by its input.
+// out[b, i, c] = rstd · (g·gamma − M1 − x̂·M2), x̂ = (input − mean) · rstd: the gradient of a group normalisation by
+// its input.
 //
 // g, input, out [B, P, C4]; affine [B, 2, C4] as groupNormFinalise leaves it without gamma; means [B, 2, C4] as
 // groupNormGradMeans does. An invocation handles one vec4. Padding lanes have everything 0.

@@ -1,7 +1,7 @@
 // M1[b, c] and M2[b, c]: S1 and S2 summed over the group that channel c is in, over the number of its elements.
 //
-// parts [B, K, 2, C] as groupNormGradSums leaves them, means [B, 2, C]. A team of LANES invocations takes one group of one
-// batch item. f32. LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
+// parts [B, K, 2, C] as groupNormGradSums leaves them, means [B, 2, C]. A team of LANES invocations takes one group of
+// one batch item. f32. LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
 //@use team
 const WG = 64u;
 const LANES = 64u;         // divides WG

@@ -1,7 +1,9 @@
-// S1[b, k, c] = Σ g·gamma and S2[b, k, c] = Σ g·gamma·x̂ over chunk k of a batch item's pixels, x̂ = (input − mean) · rstd.
+// S1[b, k, c] = Σ g·gamma and S2[b, k, c] = Σ g·gamma·x̂ over chunk k of a batch item's pixels, x̂ = (input − mean) ·
+// rstd.
 //
-// g, input [B, P, C], chunks of p.rows consecutive pixels (the last may be shorter), affine [B, 2, C] as groupNormFinalise
-// leaves it without gamma, sums [B, K, 2, C]. An invocation takes one vec4 of channels of one chunk. f32.
+// g, input [B, P, C], chunks of p.rows consecutive pixels (the last may be shorter), affine [B, 2, C] as
+// groupNormFinalise leaves it without gamma, sums [B, K, 2, C]. An invocation takes one vec4 of channels of one chunk.
+// f32.
 //@use storage
 const WG = 64u;
 const HAS_GAMMA = true;

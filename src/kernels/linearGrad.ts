@@ -16,7 +16,9 @@ import { linearOp } from './matmul.ts';
 
 const up4 = (n: number) => 4 * Math.ceil(n / 4);
 
-/** [N, K] → [N/4, K/4, 4 (n), 4 (k)]: the transposed matrix as `packMatrix` packs [K, N]. A block is four n of all k. */
+/**
+ * [N, K] → [N/4, K/4, 4 (n), 4 (k)]: the transposed matrix as `packMatrix` packs [K, N]. A block is four n of all k.
+ */
 export const packMatrixTransposed: Packing = {
   id: 'matrix-transposed',
   shape: (from) => [up4(from[0]), up4(numel(from) / from[0])],
@@ -76,7 +78,8 @@ export function logProbGrad(logits: Tensor, ids: Tensor, { scale = 1 } = {}): Te
   expectRank('logProbGrad', 'logits', logits, 2, '[B,N]');
   if (ids.dtype !== 'u32' || ids.layout !== 'dense' || formatShape(ids.shape) !== formatShape([logits.shape[0]])) {
     throw new ShapeError(
-      `logProbGrad: expected dense u32 ids [${logits.shape[0]}], got ${ids.layout} ${ids.dtype} ${formatShape(ids.shape)}`,
+      `logProbGrad: expected dense u32 ids [${logits.shape[0]}], ` +
+        `got ${ids.layout} ${ids.dtype} ${formatShape(ids.shape)}`,
     );
   }
   return logits.graph.record(logProbGradOp, { logits, ids }, { scale }, logits.shape);

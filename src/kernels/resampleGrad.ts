@@ -34,7 +34,10 @@ export function avgPool2Grad(g: Tensor, { height, width }: { height: number; wid
   return g.graph.record(avgPool2GradOp, { g }, {}, [B, height, width, C]);
 }
 
-/** Gradient of upsampleNearest to twice the size: g [B,2H,2W,C] → [B,H,W,C], sums of 2×2. @throws ShapeError on odd sizes */
+/**
+ * Gradient of upsampleNearest to twice the size: g [B,2H,2W,C] → [B,H,W,C], sums of 2×2. @throws ShapeError on odd
+ * sizes
+ */
 export function upsampleNearest2Grad(g: Tensor): Tensor {
   const [, H, W] = g.shape;
   if (H % 2 !== 0 || W % 2 !== 0) {

@@ -42,8 +42,8 @@ function place(from: number, to: number, alignCorners: boolean): { scale: number
 }
 
 /**
- * x [B,H,W,C] → [B,height,width,C] as PyTorch's `bilinear` without antialiasing. Pixels are squares whose edges meet the
- * picture's, or with `alignCorners` (default false) points whose outermost stay.
+ * x [B,H,W,C] → [B,height,width,C] as PyTorch's `bilinear` without antialiasing. Pixels are squares whose edges meet
+ * the picture's, or with `alignCorners` (default false) points whose outermost stay.
  * @throws ShapeError unless x is [B,H,W,C]; InvalidArgumentError for sizes that are no positive integers.
  */
 export function resizeBilinear(

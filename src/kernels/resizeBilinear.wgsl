@@ -1,5 +1,5 @@
-// out[b, y, x, :] = in at (y·scale + offset, x·scale + offset), interpolated linearly both ways, as PyTorch's `bilinear`:
-// coordinates below 0 count as 0, beyond the last pixel the last one stands.
+// out[b, y, x, :] = in at (y·scale + offset, x·scale + offset), interpolated linearly both ways, as PyTorch's
+// `bilinear`: coordinates below 0 count as 0, beyond the last pixel the last one stands.
 //
 // input [B, H, W, C4], out [B, height, width, C4]. An invocation computes one vec4, in f32.
 //@use storage

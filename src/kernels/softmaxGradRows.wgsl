@@ -1,8 +1,8 @@
-// grads[row, s] ← scale · weights[row, s] · (grads[row, s] − Σ weights[row, :]·grads[row, :]): from the gradient by softmax
-// weights to the gradient by what was multiplied with scale before the softmax, in place.
+// grads[row, s] ← scale · weights[row, s] · (grads[row, s] − Σ weights[row, :]·grads[row, :]): from the gradient by
+// softmax weights to the gradient by what was multiplied with scale before the softmax, in place.
 //
-// weights, grads [rows, S4] f32; weights are 0 beyond the last key, and grads become it. An invocation takes one row, in
-// two passes.
+// weights, grads [rows, S4] f32; weights are 0 beyond the last key, and grads become it. An invocation takes one row,
+// in two passes.
 const WG = 64u;
 
 struct Params {

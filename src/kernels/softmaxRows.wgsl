@@ -1,6 +1,7 @@
 // weights[row, :] ← softmax(weights[row, :]), in place.
 //
-// weights [rows, S4] f32, with LOWEST beyond the last key, where 0 is left. An invocation takes one row, in three passes.
+// weights [rows, S4] f32, with LOWEST beyond the last key, where 0 is left. An invocation takes one row, in three
+// passes.
 //@use exponential score
 const WG = 64u;
 

@@ -17,8 +17,8 @@ export function consistencyTime(sigma: number): number {
 }
 
 /**
- * The grid of Karras et al. 2022, equation 5, and 0 behind it, reckoned in f32 operation by operation: consistency models
- * were trained at these very levels, whose first is off by 2·10⁻⁷ of the exact one.
+ * The grid of Karras et al. 2022, equation 5, and 0 behind it, reckoned in f32 operation by operation: consistency
+ * models were trained at these very levels, whose first is off by 2·10⁻⁷ of the exact one.
  */
 export function consistencySigmas(count: number, { sigmaMin = 0.002, sigmaMax = 80, rho = 7 } = {}): Float64Array {
   const f = Math.fround;
@@ -31,8 +31,8 @@ export function consistencySigmas(count: number, { sigmaMin = 0.002, sigmaMax = 
 }
 
 /**
- * The midpoint method with the slope of the middle, ((σ̂^⅓ + σ′^⅓)/2)³; two evaluations in every step, the one to sigma 0
- * too; order 2. "DPM" in the original code.
+ * The midpoint method with the slope of the middle, ((σ̂^⅓ + σ′^⅓)/2)³; two evaluations in every step, the one to sigma
+ * 0 too; order 2. "DPM" in the original code.
  */
 export function rhoMidpoint(options: ChurnOptions = {}): Solver {
   const churn = churned({ ...options, level: levelOf });
@@ -64,7 +64,9 @@ export function stochasticIterative({ sigmaMin = 0.002 }: { sigmaMin?: number } 
   };
 }
 
-/** Steps between places `ts` on the grid of so many sigmas (of Karras et al. 2022), places at its ends kept within it. */
+/**
+ * Steps between places `ts` on the grid of so many sigmas (of Karras et al. 2022), places at its ends kept within it.
+ */
 export function gridTransitions(
   ts: readonly number[],
   { steps = 40, sigmaMin = 0.002, sigmaMax = 80, rho = 7 } = {},

@@ -1,4 +1,7 @@
-/** The configs of OpenAI's networks: the arguments of their constructors, by the names that the original code gives them. */
+/**
+ * The configs of OpenAI's networks: the arguments of their constructors, by the names that the original code gives
+ * them.
+ */
 import { ConfigReader, type RawConfig } from '../../loading/index.ts';
 
 /** What U-Net and classifier have in common. */
@@ -147,7 +150,9 @@ export function headsOf({ numHeadChannels }: AdmEncoderConfig, channels: number,
   return numHeadChannels === null ? numHeads : channels / numHeadChannels;
 }
 
-/** One of `input_blocks` behind the first convolution: a residual block, perhaps with attention, or the end of a level. */
+/**
+ * One of `input_blocks` behind the first convolution: a residual block, perhaps with attention, or the end of a level.
+ */
 export interface AdmInputBlock {
   kind: 'res' | 'down';
   /** Channels of its result. */

@@ -107,7 +107,9 @@ export class AdmUNet {
     return this.model.profile(shape, options);
   }
 
-  /** What a call of that shape takes here; nothing is allocated. @throws LimitError, InvalidArgumentError, ShapeError */
+  /**
+   * What a call of that shape takes here; nothing is allocated. @throws LimitError, InvalidArgumentError, ShapeError
+   */
   plan(shape: AdmShape): Report {
     return this.model.plan(shape);
   }
@@ -180,7 +182,9 @@ export function planAdmUNet(
   return planModel(definition, config, shape, dtype, caps);
 }
 
-/** Features of one timestep for all or one per item, [B,dim]. @throws InvalidArgumentError for another number of them. */
+/**
+ * Features of one timestep for all or one per item, [B,dim]. @throws InvalidArgumentError for another number of them.
+ */
 export function admTimeFeatures(
   where: string,
   timestep: number | readonly number[],

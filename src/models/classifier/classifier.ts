@@ -25,7 +25,10 @@ export interface ClassifierInputs {
   classLabels?: Tensor;
 }
 
-/** sample [B,C,H,W] → logits [B,N], and ∇ log p(class | sample) dense f32 [B,C,H,W]. @throws ShapeError, InvalidArgumentError */
+/**
+ * sample [B,C,H,W] → logits [B,N], and ∇ log p(class | sample) dense f32 [B,C,H,W]. @throws ShapeError,
+ * InvalidArgumentError
+ */
 export function classifier(
   config: ClassifierConfig,
   w: WeightScope,

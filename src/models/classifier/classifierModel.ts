@@ -92,7 +92,9 @@ export class AdmClassifier {
     return this.model.profile(shape, options);
   }
 
-  /** What a call of that shape takes here; nothing is allocated. @throws LimitError, InvalidArgumentError, ShapeError */
+  /**
+   * What a call of that shape takes here; nothing is allocated. @throws LimitError, InvalidArgumentError, ShapeError
+   */
   plan(shape: ClassifierShape): Report {
     return this.model.plan(shape);
   }

@@ -1,4 +1,6 @@
-/** How a classifier comes from maps to logits, each with its way back. Dhariwal & Nichol 2021, section 4.4 and appendix. */
+/**
+ * How a classifier comes from maps to logits, each with its way back. Dhariwal & Nichol 2021, section 4.4 and appendix.
+ */
 import { InvalidArgumentError, type Packing, type Tensor, type Weight } from '../../engine/index.ts';
 import { activationGrad } from '../../kernels/activationGrad.ts';
 import { addShared } from '../../kernels/addShared.ts';

@@ -57,7 +57,8 @@ export function diffuse({ schedule }: BoundProcess, x0: Values, noise: Values, s
 
 /**
  * Mean and variance that an output stands for. Equations 9, 13 and 15.
- * @throws InvalidArgumentError for a kind of variance or prediction that has no bound here, or an output of another size.
+ * @throws InvalidArgumentError for a kind of variance or prediction that has no bound here, or an output of another
+ * size.
  */
 export function modelDistribution(
   process: BoundProcess,
@@ -71,8 +72,8 @@ export function modelDistribution(
   const known = learned || varianceType === 'fixed_small' || varianceType === 'fixed_large';
   if (!known || (prediction !== 'epsilon' && prediction !== 'sample') || output.length !== (learned ? 2 : 1) * x.length)
     throw new InvalidArgumentError(
-      `modelDistribution: expected ${learned ? 2 : 1}·${x.length} outputs of an ε or x₀ network with a fixed variance or a ` +
-        `learned range, got ${output.length} of ${prediction} with ${varianceType}`,
+      `modelDistribution: expected ${learned ? 2 : 1}·${x.length} outputs of an ε or x₀ network with a fixed ` +
+        `variance or a learned range, got ${output.length} of ${prediction} with ${varianceType}`,
     );
   const t = tablesOf(process);
   const size = x.length / steps.length;
@@ -99,7 +100,9 @@ export function modelDistribution(
   return out;
 }
 
-/** L_t of each item in bits per dimension: the KL to the posterior, or the decoder's −log P at step 0. Equations 4–6. */
+/**
+ * L_t of each item in bits per dimension: the KL to the posterior, or the decoder's −log P at step 0. Equations 4–6.
+ */
 export function boundTerms(
   process: BoundProcess,
   x0: Values,

@@ -12,7 +12,9 @@ const config = (name: string) =>
 const count = (weights: ReadonlyMap<string, readonly number[]>) =>
   [...weights.values()].reduce((sum, shape) => sum + numel(shape), 0);
 
-/** Counted in the original code; table 4 of Dhariwal & Nichol 2021 says 296, 422, 554, 553, 559, 312 and 309 million. */
+/**
+ * Counted in the original code; table 4 of Dhariwal & Nichol 2021 says 296, 422, 554, 553, 559, 312 and 309 million.
+ */
 describe('published U-Nets', () => {
   test.each([
     ['adm-64', 295_904_454],

@@ -1,4 +1,7 @@
-/** `create_gaussian_diffusion` of improved-diffusion and guided-diffusion: its arguments as our levels, solvers and tables. */
+/**
+ * `create_gaussian_diffusion` of improved-diffusion and guided-diffusion: its arguments as our levels, solvers and
+ * tables.
+ */
 import type { PredictionType } from '../../../sampler/denoiser.ts';
 import type { VarianceType } from '../../../sampler/ddpm.ts';
 import { respacedSchedule, respacedTimesteps } from '../../../sampler/iddpm/respacing.ts';
