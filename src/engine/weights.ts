@@ -74,9 +74,12 @@ export class Weights {
     let loaded = 0;
     let inFlight = 0;
     const scratch = new Scratch();
+    let read: { t: Tensor; data: Float32Array } | undefined;
     for (const t of missing) {
       throwIfAborted(options.signal, 'weights');
-      const data = await this.read(t, scratch, options.signal);
+      // What several packings take parts of, one behind the other, is read once.
+      const data = read && sameElements(read.t, t) ? read.data : await this.read(t, scratch, options.signal);
+      read = { t, data };
       const bytes = byteSize(t);
       await this.device.scoped(`weights: ${t.label}`, () => {
         const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
@@ -177,6 +180,12 @@ export class Weights {
     for (const { buffer } of this.buffers.values()) this.device.destroyBuffer(buffer);
     this.buffers.clear();
   }
+}
+
+/** Whether two constants want the same elements of the checkpoint. */
+function sameElements(a: Tensor, b: Tensor): boolean {
+  const [{ constant: x }, { constant: y }] = [a, b];
+  return x!.key === y!.key && String(x!.packing.rows) === String(y!.packing.rows);
 }
 
 /** Elements that are packed at a time. */

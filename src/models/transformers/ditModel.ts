@@ -26,6 +26,8 @@ export interface DiTCall extends RunOptions {
 export interface DiTGuidedCall extends DiTCall {
   /** 1 turns guidance off. */
   guidanceScale: number;
+  /** What the second half is of, one per item; default the null class. */
+  uncondLabels?: readonly number[];
   /** The first output channels are guided; default 3, as in the authors' samples. */
   guidedChannels?: number;
 }
@@ -140,14 +142,11 @@ export class DiT {
    * class, both halves see the first one's latents, and the first channels of both become u + guidanceScale·(c − u).
    * @param call.sample latents [B/2,inChannels,H,W]
    * @param call.classLabels B/2 classes
-   * @throws InvalidArgumentError for a network that was trained without a null class; as {@link forward}
+   * @throws InvalidArgumentError for a network without a null class where uncondLabels are missing; as {@link forward}
    */
   async forwardGuided(call: DiTGuidedCall): Promise<ModelOutput> {
     const { sample, timestep, classLabels, guidanceScale, guidedChannels = 3 } = call;
-    const { nullClass } = this;
-    if (nullClass === undefined) {
-      throw new InvalidArgumentError('DiT: expected a network with a null class for guidance; call forward instead');
-    }
+    const uncondLabels = call.uncondLabels ?? this.nullLabels(classLabels.length);
     if (!Number.isFinite(guidanceScale)) {
       throw new InvalidArgumentError(`DiT: expected a finite guidanceScale, got ${guidanceScale}; 1 turns it off`);
     }
@@ -161,7 +160,7 @@ export class DiT {
       ...call,
       sample: { data: doubled(sample.data), shape: [2 * B, ...sample.shape.slice(1)] },
       timestep: typeof timestep === 'number' ? timestep : [...timestep, ...timestep],
-      classLabels: [...classLabels, ...classLabels.map(() => nullClass)],
+      classLabels: [...classLabels, ...uncondLabels],
     };
     return (await this.run(twice, { guided: true }, { guidance: factors(1), nullGuidance: factors(0) })).out;
   }
@@ -205,6 +204,14 @@ export class DiT {
         ...more,
       },
       call,
+    );
+  }
+
+  private nullLabels(count: number): number[] {
+    const { nullClass } = this;
+    if (nullClass !== undefined) return Array<number>(count).fill(nullClass);
+    throw new InvalidArgumentError(
+      'DiT: expected a network with a null class for guidance, or uncondLabels; call forward instead',
     );
   }
 

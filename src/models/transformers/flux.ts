@@ -6,7 +6,8 @@
  * Dehghani et al. 2023, "Scaling Vision Transformers to 22 Billion Parameters" (parallel layers), section 2
  */
 import type { Tensor } from '../../engine/index.ts';
-import { concat, fromNchw } from '../../kernels/index.ts';
+import { fromNchw } from '../../kernels/index.ts';
+import { linearParts } from '../../kernels/linearParts.ts';
 import { dense } from '../layers.ts';
 import type { WeightScope } from '../weightScope.ts';
 import type { FluxConfig } from './fluxConfig.ts';
@@ -65,5 +66,12 @@ function singleBlock(w: WeightScope, x: Tensor, c: Tensor, o: HeadOptions, rotar
   const n = adaptiveNorm(x, v, { shift: 0, scale: 1 }); // [B,S+T,D]
   const a = headAttention(w.at('attn'), n, o, rotary); // [B,S+T,D]
   const m = dense(w.at('proj_mlp'), n, 4 * D, { act: 'gelu_tanh' }); // [B,S+T,4D]
-  return gatedAdd(x, dense(w.at('proj_out'), concat(a, m), D), v, 2); // [B,S+T,D]
+  return gatedAdd(x, joined(w.at('proj_out'), [a, m], D), v, 2); // [B,S+T,D]
+}
+
+/** `nn.Linear` of parts that stand side by side: [B,T,K₁], [B,T,K₂] … → [B,T,out]. */
+function joined(w: WeightScope, parts: readonly Tensor[], out: number): Tensor {
+  const K = parts.reduce((n, part) => n + part.shape[2], 0);
+  const [weight, bias] = [w.param('weight', [out, K]), w.param('bias', [out])];
+  return parts[0].graph.scope(w.path, () => linearParts(parts, weight, bias));
 }

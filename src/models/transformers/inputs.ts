@@ -5,7 +5,8 @@ import type { TensorInput } from '../modelRuntime.ts';
 
 /** One value for the batch or one per item. @throws InvalidArgumentError for another number of them, or no number. */
 export function perItem(where: string, name: string, value: number | readonly number[], batch: number): number[] {
-  const all = typeof value === 'number' ? Array<number>(batch).fill(value) : [...value];
+  const values = typeof value === 'number' ? [value] : value;
+  const all = values.length === 1 ? Array<number>(batch).fill(values[0]) : [...values];
   if (all.length !== batch) {
     throw new InvalidArgumentError(`${where}: expected one ${name} or ${batch}, got ${all.length}`);
   }

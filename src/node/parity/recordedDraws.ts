@@ -17,10 +17,13 @@ export class RecordedDraws extends TorchGenerator {
     return new RecordedDraws(draws);
   }
 
-  /** @throws FormatError for more draws than there are, or of another size. */
+  /**
+   * A draw for both halves of guidance serves the first, which is the conditional one.
+   * @throws FormatError for more draws than there are, or of another size
+   */
   override randn(n: number): Float32Array {
     const draw = this.draws[this.next++];
-    if (draw?.length === n) return draw;
+    if (draw?.length === n || draw?.length === 2 * n) return draw.subarray(0, n);
     throw new FormatError(`parity: expected draw ${this.next - 1} of ${n} values, got ${draw?.length ?? 'none'}`);
   }
 }

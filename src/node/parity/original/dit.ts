@@ -104,8 +104,9 @@ function networkOf(recording: Recorded, network: DiT, shape: readonly number[]):
     const half = B / 2;
     const sample = { data: data.slice(0, data.length / 2), shape: [half, ...item] };
     const times = typeof timestep === 'number' ? timestep : timestep.slice(0, half);
-    const classLabels = labels.slice(0, half);
-    return (await network.forwardGuided({ sample, timestep: times, classLabels, guidanceScale })).read();
+    const [classLabels, uncondLabels] = [labels.slice(0, half), labels.slice(half)];
+    const out = await network.forwardGuided({ sample, timestep: times, classLabels, uncondLabels, guidanceScale });
+    return out.read();
   };
 }
 
