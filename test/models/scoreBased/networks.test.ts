@@ -163,6 +163,48 @@ describe(`calls on ${adapter}`, () => {
   });
 });
 
+describe(`stored in halves on ${adapter}`, () => {
+  const x = normals(7, 192);
+  const sample = { data: x, shape: [1, 3, 8, 8] };
+  const scaleOf = (values: Float32Array) => Math.max(...values.map(Math.abs));
+  /** As good as halves are, and not as good as f32: were it so, halves would not have been used. */
+  const expectHalves = (halves: Float32Array, whole: Float32Array) => {
+    const worst = expectClose(halves, whole, networkTolerance('f16', 32, scaleOf(whole)), 'halves');
+    expect(worst).toBeGreaterThan(networkTolerance('f32', 32, scaleOf(whole)));
+  };
+
+  test('EDM, NCSN++ and NCSNv2', async () => {
+    const found: Float32Array[][] = [];
+    for (const dtype of ['f32', 'f16'] as const) {
+      const config = await song();
+      const one = await EdmNetwork.load(
+        device,
+        { config, checkpoint: await weights('d-edm-ddpmpp-forward', edmWeights(readEdmConfig(config))) },
+        { dtype },
+      );
+      const plus = await ncsnpp();
+      const two = await NCSNpp.load(
+        device,
+        { config: plus, checkpoint: await weights('e-sde-ncsnpp-forward', ncsnppWeights(readNcsnppConfig(plus))) },
+        { dtype },
+      );
+      const second = await ncsnv2();
+      const three = await NCSNv2.load(
+        device,
+        { config: second, checkpoint: await weights('e-ncsnv2-forward', ncsnv2Weights(readNcsnv2Config(second))) },
+        { dtype },
+      );
+      found.push([
+        await (await one.forward({ sample, noiseLabels: 0.3, classLabels: [1] })).read(),
+        await (await two.forward({ sample, timeCond: 3 })).read(),
+        await (await three.forward({ sample, noiseIndex: 4 })).read(),
+      ]);
+      for (const model of [one, two, three]) model.dispose();
+    }
+    found[0].forEach((whole, i) => expectHalves(found[1][i], whole));
+  });
+});
+
 describe('preconditioning', () => {
   const space = new HostSpace('f64');
   const [x, out] = [space.vec([0.3, -2, 5]), space.vec([1, 0.5, -0.25])];

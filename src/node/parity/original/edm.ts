@@ -1,5 +1,6 @@
 /** Parity with NVlabs/edm: its networks seen as denoisers, and what its samplers make of them. */
 import type { RawConfig } from '../../../loading/index.ts';
+import { parsePythonJson } from '../../../loading/json.ts';
 import { readEdmConfig } from '../../../models/edm/edmConfig.ts';
 import { EdmNetwork, edmWeights } from '../../../models/edm/edmModel.ts';
 import { edmDenoise, preconditioningOf } from '../../../pipelines/edmDenoiser.ts';
@@ -39,14 +40,14 @@ async function withNetwork(
   run: (recording: OriginalCase<EdmCaseConfig>, network: EdmNetwork) => Promise<void>,
 ): Promise<CaseResult> {
   const recording = await OriginalCase.open<EdmCaseConfig>(c.dir);
-  const { description, weights } = (await c.dir.json('config.json')) as EdmCaseFile;
+  const { description, weights } = parsePythonJson(await c.dir.text('config.json'), 'config.json') as EdmCaseFile;
   const { precond, ...net } = recording.config.net;
+  const _class_name = CLASSES[precond] ?? precond;
+  const plain: RawConfig = { _class_name, ...net };
   const heads = /channels_per_head changed from 64 to (\d+)/.exec(description)?.[1];
-  const config: RawConfig = {
-    _class_name: CLASSES[precond] ?? precond,
-    ...net,
-    ...(net.model_type === 'DhariwalUNet' ? { channels_per_head: heads ? Number(heads) : TINY_HEADS } : {}),
-  };
+  const channels_per_head = heads ? Number(heads) : TINY_HEADS;
+  const adm = readEdmConfig(plain).net.modelType === 'DhariwalUNet';
+  const config: RawConfig = adm ? { ...plain, channels_per_head } : plain;
   const checkpoint = await mergedWeights(c, weights.model, edmWeights(readEdmConfig(config)));
   const network = await EdmNetwork.load(await c.device(), { config, checkpoint }, { dtype: c.dtype });
   try {

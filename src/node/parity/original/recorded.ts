@@ -1,6 +1,7 @@
 /** A case recorded from original research code: its config, its tensors in f64, and how far outputs may be off. */
 import { FormatError } from '../../../engine/errors.ts';
 import type { Directory } from '../../../loading/directory.ts';
+import { parsePythonJson } from '../../../loading/json.ts';
 import { readHeader } from '../../../loading/safetensors.ts';
 import { worstDifference } from '../torchRandnCase.ts';
 
@@ -50,7 +51,7 @@ export class OriginalCase<Config> {
 
   /** @throws NotFoundError, FormatError */
   static async open<Config>(dir: Directory): Promise<OriginalCase<Config>> {
-    const file = (await dir.json('config.json')) as CaseFile<Config>;
+    const file = parsePythonJson(await dir.text('config.json'), 'config.json') as CaseFile<Config>;
     return new OriginalCase(file, await readTensors(dir));
   }
 

@@ -1,5 +1,6 @@
 /** Parity with score_sde and NCSNv2 where the score is a network's: single calls, predictor–corrector, likelihood. */
 import type { RawConfig } from '../../../loading/index.ts';
+import { parsePythonJson } from '../../../loading/json.ts';
 import { readNcsnppConfig } from '../../../models/scoreSde/ncsnppConfig.ts';
 import { NCSNpp, ncsnppWeights } from '../../../models/scoreSde/ncsnppModel.ts';
 import { readNcsnv2Config } from '../../../models/scoreSde/ncsnv2Config.ts';
@@ -13,6 +14,12 @@ import { OriginalCase, type CaseResult } from './recorded.ts';
 import { sdeOf, type SdeConfig } from './sde.ts';
 import { mergedWeights, type NetworkCase } from './weights.ts';
 
+/** What a config says beside what the recording keeps of it. */
+async function caseFile({ dir }: NetworkCase) {
+  const file = parsePythonJson(await dir.text('config.json'), 'config.json');
+  return file as { call: string; weights: { model: readonly string[] } };
+}
+
 interface NcsnppCaseConfig {
   net: RawConfig & { training?: { continuous?: boolean } };
   sde: SdeConfig;
@@ -23,7 +30,7 @@ async function withNcsnpp<Config extends NcsnppCaseConfig>(
   run: (recording: OriginalCase<Config>, network: NCSNpp, call: string) => Promise<void>,
 ): Promise<CaseResult> {
   const recording = await OriginalCase.open<Config>(c.dir);
-  const file = (await c.dir.json('config.json')) as { call: string; weights: { model: readonly string[] } };
+  const file = await caseFile(c);
   const config = { _class_name: 'NCSNpp', ...recording.config.net };
   const checkpoint = await mergedWeights(c, file.weights.model, ncsnppWeights(readNcsnppConfig(config)));
   const network = await NCSNpp.load(await c.device(), { config, checkpoint }, { dtype: c.dtype });
@@ -170,7 +177,7 @@ async function withNcsnv2<Config extends { net: RawConfig }>(
   run: (recording: OriginalCase<Config>, network: NCSNv2) => Promise<void>,
 ): Promise<CaseResult> {
   const recording = await OriginalCase.open<Config>(c.dir);
-  const file = (await c.dir.json('config.json')) as { call: string; weights: { model: readonly string[] } };
+  const file = await caseFile(c);
   const variant = /NCSNv2(?:Deeper|Deepest)?/.exec(file.call)?.[0] ?? 'NCSNv2';
   const config = { _class_name: variant, ...recording.config.net };
   const checkpoint = await mergedWeights(c, file.weights.model, ncsnv2Weights(readNcsnv2Config(config)));
