@@ -2,7 +2,16 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { InvalidArgumentError, ShapeError, type Device } from '../../src/engine/index.ts';
 import { GpuSpace } from '../../src/pipelines/gpuSpace.ts';
 import type { GpuVec } from '../../src/pipelines/gpuVec.ts';
-import { HostSpace, LinearForm, samplerFrom, TorchGenerator } from '../../src/sampler/index.ts';
+import {
+  edmPreconditioning,
+  HostSpace,
+  kdiffusion,
+  LinearForm,
+  parameterise,
+  runSolver,
+  samplerFrom,
+  TorchGenerator,
+} from '../../src/sampler/index.ts';
 import type { Network, SampleOptions, Vec } from '../../src/sampler/index.ts';
 import { vecSpaceCases } from '../sampler/vecSpaceCases.ts';
 import { dotTolerance, expectClose } from '../support/close.ts';
@@ -38,6 +47,8 @@ const loops: Record<string, { config: object; halves?: number; options?: Partial
   DDPM: { config: { _class_name: 'DDPMScheduler' } },
   'DDPM, learned range': { config: { _class_name: 'DDPMScheduler', variance_type: 'learned_range' }, halves: 2 },
 };
+
+const SIGMAS = kdiffusion.karrasSigmas(14, { sigmaMin: 0.1, sigmaMax: 10 });
 
 /** Three rounds of rounding to f32 per step, in ten steps, of values up to ten and more. */
 const loopTolerance = (want: ArrayLike<number>) =>
@@ -123,6 +134,23 @@ describe.each(adapters())('GpuSpace on %s', (adapter) => {
     const { buffers: of } = own.held;
     own.dispose();
     expect(device.held.buffers).toBe(held - of);
+  });
+
+  it('holds no more the longer a method with a memory runs', async () => {
+    const own = await GpuSpace.open(device);
+    const held: number[] = [];
+    await runSolver({
+      x: LinearForm.of(own.vec(normals(1, 96), 2), 10).materialise(),
+      denoiser: parameterise((v) => own.copy(own.contiguous(v).buffer, v.length, v.batch), edmPreconditioning()),
+      solver: kdiffusion.dpmpp3mSde(SIGMAS),
+      transitions: kdiffusion.veTransitions(SIGMAS),
+      generator: new TorchGenerator(1),
+      onStep: () => void held.push(own.held.bytes),
+    });
+    // Three pictures of earlier steps share their memory with the states of those.
+    expect(new Set(held.slice(6)).size).toBe(1);
+    expect(own.dispatches).toBe(SIGMAS.length - 1);
+    own.dispose();
   });
 
   it('finds quantiles among ties, zeros of both signs and infinities', async () => {

@@ -14,7 +14,7 @@ import {
 } from '../../src/sampler/index.ts';
 import { expectClose } from '../support/close.ts';
 import { PoisonSpace } from './poisonSpace.ts';
-import { SOLVER_CASES, toyNetwork, type RunExtras, type SolverCase } from './solverCatalogue.ts';
+import { SOLVER_CASES, toyNetwork, type RunExtras, type SolverCase } from './catalogue/index.ts';
 
 const data = (v: Vec): ArrayLike<number> => (v as HostVec).data;
 

@@ -1,135 +1,27 @@
-/**
- * Every sampler that is offered, each as one short run that a host and a GPU space can make: what stops and goes, what is
- * computed where, and how many dispatches it costs are tested over this list.
- */
-import * as s from '../../src/sampler/index.ts';
-import type { Denoiser, HostValues, Network, RunOptions, Vec, VecSpace } from '../../src/sampler/index.ts';
-import { ddpm } from '../../src/sampler/ddpm.ts';
-import { respacedSchedule, respacedTimesteps } from '../../src/sampler/iddpm/respacing.ts';
-import { rhoMidpoint, stochasticIterative } from '../../src/sampler/consistencySamplers.ts';
-
-/** A space that vectors can be made in. */
-export interface MakingSpace extends VecSpace {
-  vec(values: ArrayLike<number>, batch?: number): Vec;
-}
-
-/** What a run is given beside its space. */
-export type RunExtras = Pick<RunOptions, 'generator' | 'resume' | 'onStep' | 'signal'>;
-
-/** One way of sampling. */
-export interface SolverCase {
-  name: string;
-  /** @returns the last state */
-  run(space: MakingSpace, network: Network, extras: RunExtras): Promise<Vec>;
-  /** Runs until its own error is small: the number of steps may differ between roundings. */
-  adaptive?: boolean;
-}
-
-const [BATCH, ITEM, STEPS] = [2, 12, 6];
-const SIZE = BATCH * ITEM;
-
-/** Bounded, uneven in x, the place within the item and t, with `halves` times the channels; computed on the host. */
-export function toyNetwork(space: MakingSpace, read: (v: Vec) => Promise<HostValues>): (halves?: number) => Network {
-  return (halves = 1) =>
-    async (x, t) => {
-      const values = await read(x);
-      const item = x.length / x.batch;
-      const out = Float64Array.from({ length: halves * x.length }, (_, i) => {
-        const from = values[Math.floor(i / (item * halves)) * item + (i % item)];
-        return 0.9 * Math.tanh(0.7 * from + Math.sin(t / 100 + (i % (item * halves)) / item));
-      });
-      return space.vec(out, x.batch);
-    };
-}
-
-const noise = (space: MakingSpace, scale = 1): Vec =>
-  space.vec(
-    new s.TorchGenerator(5).randn(SIZE).map((z) => z * scale),
-    BATCH,
-  );
-
-/** What a scheduler class needs beside its name. */
-const CONFIGS: Readonly<Record<string, readonly [string, Record<string, unknown>, Partial<s.SampleOptions>?][]>> = {
-  DDIMScheduler: [
-    ['', { clip_sample: false }],
-    [', clipped, η = 0.7', {}, { eta: 0.7, useClippedModelOutput: true }],
-    [', dynamic thresholding', { clip_sample: false, thresholding: true, sample_max_value: 2 }],
-  ],
-  DDPMScheduler: [
-    ['', { clip_sample: false }],
-    [', clipped', {}],
-    [', learned range', { variance_type: 'learned_range' }],
-  ],
-  DPMSolverMultistepScheduler: [
-    ['', {}],
-    [', third order', { solver_order: 3 }],
-    [', SDE', { algorithm_type: 'sde-dpmsolver++' }],
-  ],
-  DPMSolverSinglestepScheduler: [['', { solver_order: 3 }]],
-  UniPCMultistepScheduler: [
-    ['', {}],
-    [', third order', { solver_order: 3 }],
-  ],
-  DEISMultistepScheduler: [['', { solver_order: 3 }]],
-  EulerDiscreteScheduler: [
-    ['', { use_karras_sigmas: true }],
-    [', churn', {}, { sChurn: 3 }],
-  ],
-  PNDMScheduler: [
-    ['', {}],
-    [', PLMS', { skip_prk_steps: true }],
-  ],
-};
-
-const schedulers = s.SCHEDULER_CLASSES.flatMap((className) =>
-  (CONFIGS[className] ?? [['', {}] as const]).map(([suffix, config, options]): SolverCase => ({
-    name: `${className}${suffix}`,
-    run(space, network, extras) {
-      const sampler = s.samplerFrom({ _class_name: className, ...config });
-      const originalImage = space.vec(new s.TorchGenerator(3).randn(SIZE), BATCH);
-      const mask = space.vec(
-        Array.from({ length: SIZE }, (_, i) => i % 2),
-        BATCH,
-      );
-      return sampler.sample({
-        denoiser: sampler.denoiser(network),
-        x: noise(space),
-        numInferenceSteps: STEPS,
-        ...(className === 'RePaintScheduler' && { originalImage, mask, jumpLength: 2, jumpNSample: 2 }),
-        ...extras,
-        ...options,
-      });
-    },
-  })),
-);
-
-/** Runs of a solver over given levels. */
-function over(
-  name: string,
-  make: () => { solver: s.Solver; transitions: readonly s.Transition[] },
-  denoise: (network: Network) => Denoiser,
-  start = 1,
-): SolverCase {
-  return {
-    name,
-    run: (space, network, extras) =>
-      s.runSolver({ ...make(), x: noise(space, start), denoiser: denoise(network), ...extras }),
-  };
-}
+/** The solvers that have names of their own, and those of original code. */
+import { ddpm } from '../../../src/sampler/ddpm.ts';
+import { respacedSchedule, respacedTimesteps } from '../../../src/sampler/iddpm/respacing.ts';
+import { rhoMidpoint, stochasticIterative } from '../../../src/sampler/consistencySamplers.ts';
+import * as s from '../../../src/sampler/index.ts';
+import type { Denoiser, Network } from '../../../src/sampler/index.ts';
+import { BATCH, noise, over, SIZE, STEPS, type SolverCase } from './case.ts';
 
 const { kdiffusion: k, dpmSolver: dpm, sde, analytic, edm } = s;
 const range = { sigmaMin: 0.1, sigmaMax: 10 };
 const sigmas = k.karrasSigmas(STEPS, range);
 const preconditioned = (network: Network): Denoiser => s.parameterise(network, s.edmPreconditioning());
 /** The same network for both halves, the one without the condition shifted. */
-const guidedPair = (network: Network): Denoiser =>
-  s.guided(
-    s.parameterisePair(async (x, t, signal) => {
-      const [u, c] = [await network(x, t + 40, signal), await network(x, t, signal)];
-      return [u, c];
-    }, s.edmPreconditioning()),
-    3,
-  );
+const guidedPair =
+  (guidanceRescale = 0) =>
+  (network: Network): Denoiser =>
+    s.guided(
+      s.parameterisePair(async (x, t, signal) => {
+        const [u, c] = [await network(x, t + 40, signal), await network(x, t, signal)];
+        return [u, c];
+      }, s.edmPreconditioning()),
+      3,
+      { guidanceRescale },
+    );
 
 const onSigmas = (name: string, solver: () => s.Solver, denoise = preconditioned): SolverCase =>
   over(`kdiffusion.${name}`, () => ({ solver: solver(), transitions: k.veTransitions(sigmas) }), denoise, 10);
@@ -162,9 +54,9 @@ const kdiffusion: SolverCase[] = [
   onSigmas('dpmpp2m', () => k.dpmpp2m(sigmas)),
   onSigmas('dpmpp2mSde', () => k.dpmpp2mSde(sigmas)),
   onSigmas('dpmpp3mSde', () => k.dpmpp3mSde(sigmas)),
-  onSigmas('dpmpp3mSde, guided', () => k.dpmpp3mSde(sigmas), guidedPair),
+  onSigmas('dpmpp3mSde, guided', () => k.dpmpp3mSde(sigmas), guidedPair()),
   onSigmas('lms', () => k.lms(sigmas)),
-  onSigmas('lms of order 6, guided', () => k.lms(sigmas, { order: 6 }), guidedPair),
+  onSigmas('lms of order 6, guided', () => k.lms(sigmas, { order: 6 }), guidedPair()),
   onFast('kdiffusion.dpmFast', 0),
   onFast('kdiffusion.dpmFast, η = 1', 1),
   adaptiveSigma('', {}),
@@ -315,5 +207,40 @@ const others: SolverCase[] = [
   })),
 ];
 
-/** Every sampler. */
-export const SOLVER_CASES: readonly SolverCase[] = [...schedulers, ...kdiffusion, ...authors, ...scores, ...others];
+/** Stands for the gradient of a classifier. */
+const towards: s.LogProbGradient = (x) => x.space.clamp(s.LinearForm.of(x), -1, 1);
+
+/** Wrappers of solvers and denoisers: what they add is part of the same pass. */
+const wrapped: SolverCase[] = [
+  onSigmas('euler, guided and rescaled', () => k.euler(), guidedPair(0.7)),
+  onSigmas('dpmpp2mSde on a Brownian path', () => s.brownianNoise(k.dpmpp2mSde(sigmas), { seed: [7, 8] })),
+  over(
+    'classifier guidance, score form',
+    () => ({ solver: s.ddim(), transitions: chain }),
+    (network) => s.classifierGuided(epsilon(network), towards, 2),
+  ),
+  over(
+    'classifier guidance, mean shift',
+    () => ({ solver: s.classifierMeanShift(ddpm(), { gradient: towards, scale: 2 }), transitions: chain }),
+    epsilon,
+  ),
+  ...(['inpainted', 'consistencyEdit'] as const).map((kind): SolverCase => ({
+    name: kind,
+    run(space, network, extras) {
+      const [image, mask] = [
+        noise(space, 0.5),
+        space.vec(
+          Array.from({ length: SIZE }, (_, i) => i % 2),
+          BATCH,
+        ),
+      ];
+      const edit = s.consistencyEdit({ replace: s.maskReplacement(image, mask) });
+      const solver = kind === 'inpainted' ? s.inpainted(k.euler(), { image, maskImage: mask }) : edit;
+      const transitions = k.veTransitions(sigmas);
+      return s.runSolver({ x: noise(space, 10), solver, transitions, denoiser: preconditioned(network), ...extras });
+    },
+  })),
+];
+
+/** All of them. */
+export const families: SolverCase[] = [...kdiffusion, ...authors, ...scores, ...others, ...wrapped];
