@@ -121,3 +121,5 @@ export {
   type TruncationWarning,
 } from '../loading/tokenizers/tokenizer.ts';
 export { latentScaling, mapLatents, type LatentMap, type LatentStatistics } from './latentScaling.ts';
+export { checkTokenizer, encodeClipPrompts, type ClipPromptOptions } from './textEncoders/clipPrompts.ts';
+export { encodeSdxlPrompts, type SdxlPrompts, type TextEncoderPair } from './textEncoders/sdxlPrompts.ts';
