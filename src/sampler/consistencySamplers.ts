@@ -8,12 +8,14 @@ import { karrasSigmas, veLevel } from './sigmas.ts';
 import type { Solver, Transition } from './solver.ts';
 import { LinearForm } from './vec.ts';
 
+const f = Math.fround;
+
 /** Half-way on the grid of Karras et al. 2022 with ρ = 3. */
 const MIDPOINT_RHO = 3;
 
 /** What the networks are told of a level of noise: 250·ln sigma, reckoned in f32. */
 export function consistencyTime(sigma: number): number {
-  return Math.fround(250 * Math.fround(Math.log(Math.fround(sigma + 1e-44)))); // 1e-44: sigma may be 0
+  return f(250 * f(Math.log(f(sigma + 1e-44)))); // 1e-44: sigma may be 0
 }
 
 /**
@@ -21,7 +23,6 @@ export function consistencyTime(sigma: number): number {
  * models were trained at these very levels, whose first is off by 2·10⁻⁷ of the exact one.
  */
 export function consistencySigmas(count: number, { sigmaMin = 0.002, sigmaMax = 80, rho = 7 } = {}): Float64Array {
-  const f = Math.fround;
   const [hi, lo] = [sigmaMax ** (1 / rho), sigmaMin ** (1 / rho)];
   const step = f(1 / (count - 1));
   const ramp = (i: number): number => (2 * i < count ? f(step * i) : f(1 - step * (count - 1 - i)));
