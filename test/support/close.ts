@@ -62,6 +62,9 @@ export const SAME_PICTURE = (2 * EIGHT_BIT) / 255;
  */
 export const NETWORK_NORM = 1e-4;
 
+/** The largest error of an element over the output's range: as {@link NETWORK_NORM}, for both are a few standard deviations. */
+export const NETWORK_RANGE = NETWORK_NORM;
+
 /**
  * The same where activations are stored in halves: √100 layers' roundings of 2⁻¹¹ are 0.5 %; twice that is the one percent
  * that users are promised.
