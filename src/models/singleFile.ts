@@ -22,7 +22,7 @@ export interface SingleFileOptions {
   signal?: AbortSignal;
   /** Fields over those that the shapes tell, by part: what no shape tells (`scaling_factor`, heads, groups). */
   configs?: Partial<Record<SingleFilePart, RawConfig>>;
-  /** What the U-Net predicts; by default ε, and v for SD 2.x with four input channels, as its 768-pixel version does. */
+  /** What the U-Net predicts; by default ε, and v for SD 2.x with four input channels (its 768-pixel version), not Turbo. */
   predictionType?: 'epsilon' | 'v_prediction' | 'sample';
 }
 
@@ -50,6 +50,8 @@ const IGNORABLE: readonly RegExp[] = [
 ];
 
 const UNET = 'model.diffusion_model.';
+/** Where OpenCLIP is when it is the only text model of a file in SDXL's layout. */
+const SECOND = 'conditioner.embedders.0.model.';
 const PICKLE = /\.(ckpt|pt|pth|bin|pkl)$/i;
 
 /**
@@ -83,7 +85,9 @@ export async function openSingleFile(source: ByteSource, options: SingleFileOpti
       );
     }
     const close = () => checkpoint.close();
-    return { kind, parts, scheduler: schedulerOf(kind, parts, options), ignored, close };
+    const turbo = kind === 'sd2' && keys.some((key) => key.startsWith(SECOND));
+    const { predictionType = turbo ? 'epsilon' : undefined } = options;
+    return { kind, parts, scheduler: schedulerOf(kind, parts, predictionType), ignored, close };
   } catch (error) {
     await checkpoint.close();
     throw error;
@@ -105,7 +109,8 @@ async function refusePickle(source: ByteSource, signal?: AbortSignal): Promise<v
 
 function kindOf(checkpoint: Checkpoint, keys: readonly string[]): SingleFileKind {
   const some = (prefix: string) => keys.some((key) => key.startsWith(prefix));
-  if (some('conditioner.embedders.0.model.')) return 'sdxl-refiner';
+  // SD-Turbo is an SD 2.1 in the layout of SDXL.
+  if (some(SECOND)) return textWidth(checkpoint, keys) === 1024 ? 'sd2' : 'sdxl-refiner';
   if (some('conditioner.embedders.')) return 'sdxl';
   if (some('control_model.')) throw notBuilt(checkpoint, 'a ControlNet in its authors’ layout');
   if (some('embedder.') || some('noise_augmentor.'))
@@ -128,14 +133,19 @@ function kindOf(checkpoint: Checkpoint, keys: readonly string[]): SingleFileKind
 
 /** A U-Net without a text encoder, by the width of the text that it looks at. */
 function kindByWidth(checkpoint: Checkpoint, keys: readonly string[]): SingleFileKind {
-  const key = keys.find((k) => k.startsWith(UNET) && k.endsWith('.attn2.to_k.weight'));
-  const width = key === undefined ? 0 : checkpoint.info(key).shape[1];
+  const width = textWidth(checkpoint, keys);
   const kind = ({ 768: 'sd1', 1024: 'sd2', 1280: 'sdxl-refiner', 2048: 'sdxl' } as const)[width];
   if (kind) return kind;
   throw new FormatError(
     `single file ${checkpoint.name}: expected a U-Net that looks at text of 768, 1024, 1280 or 2048 channels, got ` +
       `${width}; pass a folder with its config`,
   );
+}
+
+/** Channels of the text that the U-Net looks at; 0 without one. */
+function textWidth(checkpoint: Checkpoint, keys: readonly string[]): number {
+  const key = keys.find((k) => k.startsWith(UNET) && k.endsWith('.attn2.to_k.weight'));
+  return key === undefined ? 0 : checkpoint.info(key).shape[1];
 }
 
 const notBuilt = (checkpoint: Checkpoint, what: string) =>
@@ -188,14 +198,14 @@ function partsOf(kind: SingleFileKind, checkpoint: Checkpoint): Map<SingleFilePa
   if (kind === 'sd2') {
     add(
       'text_encoder',
-      'cond_stage_model.model.',
+      all.some((key) => key.startsWith(SECOND)) ? SECOND : 'cond_stage_model.model.',
       (s) => openClipConfig(s, spared(s), false),
       (key, s) => spare(openClipKey(key), spared(s)),
     );
   }
   const full = (s: Shapes) => openClipConfig(s, openClipLayers(s.keys), true);
   if (kind === 'sdxl') add('text_encoder_2', 'conditioner.embedders.1.model.', full, openClipKey);
-  if (kind === 'sdxl-refiner') add('text_encoder_2', 'conditioner.embedders.0.model.', full, openClipKey);
+  if (kind === 'sdxl-refiner') add('text_encoder_2', SECOND, full, openClipKey);
   return parts;
 }
 
@@ -213,7 +223,7 @@ function spare(to: string | Piece | readonly Piece[] | undefined, layers: number
 
 /** What {@link spare} has left out. */
 function isSpare(key: string, kind: SingleFileKind): boolean {
-  return kind === 'sd2' && /^cond_stage_model\.model\.(text_projection$|transformer\.resblocks\.)/.test(key);
+  return kind === 'sd2' && /^[\w.]+\.model\.(text_projection$|transformer\.resblocks\.)/.test(key);
 }
 
 function unetConfigOf(kind: SingleFileKind, shapes: Shapes): RawConfig {
@@ -237,7 +247,7 @@ function vaeConfigOf(kind: SingleFileKind, shapes: Shapes): RawConfig {
 function schedulerOf(
   kind: SingleFileKind,
   parts: ReadonlyMap<SingleFilePart, OpenedModel>,
-  { predictionType }: SingleFileOptions,
+  predictionType: SingleFileOptions['predictionType'],
 ): RawConfig | undefined {
   const unet = parts.get('unet');
   if (!unet) return undefined;

@@ -155,6 +155,21 @@ test('Stable Diffusion 2: the last layer and the projection of its text model ar
   expect(sd.ignored).toHaveLength(12 + 2);
 });
 
+test('SD-Turbo is an SD 2.1 in the layout of SDXL', async () => {
+  const unet = await unetOf('unet_cond_sd21', 2, [false, true]);
+  for (const key of Object.keys(unet)) {
+    if (/attn2\.to_[kv]\.weight$/.test(key)) unet[key] = zeros('F32', [unet[key].shape[0], 1024]);
+  }
+  const text = below('conditioner.embedders.0.model.', openClip(await tensorsOf('clip_text', TEXT)));
+  const turbo = await open({ ...below(UNET, unet), ...text });
+  expect(turbo.kind).toBe('sd2');
+  expect(turbo.parts.get('text_encoder')!.config).toMatchObject({ num_hidden_layers: 2 });
+  expect(turbo.scheduler).toMatchObject({ prediction_type: 'epsilon' });
+  const refiner = await open({ ...text, 'conditioner.embedders.0.model.text_projection': f32([32, 20]) });
+  expect(refiner.kind).toBe('sdxl-refiner');
+  expect([...refiner.parts.keys()]).toEqual(['text_encoder_2']);
+});
+
 test('Stable Diffusion XL: two text models, time ids, depths by level', async () => {
   const sd = await open(
     {
