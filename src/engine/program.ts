@@ -99,6 +99,9 @@ export class Program {
         `input ${name}: expected ${formatShape(t.shape)} = ${numel(t.shape)} elements, got ${data.length}`,
       );
     }
+    if (byteSize(t) !== Math.ceil(data.length / 4) * 16) {
+      throw new InvalidArgumentError(`input ${name}: expected a dense f32 or u32 input, got ${t.layout} of ${t.dtype}`);
+    }
     this.device.gpu.queue.writeBuffer(this.inputBuffer(name), 0, data.buffer, data.byteOffset, data.byteLength);
   }
 

@@ -48,15 +48,18 @@ export class GeneratedImage {
 
   /** Red, green and blue planes [3, H, W] in 0 … 1. @throws NonFiniteError in place of a black picture */
   async toTensor(): Promise<Float32Array> {
+    return (await this.toPlanes()).map((v) => Math.min(1, Math.max(0, v * 0.5 + 0.5)));
+  }
+
+  /** The planes [3, H, W] as the decoder gave them, about −1 … 1. @throws NonFiniteError in place of a black picture */
+  async toPlanes(): Promise<Float32Array> {
     this.alive();
     const { device, buffer } = this.shared;
     const count = 3 * this.width * this.height;
     const values = new Float32Array(await device.read(buffer, 4 * count, 4 * count * this.index));
     const bad = values.findIndex((v) => !Number.isFinite(v));
-    if (bad >= 0) {
-      throw new NonFiniteError(`image: the decoder gave ${values[bad]} at element ${bad}; use dtype: 'f32'`, 'decoder');
-    }
-    return values.map((v) => Math.min(1, Math.max(0, v * 0.5 + 0.5)));
+    if (bad < 0) return values;
+    throw new NonFiniteError(`image: the decoder gave ${values[bad]} at element ${bad}; use dtype: 'f32'`, 'decoder');
   }
 
   /** Rows of RGBA bytes, alpha 255. */

@@ -2,9 +2,19 @@
 import { throwIfAborted, type Device } from '../engine/index.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
 import type { GenerationOptions, GenerationResult } from './generation.ts';
+import type { TorchGenerator } from '../sampler/torchGenerator.ts';
+import type { Vec } from '../sampler/vec.ts';
 import { GpuSpace } from './gpuSpace.ts';
 import type { LatentDecoder } from './latentDecoder.ts';
 import { expectFinite, generatorOf, initialNoise, type LatentShape } from './latents.ts';
+
+/** Where a run starts when it does not start from noise alone; see the sampler's `image` and `maskImage`. */
+export interface StartingPoint {
+  image: Vec;
+  maskImage?: Vec;
+  /** In (0, 1]. */
+  strength: number;
+}
 
 /** What differs between pipelines. */
 export interface LatentRun {
@@ -14,6 +24,8 @@ export interface LatentRun {
   /** The network with its conditions and guidance, on vectors of the run's space. */
   denoiser(space: GpuSpace): Denoiser;
   decode: LatentDecoder;
+  /** Image to image; what it draws comes before the noise. */
+  start?(space: GpuSpace, generator: TorchGenerator | readonly TorchGenerator[]): Promise<StartingPoint>;
 }
 
 /**
@@ -31,7 +43,9 @@ export async function runLatents(run: LatentRun, options: GenerationOptions): Pr
   try {
     const stepMs: number[] = [];
     let before = performance.now();
+    const start = await run.start?.(space, generator);
     const x = await sampler.sample({
+      ...start,
       x: space.vec(initialNoise(shape, options.latents, generator), shape[0]),
       denoiser: run.denoiser(space),
       numInferenceSteps: options.numInferenceSteps ?? 20,

@@ -7,6 +7,7 @@ import type { GenerationResult, PipelinePlan } from './generation.ts';
 import type { GeneratedImage } from './image.ts';
 import type { LatentShape } from './latents.ts';
 import type { LoadPipelineOptions } from './options.ts';
+import type { TextToImageOptions } from './textToImage.ts';
 import { resolveSource, type PretrainedSource, type SourceOptions } from './source.ts';
 
 /** How to load a pipeline, and on which device. */
@@ -54,12 +55,20 @@ export interface LoadedPipeline {
 export interface Pipeline extends Omit<LoadedPipeline, 'generate'> {
   /** From noise to pictures. @throws as {@link ClassLatentDiffusionPipeline.generate}. */
   (options: ClassToImageOptions): Promise<ClassToImageResult>;
+  /** From texts, perhaps with a picture to start from. @throws as {@link StableDiffusionPipeline.generate}. */
+  (options: TextToImageOptions): Promise<GenerationResult>;
 }
+
+const stableDiffusion = async () => (await import('./stableDiffusion.ts')).StableDiffusionPipeline;
 
 /** Kinds that this version runs, by the `_class_name` of their folders; all but the first are chunks of their own. */
 const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   [ClassLatentDiffusionPipeline.className]: async () => ClassLatentDiffusionPipeline,
   DiTPipeline: async () => (await import('./ditPipeline.ts')).DiTPipeline,
+  StableDiffusionPipeline: stableDiffusion,
+  StableDiffusionImg2ImgPipeline: stableDiffusion,
+  StableDiffusionInpaintPipeline: stableDiffusion,
+  StableDiffusionControlNetPipeline: stableDiffusion,
 };
 
 /** Makes the object callable; everything else is the object's. */

@@ -6,12 +6,15 @@ import type { Directory } from '../../loading/directory.ts';
 import { HINT_FACTOR } from './cases.ts';
 import { runDiTPipeline } from './ditPipelineCase.ts';
 import { Recording } from './recording.ts';
+import { runStableDiffusionPipeline } from './sdPipelineCase.ts';
 import { worstDifference } from './torchRandnCase.ts';
 
 /** What the manifest says of a recorded run. */
 export interface PipelineEntry {
   num_inference_steps: number;
   guidance_scale: number;
+  guidance_rescale?: number;
+  controlnet_conditioning_scale?: number;
   tol_abs_hint: Readonly<Record<string, number>>;
 }
 
@@ -31,6 +34,8 @@ export type PipelineOutputs = Readonly<Record<string, ArrayLike<number>>>;
 /** By the `_class_name` of the folder. */
 const RUNNERS: Readonly<Record<string, (c: PipelineCase) => Promise<PipelineOutputs>>> = {
   DiTPipeline: runDiTPipeline,
+  StableDiffusionPipeline: runStableDiffusionPipeline,
+  StableDiffusionControlNetPipeline: runStableDiffusionPipeline,
 };
 
 /**
