@@ -123,3 +123,4 @@ export {
 export { latentScaling, mapLatents, type LatentMap, type LatentStatistics } from './latentScaling.ts';
 export { checkTokenizer, encodeClipPrompts, type ClipPromptOptions } from './textEncoders/clipPrompts.ts';
 export { encodeSdxlPrompts, type SdxlPrompts, type TextEncoderPair } from './textEncoders/sdxlPrompts.ts';
+export { encodeT5Prompts, type T5PromptOptions } from './textEncoders/t5Prompts.ts';

@@ -6,6 +6,8 @@ import { Tokenizer, type TruncationWarning } from '../../../src/loading/tokenize
 import { encodeClipPrompts } from '../../../src/models/textEncoders/clipPrompts.ts';
 import { CLIPTextModel, CLIPTextModelWithProjection } from '../../../src/models/textEncoders/clipTextModel.ts';
 import { encodeSdxlPrompts } from '../../../src/models/textEncoders/sdxlPrompts.ts';
+import { T5EncoderModel } from '../../../src/models/textEncoders/t5EncoderModel.ts';
+import { encodeT5Prompts } from '../../../src/models/textEncoders/t5Prompts.ts';
 import { pathDirectory } from '../../../src/node/fileSource.ts';
 import { f32 } from '../../loading/files.ts';
 import { expectClose, networkTolerance } from '../../support/close.ts';
@@ -71,6 +73,31 @@ test('SDXL: both text models side by side, the vector of the second', async () =
   const uneven = await failure(encodeSdxlPrompts(first, second, prompts, { prompts2: 'one' }));
   expect(uneven).toBeInstanceOf(InvalidArgumentError);
   for (const { model } of [first, second]) model.dispose();
+});
+
+test('T5: padding looked at, or not', async () => {
+  const t5 = await Tokenizer.open(pathDirectory(join(fixturesPath, 'tokenizers/t5')));
+  const wide = await changed(
+    't5_encoder',
+    {
+      config: (json) => (json['vocab_size'] = t5.vocabSize),
+      weights: (tensors) => (tensors['shared.weight'] = f32([t5.vocabSize, 24], normals(1, t5.vocabSize * 24))),
+    },
+    'model.safetensors',
+  );
+  const model = await T5EncoderModel.load(device, wide);
+  const [short, long] = [8, 14];
+  const alone = await encodeT5Prompts(t5, model, 'a red heart', { maxSequenceLength: short });
+  expect(alone.shape).toEqual([1, 8, 24]);
+  expect([...alone.attentionMask.data]).toEqual(Array(8).fill(1));
+  const hidden = await encodeT5Prompts(t5, model, 'a red heart', { maxSequenceLength: long, maskPadding: true });
+  expectClose(hidden.data.subarray(0, 8 * 24), alone.data, networkTolerance('f32', 16, 8));
+  const seen = await encodeT5Prompts(t5, model, 'a red heart', { maxSequenceLength: long });
+  expect(seen.data.subarray(0, 24)).not.toEqual(hidden.data.subarray(0, 24));
+  model.dispose();
+  const other = await T5EncoderModel.load(device, fixture('t5_encoder'));
+  expect(await failure(encodeT5Prompts(t5, other, 'a'))).toBeInstanceOf(ConfigError);
+  other.dispose();
 });
 
 test('a tokenizer of another model', async () => {
