@@ -18,6 +18,8 @@ export const VEC_OPS = {
   mulExp: 6,
   mulSqrt: 7,
   mask: 8,
+  /** By a vector, or by one number per item. */
+  mul: 9,
   scale: 9,
   threshold: 10,
   errorSum: 11,

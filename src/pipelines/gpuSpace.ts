@@ -160,17 +160,14 @@ export class GpuSpace extends GpuMemory implements VecSpace {
 
   /** {@inheritDoc VecSpace.norm} @throws DeviceLostError */
   async norm(v: Vec): Promise<number[]> {
-    const own = this.own(v);
-    const stats = this.stats(own);
-    const parts = partsOf(own.item);
-    const values = new Float32Array(await this.device.read(stats.buffer, 16 * own.batch * parts));
-    this.release(stats);
-    return Array.from({ length: own.batch }, (_, b) => {
-      let sum = 0;
-      for (let i = 4 * b * parts; i < 4 * (b + 1) * parts; i += 4)
-        sum += values[i + 2] + values[i] * values[i + 1] ** 2;
-      return Math.sqrt(sum);
-    });
+    const square = (n: number, mean: number, spread: number) => spread + n * mean ** 2;
+    return (await this.sums(this.own(v), square)).map(Math.sqrt);
+  }
+
+  /** {@inheritDoc VecSpace.dot} @throws ShapeError on another length. DeviceLostError */
+  async dot(form: LinearForm, v: Vec): Promise<number[]> {
+    const product = this.later(form, 'mul', [this.like(v, form, 'dot')]);
+    return this.sums(product, (n, mean) => n * mean);
   }
 
   /** {@inheritDoc VecSpace.quantile} @throws InvalidArgumentError unless 0 ≤ p ≤ 1; DeviceLostError */
@@ -233,6 +230,19 @@ export class GpuSpace extends GpuMemory implements VecSpace {
     for (const v of Object.values(parts)) this.release(v);
     this.last = { over, under, out };
     return out;
+  }
+
+  /** Per item, the sum of f(count, mean, Σ(x − mean)²) over the parts of v. */
+  private async sums(v: GpuVec, f: (count: number, mean: number, spread: number) => number): Promise<number[]> {
+    const stats = this.stats(v);
+    const parts = partsOf(v.item);
+    const values = new Float32Array(await this.device.read(stats.buffer, 16 * v.batch * parts));
+    this.release(stats);
+    return Array.from({ length: v.batch }, (_, b) => {
+      let sum = 0;
+      for (let i = 4 * b * parts; i < 4 * (b + 1) * parts; i += 4) sum += f(values[i], values[i + 1], values[i + 2]);
+      return sum;
+    });
   }
 
   private stats(v: GpuVec): GpuVec {

@@ -157,6 +157,15 @@ export class HostSpace implements VecSpace {
     return this.norms(v);
   }
 
+  /** {@inheritDoc VecSpace.dot} @throws ShapeError on another length. */
+  async dot(form: LinearForm, v: Vec): Promise<number[]> {
+    if (v.length !== form.like.length)
+      throw new ShapeError(`dot: expected ${form.like.length} values, got ${v.length}; match the state's shape`);
+    const { data } = this.own(v);
+    const products = this.evaluate(form).map((x, i) => x * data[i]);
+    return [...this.items(products, v.batch)].map((item) => item.reduce((a, b) => a + b));
+  }
+
   /** {@inheritDoc VecSpace.quantile} */
   async quantile(v: Vec, p: number): Promise<number[]> {
     return [...this.items(this.own(v).data, v.batch)].map((item) =>

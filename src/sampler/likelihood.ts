@@ -74,7 +74,7 @@ async function divergence(options: LikelihoodOptions, t: number, x: Vec, d: numb
   const at = (by: number): Promise<LinearForm> =>
     flowSlope(options, t, LinearForm.of(x).plus(options.probe, by).materialise());
   const along = (await at(d)).minus(await at(-d)).scale(1 / (2 * d));
-  return dots(along.materialise(), options.probe);
+  return x.space.dot(along, options.probe);
 }
 
 /** Candidates for the half distance, from rounding's side to curvature's. */
@@ -94,13 +94,4 @@ export async function chooseDifference(options: LikelihoodOptions): Promise<{ di
     before = now;
   }
   return best;
-}
-
-/** v·w of each item, on the host. */
-async function dots(v: Vec, w: Vec): Promise<number[]> {
-  const [a, b] = [await v.space.read(v), await w.space.read(w)];
-  const size = a.length / v.batch;
-  const out = Array<number>(v.batch).fill(0);
-  for (let i = 0; i < a.length; i++) out[Math.floor(i / size)] += a[i] * b[i];
-  return out;
 }

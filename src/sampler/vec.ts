@@ -22,7 +22,7 @@ export type HostValues = Float32Array | Float64Array;
  * Where vectors live and how they are computed with. What is elementwise may wait until a result is read, handed to a
  * network or needed by an operation that is not, and then share one pass over memory with all that waits: so a solver
  * materialises what it keeps as it likes, and its step costs one dispatch. That changes no bit of any value. No argument
- * is ever written to. Only `norm`, `quantile` and `read` wait for the device. Every method throws InvalidArgumentError
+ * is ever written to. Only `norm`, `dot`, `quantile` and `read` wait for the device. Every method throws InvalidArgumentError
  * for a vector of another space or one that was released.
  */
 export interface VecSpace {
@@ -65,6 +65,8 @@ export interface VecSpace {
   halves(v: Vec): readonly [Vec, Vec];
   /** Euclidean norm of each item. @throws DeviceLostError */
   norm(v: Vec): Promise<number[]>;
+  /** form·v, the scalar product of each item. @throws ShapeError on another length; DeviceLostError */
+  dot(form: LinearForm, v: Vec): Promise<number[]>;
   /** Quantile p in [0, 1] of |v| of each item, linear between order statistics. @throws DeviceLostError */
   quantile(v: Vec, p: number): Promise<number[]>;
   /** The values, [B, C, H, W]. @throws DeviceLostError */

@@ -18,6 +18,7 @@ const EXCEPTIONS: readonly [RegExp, { dispatches: number; reads?: number; why: s
   [/dpmSolverAdaptive/, { dispatches: 2, reads: 1, why: 'both orders and their error; its norm, which decides' }],
   [/dpmAdaptive/, { dispatches: 3, reads: 1, why: 'the same, and then the input of the network is scaled' }],
   [/probabilityFlow/, { dispatches: 3, reads: 1, why: 'the error; its norm, which chooses the step; the first stage' }],
+  [/logLikelihood/, { dispatches: 3, reads: 7, why: 'six divergences along the probe and the norm of the error' }],
   [/rescaled/, { dispatches: 5, why: 'the guided output, two deviations, their ratio, the update' }],
   [/RePaint/, { dispatches: 57, why: 'on the way back up each of 332 training steps draws, some six to a dispatch' }],
 ];

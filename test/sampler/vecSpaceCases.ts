@@ -84,6 +84,7 @@ const OPERATIONS: Record<string, Operation> = {
     terms: itemSize,
     run: (s, [a, b]) => s.matchStd(LinearForm.of(a, 3).plusConstant(0.5), b, 0.7),
   },
+  dot: { inputs: 3, scale: 200, terms: itemSize, run: (s, [a, b, c]) => s.dot(LinearForm.of(a, 0.5).plus(b), c) },
   norm: { inputs: 1, scale: 40, terms: itemSize, run: (s, [a]) => s.norm(a) },
   quantile: { inputs: 1, scale: 6, run: (s, [a]) => s.quantile(a, 0.37) },
   'halves, first': { inputs: 1, scale: 6, run: (s, [a]) => LinearForm.of(s.halves(a)[0], 2).materialise() },

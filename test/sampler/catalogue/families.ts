@@ -207,6 +207,22 @@ const others: SolverCase[] = [
   })),
 ];
 
+const likelihood: SolverCase = {
+  name: 'logLikelihood',
+  adaptive: true,
+  run: async (space, network, extras) => {
+    const x = noise(space);
+    const probe = space.vec(
+      Array.from({ length: SIZE }, (_, i) => (i % 3 ? 1 : -1)),
+      BATCH,
+    );
+    const tolerances = { end: 0.05, difference: 0.1, rtol: 1e-2, atol: 1e-2 };
+    return (
+      await s.logLikelihood({ x, probe, sde: processes.VE, denoiser: epsilon(network), ...tolerances, ...extras })
+    ).z;
+  },
+};
+
 /** Stands for the gradient of a classifier. */
 const towards: s.LogProbGradient = (x) => x.space.clamp(s.LinearForm.of(x), -1, 1);
 
@@ -243,4 +259,4 @@ const wrapped: SolverCase[] = [
 ];
 
 /** All of them. */
-export const families: SolverCase[] = [...kdiffusion, ...authors, ...scores, ...others, ...wrapped];
+export const families: SolverCase[] = [...kdiffusion, ...authors, ...scores, ...others, likelihood, ...wrapped];
