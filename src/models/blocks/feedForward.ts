@@ -1,8 +1,8 @@
 /** The two-layer network of a transformer block, under the names that diffusers' `FeedForward` gives its weights. */
 import type { Tensor } from '../../engine/index.ts';
-import { mul, slice, unary } from '../../kernels/index.ts';
 import { dense } from '../layers.ts';
 import type { WeightScope } from '../weightScope.ts';
+import { gatedDense } from './gatedDense.ts';
 
 /** What stands between the two layers, as configs name it; `geglu` and `swiglu` gate one half with the other. */
 export const FEED_FORWARD_ACTIVATIONS = {
@@ -25,12 +25,7 @@ export function feedForward(
   const inner = Math.floor(mult * D);
   const act = FEED_FORWARD_ACTIVATIONS[activation];
   const first = w.at('net', 0, 'proj');
-  let h: Tensor;
-  if (activation === 'geglu' || activation === 'swiglu') {
-    const both = dense(first, x, 2 * inner); // [B,T,2·inner]
-    h = mul(slice(both, 0, inner), unary(slice(both, inner, 2 * inner), { act })); // [B,T,inner]
-  } else {
-    h = dense(first, x, inner, { act }); // [B,T,inner]
-  }
+  const gated = activation === 'geglu' || activation === 'swiglu';
+  const h = gated ? gatedDense(first, x, inner, act) : dense(first, x, inner, { act }); // [B,T,inner]
   return dense(w.at('net', 2), h, D, { residual }); // [B,T,D]
 }
