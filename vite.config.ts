@@ -13,6 +13,8 @@ export default defineConfig({
       entry: {
         index: 'src/index.ts',
         models: 'src/models/all.ts',
+        ops: 'src/kernels/all.ts',
+        pipelines: 'src/pipelines/all.ts',
         sampler: 'src/sampler/index.ts',
         node: 'src/node/index.ts',
         cli: 'src/node/cli.ts',

@@ -6,6 +6,7 @@ import {
   type Device,
   type Profile,
   type Report,
+  type WeightChange,
   type WeightSource,
 } from '../engine/index.ts';
 import { checkKeys, type Checkpoint, type KeyReport, type RawConfig, type Rename } from '../loading/index.ts';

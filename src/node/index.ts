@@ -5,6 +5,8 @@ import { openGpu, type AdapterChoice } from './adapter.ts';
 import { pathDirectory } from './fileSource.ts';
 
 export * from '../index.ts';
+export * from '../models/all.ts';
+export * as ops from '../kernels/all.ts';
 export { isSoftware, openGpu } from './adapter.ts';
 export { findBrowser, launchBrowser } from './browser.ts';
 export { doctor } from './doctor.ts';

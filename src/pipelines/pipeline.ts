@@ -1,7 +1,6 @@
 /** `Pipeline.fromPretrained`: reads what a folder is, loads it, and gives back something to call. */
 import { ConfigError, Device, UnsupportedError, type DeviceOptions, type Profile } from '../engine/index.ts';
 import { readModelIndex, type Directory } from '../loading/index.ts';
-import { ClassLatentDiffusionPipeline } from './classLatentDiffusion.ts';
 import type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
 import type { GenerationResult, PipelinePlan } from './generation.ts';
 import type { GeneratedImage } from './image.ts';
@@ -61,9 +60,9 @@ export interface Pipeline extends Omit<LoadedPipeline, 'generate'> {
 
 const stableDiffusion = async () => (await import('./stableDiffusion.ts')).StableDiffusionPipeline;
 
-/** Kinds that this version runs, by the `_class_name` of their folders; all but the first are chunks of their own. */
+/** Kinds that this version runs, by the `_class_name` of their folders; each is a chunk of its own. */
 const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
-  [ClassLatentDiffusionPipeline.className]: async () => ClassLatentDiffusionPipeline,
+  ClassLatentDiffusionPipeline: async () => (await import('./classLatentDiffusion.ts')).ClassLatentDiffusionPipeline,
   DiTPipeline: async () => (await import('./ditPipeline.ts')).DiTPipeline,
   StableDiffusionPipeline: stableDiffusion,
   StableDiffusionImg2ImgPipeline: stableDiffusion,
