@@ -66,7 +66,7 @@ export function perStep(
 
 /**
  * out = u + s·(c − u), in the network's own parameterisation. A learned variance is the conditional one's. Only
- * coefficients change, except with `guidanceRescale`, which costs two dispatches (Lin et al. 2023, equations 15 and 16).
+ * coefficients change, except with `guidanceRescale`, which needs two deviations first (Lin et al. 2023, equations 15 and 16).
  *
  * @param weight s, or w with `convention: 'weight'`; a number, or by level (a per-step schedule: {@link perStep})
  * @throws InvalidArgumentError if the weight is not finite (of a schedule: on the call), the rescale not in [0, 1], or the

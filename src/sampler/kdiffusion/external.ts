@@ -6,7 +6,7 @@ import { LinearForm } from '../vec.ts';
 
 /**
  * A denoiser of alpha·x₀ + sigma'·ε, alpha² + sigma'² = 1, asked at x₀ + sigma·ε: it is given x/√(1 + sigma²), and the
- * time that `timeOf` knows for sigma; what it says of x₀ and ε holds as it stands. One dispatch.
+ * time that `timeOf` knows for sigma; what it says of x₀ and ε holds as it stands.
  */
 export function fromVariancePreserving(denoiser: Denoiser, timeOf: (sigma: number) => number): Denoiser {
   return (x, { sigma }, signal) => {
