@@ -123,11 +123,10 @@ export class Lora {
 function placeOf(layer: string): { part: LoraPart; name: string } {
   const clean = layer
     .replace(/^base_model\.model\./, '')
-    // Attention processors held the matrices beside the layers they belong to.
-    .replace(
-      /\.processor\.(to_[qkv]|to_out)(?:_lora)?$/,
-      (_, name: string) => `.${name === 'to_out' ? 'to_out.0' : name}`,
-    );
+    // Attention processors held the matrices beside the layers they belong to, under names of their own.
+    .replace(/\.self_attn\.to_(q|k|v|out)$/, '.self_attn.$1_proj')
+    .replace('.processor.to_', '.to_')
+    .replace(/\.to_out$/, '.to_out.0');
   const found = PREFIXES.find(([prefix]) => clean.startsWith(prefix));
   if (!found) return { part: 'unet', name: clean };
   const [prefix, part] = found;

@@ -103,6 +103,9 @@ function misfit(lora: Lora, { down, up, mid }: LoraModule, shape: readonly numbe
   return `${formatShape(B)}·${formatShape(A)} for ${formatShape(shape)}`;
 }
 
+/** Multiplications between two breaths: about ten milliseconds. */
+const TURN = 2 ** 23;
+
 /** Adds all that is due to one weight; every sum is rounded once. */
 async function addDeltas(
   data: Float32Array,
@@ -122,7 +125,10 @@ async function addDeltas(
     pairs.push({ A: core ? withCore(A, core, rank, I[0]) : A, B, rank: core ? core.shape[0] : rank, scale });
   }
   const sum = new Float64Array(K);
+  const rowsPerTurn = Math.ceil(TURN / (K * pairs.reduce((n, { rank }) => n + rank, 0)));
   for (let o = first; o < last; o++) {
+    // Large weights take a second: a page must keep its frames meanwhile.
+    if (o > first && (o - first) % rowsPerTurn === 0) await new Promise((resolve) => setTimeout(resolve));
     sum.fill(0);
     for (const { A, B, rank, scale } of pairs) {
       for (let r = 0; r < rank; r++) {

@@ -152,6 +152,36 @@ describe('files', () => {
     expect(await merged(await made(tensors), [1, 2])).toEqual(full.slice(3));
   });
 
+  test('attention processors by the names of the layers they stood for', async () => {
+    const of = (layer: string) => pair(layer, '_lora.down.weight', '_lora.up.weight');
+    const old = await made({
+      ...of('unet.b.attn1.processor.to_out'),
+      ...of('text_encoder.text_model.encoder.layers.0.self_attn.to_k'),
+    });
+    expect(old.layers('unet')[0].name).toBe('b.attn1.to_out.0');
+    expect(old.layers('text_encoder')[0].name).toBe('text_model.encoder.layers.0.self_attn.k_proj');
+  });
+
+  test('large weights let the page breathe', async () => {
+    const [O, K, r] = [96, 4096, 32];
+    const [A, B] = [normals(1, r * K), normals(2, O * r)];
+    const large = await made({ 'a.lora_A.weight': f32([r, K], A), 'a.lora_B.weight': f32([O, r], B) });
+    const data = new Float32Array(O * K);
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 0);
+    await loraChange(new Map([['a.weight', [O, K]]]), 'unet', [{ lora: large }]).apply('a.weight', data, undefined);
+    clearInterval(timer);
+    expect(ticks).toBeGreaterThan(0);
+    const want = (o: number, k: number) =>
+      A.reduce((sum, _, i) => (i % K === k ? sum + A[i] * B[o * r + Math.floor(i / K)] : sum), 0);
+    for (const [o, k] of [
+      [0, 0],
+      [64, 5],
+      [O - 1, K - 1],
+    ])
+      expect(data[o * K + k]).toBe(Math.fround(want(o, k)));
+  });
+
   test('α from the file and from its metadata', async () => {
     const tensors = pair('unet.a.to_q', '.lora_A.weight', '.lora_B.weight');
     const half = [2, 3, 5, 1.5, 2, 3];
