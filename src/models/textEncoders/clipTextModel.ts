@@ -1,5 +1,5 @@
 /** `CLIPTextModel` and `CLIPTextModelWithProjection` on a device: tokens of prompts to what a denoiser attends to. */
-import { InvalidArgumentError, type Device, type Graph, type Report } from '../../engine/index.ts';
+import { InvalidArgumentError, type Capabilities, type Device, type Graph, type Report } from '../../engine/index.ts';
 import type { RawConfig, Rename } from '../../loading/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import { dense } from '../layers.ts';
@@ -232,8 +232,9 @@ export function planClipText(
   className: ClipTextClass = 'CLIPTextModel',
   call: Partial<ClipTextCall> = {},
   dtype: 'f32' | 'f16' = 'f32',
+  caps?: Capabilities,
 ): Report {
-  return planModel(clipTextDefinition(className), config, { ...fullCall(config), ...call }, dtype);
+  return planModel(clipTextDefinition(className), config, { ...fullCall(config), ...call }, dtype, caps);
 }
 
 const fullCall = (config: ClipTextConfig): ClipTextCall => ({

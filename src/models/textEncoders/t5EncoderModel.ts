@@ -1,5 +1,5 @@
 /** `T5EncoderModel` on a device: tokens of prompts to states. */
-import type { Device, Report } from '../../engine/index.ts';
+import type { Capabilities, Device, Report } from '../../engine/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import type { ModelOutput, RunOptions } from '../modelRuntime.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
@@ -90,6 +90,6 @@ export function t5Weights(config: T5Config): ReadonlyMap<string, readonly number
 }
 
 /** What a call takes at the limits that every adapter has. @throws LimitError */
-export function planT5(config: T5Config, call: T5Call, dtype: 'f32' | 'f16' = 'f32'): Report {
-  return planModel(t5Definition, config, call, dtype);
+export function planT5(config: T5Config, call: T5Call, dtype: 'f32' | 'f16' = 'f32', caps?: Capabilities): Report {
+  return planModel(t5Definition, config, call, dtype, caps);
 }

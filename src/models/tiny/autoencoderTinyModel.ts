@@ -1,5 +1,5 @@
 /** `AutoencoderTiny` on a device: pictures to latents and back, fast. */
-import type { Device, Report } from '../../engine/index.ts';
+import type { Capabilities, Device, Report } from '../../engine/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import { checkTensorInput, type ModelOutput, type RunOptions, type TensorInput } from '../modelRuntime.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
@@ -114,6 +114,7 @@ export function planAutoencoderTiny(
   config: AutoencoderTinyConfig,
   call: AutoencoderTinyCall,
   dtype: 'f32' | 'f16' = 'f32',
+  caps?: Capabilities,
 ): Report {
-  return planModel(autoencoderTinyDefinition, config, call, dtype);
+  return planModel(autoencoderTinyDefinition, config, call, dtype, caps);
 }

@@ -1,5 +1,13 @@
 /** `VQModel` on a device: pictures to latents, to indices of a codebook, and back. */
-import { formatShape, InvalidArgumentError, numel, type Device, type Report } from '../../engine/index.ts';
+import {
+  formatShape,
+  InvalidArgumentError,
+  numel,
+  type Capabilities,
+  type Device,
+  type Profile,
+  type Report,
+} from '../../engine/index.ts';
 import { expectIds, reshape, toNchw } from '../../kernels/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import { checkTensorInput, type ModelOutput, type RunOptions, type TensorInput } from '../modelRuntime.ts';
@@ -153,6 +161,11 @@ export class VQModel {
     return this.model.run(call, { indices: Uint32Array.from(data) }, options);
   }
 
+  /** Where the time of such a call goes, dispatch by dispatch. @throws as {@link encode} */
+  profile(call: VQCall, options?: RunOptions): Promise<Profile> {
+    return this.model.profile(call, options);
+  }
+
   /** What such a call takes here; nothing is allocated. @throws LimitError, ShapeError */
   plan(call: VQCall): Report {
     return this.model.plan(call);
@@ -181,8 +194,8 @@ export function vqWeights(config: VQConfig): ReadonlyMap<string, readonly number
 }
 
 /** What a call takes at the limits that every adapter has. @throws LimitError, ShapeError */
-export function planVQ(config: VQConfig, call: VQCall, dtype: 'f32' | 'f16' = 'f32'): Report {
-  return planModel(vqDefinition, config, call, dtype);
+export function planVQ(config: VQConfig, call: VQCall, dtype: 'f32' | 'f16' = 'f32', caps?: Capabilities): Report {
+  return planModel(vqDefinition, config, call, dtype, caps);
 }
 
 const sideOf = (config: VQConfig) => 2 ** (config.blockOutChannels.length - 1);
