@@ -138,9 +138,9 @@ class UNet2D(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pictures [B, 3, H, W] -> moments before quant_conv [B, 2 latent, H/f, W/f]."""
+    """Pictures [B, 3, H, W] -> what quant_conv takes, [B, out, H/f, W/f]: moments, or latents to be quantised."""
 
-    def __init__(self, config: dict):
+    def __init__(self, config: dict, out: int):
         super().__init__()
         widths, groups, eps = config['block_out_channels'], config['norm_num_groups'], 1e-6
         self.conv_in = nn.Conv2d(config['in_channels'], widths[0], 3, padding=1)
@@ -151,7 +151,7 @@ class Encoder(nn.Module):
             previous = width
         self.mid_block = MidBlock(previous, previous, groups, eps, None, config['mid_block_add_attention'])
         self.conv_norm_out = GroupNorm(groups, previous, eps)
-        self.conv_out = nn.Conv2d(previous, 2 * config['latent_channels'], 3, padding=1)
+        self.conv_out = nn.Conv2d(previous, out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
@@ -198,7 +198,7 @@ class AutoencoderKL(nn.Module):
         super().__init__()
         self.config = config
         latent = config['latent_channels']
-        self.encoder = Encoder(config)
+        self.encoder = Encoder(config, 2 * latent)
         self.decoder = Decoder(config)
         self.quant_conv = nn.Conv2d(2 * latent, 2 * latent, 1)
         self.post_quant_conv = nn.Conv2d(latent, latent, 1)
