@@ -6,6 +6,12 @@ import type { GenerationResult, PipelinePlan } from './generation.ts';
 import type { GeneratedImage } from './image.ts';
 import type { LatentShape } from './latents.ts';
 import type { LoadPipelineOptions } from './options.ts';
+import type {
+  SuperResolutionOptions,
+  UnconditionalOptions,
+  UnconditionalResult,
+  UpscaleOptions,
+} from './pictureOptions.ts';
 import type { TextToImageOptions } from './textToImage.ts';
 import { resolveSource, type PretrainedSource, type SourceOptions } from './source.ts';
 
@@ -56,8 +62,13 @@ export interface Pipeline extends Omit<LoadedPipeline, 'generate'> {
   (options: ClassToImageOptions): Promise<ClassToImageResult>;
   /** From texts, perhaps with a picture to start from. @throws as {@link StableDiffusionPipeline.generate}. */
   (options: TextToImageOptions): Promise<GenerationResult>;
+  /** From noise alone, or a class. @throws as {@link UnconditionalPipeline.generate}, {@link LDMPipeline.generate} */
+  (options?: UnconditionalOptions): Promise<UnconditionalResult>;
+  /** From small pictures. @throws as {@link LDMSuperResolutionPipeline.generate}, {@link StableDiffusionUpscalePipeline.generate} */
+  (options: SuperResolutionOptions | UpscaleOptions): Promise<GenerationResult>;
 }
 
+const unconditional = async () => (await import('./unconditional.ts')).UnconditionalPipeline;
 const stableDiffusion = async () => (await import('./stableDiffusion.ts')).StableDiffusionPipeline;
 
 /** Kinds that this version runs, by the `_class_name` of their folders; each is a chunk of its own. */
@@ -68,6 +79,16 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   StableDiffusionImg2ImgPipeline: stableDiffusion,
   StableDiffusionInpaintPipeline: stableDiffusion,
   StableDiffusionControlNetPipeline: stableDiffusion,
+  DDPMPipeline: unconditional,
+  DDIMPipeline: unconditional,
+  PNDMPipeline: unconditional,
+  ScoreSdeVePipeline: unconditional,
+  KarrasVePipeline: unconditional,
+  ConsistencyModelPipeline: unconditional,
+  LDMPipeline: async () => (await import('./ldmPipeline.ts')).LDMPipeline,
+  LDMSuperResolutionPipeline: async () => (await import('./ldmSuperResolution.ts')).LDMSuperResolutionPipeline,
+  StableDiffusionUpscalePipeline: async () =>
+    (await import('./stableDiffusionUpscale.ts')).StableDiffusionUpscalePipeline,
 };
 
 /** Makes the object callable; everything else is the object's. */

@@ -1,0 +1,161 @@
+/** What pipelines have in common whatever their pictures are made from: parts, sizes, plan, pictures of latents. */
+import {
+  InvalidArgumentError,
+  LimitError,
+  type CompileProgress,
+  type Device,
+  type Profile,
+  type Report,
+} from '../engine/index.ts';
+import { readConfig, type Directory } from '../loading/index.ts';
+import { samplerFrom } from '../sampler/samplerFrom.ts';
+import type { PipelinePlan } from './generation.ts';
+import { GpuSpace } from './gpuSpace.ts';
+import type { GeneratedImage } from './image.ts';
+import type { LatentDecoder } from './latentDecoder.ts';
+import { latentSize, type LatentShape, type Sizes } from './latents.ts';
+import type { LoadPipelineOptions } from './options.ts';
+
+/** A network of a pipeline, or something else that holds weights. */
+export interface Part {
+  readonly weightBytes: number;
+  dispose(): void;
+}
+
+/** Hands a part on, and remembers it. */
+export type Owner = <P extends Part>(part: Promise<P>) => Promise<P>;
+
+/** Loads parts one after the other; when one fails, those before it are given back. @throws as `load` does */
+export async function loadParts<T>(load: (own: Owner, all: readonly Part[]) => Promise<T>): Promise<T> {
+  const all: Part[] = [];
+  try {
+    return await load(async (part) => {
+      all.push(await part);
+      return part;
+    }, all);
+  } catch (error) {
+    for (const part of all) part.dispose();
+    throw error;
+  }
+}
+
+/**
+ * The config of a scheduler's folder, tried out: a bad one is an error now, not after a minute of loading.
+ * @param className of the scheduler, in place of the one that the folder names
+ * @throws NotFoundError, FormatError, ConfigError, UnsupportedError for a scheduler that is not built; AbortedError
+ */
+export async function readScheduler(
+  directory: Directory,
+  { signal }: LoadPipelineOptions,
+  { folder = 'scheduler', className }: { folder?: string; className?: string } = {},
+): Promise<Readonly<Record<string, unknown>>> {
+  const config = await readConfig(directory.folder(folder), undefined, { file: 'scheduler_config.json', signal });
+  const own = className === undefined ? config : { ...config, _class_name: className };
+  samplerFrom(own);
+  return own;
+}
+
+/** A number of pictures. @throws InvalidArgumentError unless it is an integer ≥ 1 */
+export function pictureCount(name: string, value = 1): number {
+  if (Number.isInteger(value) && value >= 1) return value;
+  throw new InvalidArgumentError(`generate: expected ${name} to be an integer ≥ 1, got ${value}`);
+}
+
+/** Pictures at once, and latent cells. */
+export interface RunShape {
+  batch: number;
+  height: number;
+  width: number;
+}
+
+/** What one evaluation of a network takes. */
+export interface Work {
+  /** @throws LimitError where it does not fit the device */
+  plan(): Report;
+  profile(options: { signal?: AbortSignal; onProgress?: (progress: CompileProgress) => void }): Promise<Profile>;
+}
+
+/** Batch and size in pixels, as callers ask for them. */
+export interface SizeOptions {
+  /** Pictures at once; default 1. */
+  batchSize?: number;
+  width?: number;
+  height?: number;
+}
+
+/** A pipeline without what it makes pictures from. */
+export abstract class BasePipeline implements Sizes {
+  /** Class names by index; empty unless a kind has some. */
+  readonly labels: Readonly<Record<number, string>> = {};
+
+  protected constructor(
+    readonly device: Device,
+    private readonly all: readonly Part[],
+    protected readonly toPictures: LatentDecoder,
+    protected readonly onProgress: LoadPipelineOptions['onProgress'],
+  ) {}
+
+  /** Pixels per latent cell along each side. */
+  abstract get downsampling(): number;
+  /** Width and height in pixels must be multiples of this. */
+  abstract get sizeMultiple(): number;
+  /** The size the networks were trained at, pixels; 0 where a config does not say. */
+  abstract get sampleSize(): { width: number; height: number };
+  /** One evaluation of the network, and of the decoder where there is one. */
+  protected abstract work(shape: RunShape): { network: Work; decoder?: Work };
+
+  /**
+   * Latents [B,C,h,w] as `generate` gives them → pictures.
+   * @throws InvalidArgumentError, ShapeError when they do not fit; LimitError, OutOfMemoryError, DeviceLostError,
+   * AbortedError
+   */
+  async decode(latents: Float32Array, shape: LatentShape, signal?: AbortSignal): Promise<GeneratedImage[]> {
+    const space = await GpuSpace.open(this.device);
+    try {
+      return await this.toPictures(space, space.vec(latents, shape[0]), shape, { signal });
+    } finally {
+      space.dispose();
+    }
+  }
+
+  /** What a call of that size takes on this device; nothing is allocated. @throws InvalidArgumentError for a bad size */
+  plan(options: SizeOptions = {}): PipelinePlan {
+    const weightBytes = this.all.reduce((sum, part) => sum + part.weightBytes, 0);
+    const { network, decoder } = this.work(this.shapeOf(options));
+    try {
+      const [n, d] = [network.plan(), decoder?.plan()];
+      return {
+        fits: true,
+        peakBytes: n.peakBytes + (d?.peakBytes ?? 0),
+        weightBytes,
+        largestBinding: d && d.largestBinding.bytes > n.largestBinding.bytes ? d.largestBinding : n.largestBinding,
+        dispatches: { unet: n.dispatches, decoder: d?.dispatches ?? 0 },
+      };
+    } catch (error) {
+      if (!(error instanceof LimitError)) throw error;
+      return { fits: false, advice: error.message, weightBytes };
+    }
+  }
+
+  /**
+   * Where the time of one evaluation of the network and of the decoder goes; without a decoder its part is empty.
+   * @throws InvalidArgumentError for a size that does not fit; AbortedError, OutOfMemoryError, DeviceLostError
+   */
+  async profile(options: SizeOptions & { signal?: AbortSignal } = {}): Promise<{ unet: Profile; decoder: Profile }> {
+    const { network, decoder } = this.work(this.shapeOf(options));
+    const { onProgress } = this;
+    const unet = await network.profile({ signal: options.signal, onProgress });
+    const none: Profile = { clock: unet.clock, rows: [], totalMs: 0 };
+    return { unet, decoder: (await decoder?.profile({ signal: options.signal, onProgress })) ?? none };
+  }
+
+  /** Releases weights and programs; the device stays. */
+  async dispose(): Promise<void> {
+    for (const part of this.all) part.dispose();
+  }
+
+  private shapeOf(options: SizeOptions): RunShape {
+    const [height, width] = latentSize(this, options);
+    return { batch: pictureCount('batchSize', options.batchSize), height, width };
+  }
+}
