@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 
 import safetensors_io
+from dit_model import DiT
 from models import AutoencoderKL, UNet2D
 from vq_model import VQModel
 
-CASES = ('unet2d_class_f16', 'unet2d_ddpm_cifar', 'vae_kl_sd', 'vq_ldm')
-CLASSES = {'UNet2DModel': UNet2D, 'AutoencoderKL': AutoencoderKL, 'VQModel': VQModel}
+CASES = ('unet2d_class_f16', 'unet2d_ddpm_cifar', 'vae_kl_sd', 'vq_ldm', 'dit_xl2')
+CLASSES = {'UNet2DModel': UNet2D, 'AutoencoderKL': AutoencoderKL, 'VQModel': VQModel, 'Transformer2DModel': DiT}
 UNLISTED = 1e-4  # where the manifest says nothing: indices are off by a whole one or not at all
 
 
@@ -29,6 +30,9 @@ def outputs(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     if isinstance(model, UNet2D):
         labels = io['in.class_labels'].long() if 'in.class_labels' in io else None
         ours = {'out.out': model(io['in.sample'], io['in.timestep'], labels)}
+    elif isinstance(model, DiT):
+        labels = io['in.class_labels'].long()
+        ours = {'out.out': model(io['in.hidden_states'], io['in.timestep'], labels)}
     elif isinstance(model, VQModel):
         latents = model.encode(io['in.image'])
         codes, other = model.quantize.indices(latents), model.quantize.indices(io['in.latent'])

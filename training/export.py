@@ -15,8 +15,9 @@ import safetensors_io
 from data import GROUPS
 from diffusion import SCHEDULER_CONFIG
 from fold import load_vae
+from latent_training import NULL
 from models import VERSION, UNet2D
-from unet import CONFIG, NULL
+from unet import CONFIG
 
 WEIGHTS_FILE = 'diffusion_pytorch_model.safetensors'
 

@@ -15,9 +15,9 @@ import safetensors_io
 from common import prepare
 from diffusion import ddim, guided, timesteps
 from export import read_model, write_json
+from latent_training import NULL
 from models import AutoencoderKL, UNet2D
 from sample import decode
-from unet import NULL
 
 STEPS, GUIDANCE, SEED = 20, 4.0, 0
 ARITHMETIC = {

@@ -14,8 +14,8 @@ from common import prepare
 from data import GROUPS
 from diffusion import ddim, guided
 from export import read_model
+from latent_training import NULL
 from models import AutoencoderKL, UNet2D
-from unet import NULL
 
 
 @torch.no_grad()
