@@ -3,7 +3,7 @@
 usage: python3 classifier.py train --out DIR [--minutes 5]      writes DIR/classifier.pt
        python3 classifier.py judge --out DIR --weights ../weights/emoji [--each 32 --guidance 4 --steps 20]
                                                                 writes DIR/figures.json
-It never sees the autoencoder or the U-Net; noise and small shifts in training keep it from keying on exact
+It never sees the autoencoder or the denoiser; noise and small shifts in training keep it from keying on exact
 pixels.
 """
 
@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 import data
 from common import Schedule, autocast, prepare, psnr
-from export import read_model
-from models import AutoencoderKL, UNet2D
+from export import read_denoiser, read_vae
 from sample import sample
 from vae import augment, reconstruct
 
@@ -99,9 +98,7 @@ def judge(options: argparse.Namespace) -> None:
     model = Classifier()
     model.load_state_dict(state['model'])
     model.eval()
-    vae, unet = read_model(options.weights / 'vae', AutoencoderKL), read_model(
-        options.weights / 'unet', UNet2D
-    )
+    vae, velocity = read_vae(options.weights), read_denoiser(options.weights)[0]
     held = data.load(options.out / 'data', True)
     quality = psnr(reconstruct(vae, held.pictures, 'cpu'), held.pictures)
     labels = torch.arange(len(data.GROUPS)).repeat_interleave(options.each)
@@ -109,7 +106,7 @@ def judge(options: argparse.Namespace) -> None:
     start = time.time()
     pictures = torch.cat(
         [
-            sample(unet, vae, part, x, options.steps, options.guidance)
+            sample(velocity, vae, part, x, options.steps, options.guidance)
             for part, x in zip(labels.split(72), noise.split(72))
         ]
     )

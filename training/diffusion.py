@@ -71,7 +71,7 @@ def ddim(
 
 
 def guided(
-    model: torch.nn.Module, labels: Tensor, null: int, scale: float
+    model: Callable[[Tensor, Tensor, Tensor], Tensor], labels: Tensor, null: int, scale: float
 ) -> Callable[[Tensor, int], Tensor]:
     """Classifier-free guidance, uncond + scale * (cond - uncond), both halves in one batch. Ho & Salimans
     2022.

@@ -22,17 +22,17 @@ BOUND_WEIGHT = 0.1
 
 
 @lru_cache(maxsize=1)
-def posterior() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of q(x_{t-1} | x_t, x0), each [1000]: weights of x0 and x_t in its mean, log beta-tilde, log beta. Ho et al. 2020,
-    eq. 7; beta-tilde at 0, which is 0, is taken from 1.
+def posterior() -> tuple[Tensor, Tensor, Tensor]:
+    """Of q(x_{t-1} | x_t, x0), each [1000]: weight of x0 in its mean, log beta-tilde, log beta.
+
+    Ho et al. 2020, eq. 7; beta-tilde at 0, which is 0, is taken from 1.
     """
     bars = alphas_cumprod().double()
     before = torch.cat([torch.ones(1, dtype=torch.float64), bars[:-1]])
     beta = 1 - bars / before
     tilde = (1 - before) / (1 - bars) * beta
     tilde[0] = tilde[1]
-    of_x0, of_x = before.sqrt() * beta / (1 - bars), (bars / before).sqrt() * (1 - before) / (1 - bars)
-    return of_x0.float(), of_x.float(), tilde.log().float(), beta.log().float()
+    return (before.sqrt() * beta / (1 - bars)).float(), tilde.log().float(), beta.log().float()
 
 
 def bound(out: Tensor, noised: Noised) -> Tensor:
@@ -40,7 +40,7 @@ def bound(out: Tensor, noised: Noised) -> Tensor:
     the negative log density of x0, a Gaussian's since latents are not rounded.
     """
     v, fraction = out.chunk(2, dim=1)
-    of_x0, of_x, low, high = (table.to(out.device)[noised.t][:, None, None, None] for table in posterior())
+    of_x0, low, high = (table.to(out.device)[noised.t][:, None, None, None] for table in posterior())
     a = alphas_cumprod().to(out.device)[noised.t][:, None, None, None]
     x0 = a.sqrt() * noised.x - (1 - a).sqrt() * v.detach()
     log_variance = low + (fraction + 1) / 2 * (high - low)

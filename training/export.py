@@ -1,25 +1,35 @@
-"""Writes the trained pipeline in published layout: model_index.json, unet/, vae/, scheduler/, all weights
-f16.
+"""Writes the trained pipeline in published layout: model_index.json, unet/ or transformer/, vae/, scheduler/, all
+weights f16.
 
-usage: python3 export.py --out DIR --weights ../weights/emoji [--untrained]
+usage: python3 export.py --out DIR --weights ../weights/emoji [--denoiser unet|dit] [--untrained]
 The model card is written by card.py, the recorded samples by reference.py.
 """
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+import dit
 import safetensors_io
+import unet
 from data import GROUPS
 from diffusion import SCHEDULER_CONFIG
+from dit_model import DiT
 from fold import load_vae
 from latent_training import NULL
-from models import VERSION, UNet2D
-from unet import CONFIG
+from models import VERSION, AutoencoderKL, UNet2D
 
 WEIGHTS_FILE = 'diffusion_pytorch_model.safetensors'
+
+# By the name of the checkpoint: folder, class and config of the denoiser, and what else model_index.json says.
+DENOISERS = {
+    'unet': ('unet', UNet2D, unet.CONFIG, {'_class_name': 'ClassLatentDiffusionPipeline', 'null_label': NULL}),
+    'dit': ('transformer', DiT, dit.CONFIG, {'_class_name': 'DiTPipeline'}),
+}
 
 
 def write_json(path: Path, value: object) -> None:
@@ -45,34 +55,50 @@ def read_model(folder: Path, model_class: type[torch.nn.Module]) -> torch.nn.Mod
     return model.eval().requires_grad_(False)
 
 
-def export(out: Path, weights: Path, untrained: bool = False) -> None:
-    """Writes the whole folder; `untrained` exports a random U-Net of the final shape."""
+def read_denoiser(weights: Path) -> tuple[Callable[[Tensor, Tensor, Tensor], Tensor], torch.nn.Module]:
+    """velocity(x, timestep, labels) of an exported pipeline, without a variance that it may say too; and its network."""
+    folder, model_class = next((f, c) for f, c, *_ in DENOISERS.values() if (weights / f).is_dir())
+    model = read_model(weights / folder, model_class)
+    return lambda x, t, labels: model(x, t, labels)[:, : x.shape[1]], model
+
+
+def read_vae(weights: Path) -> AutoencoderKL:
+    return read_model(weights / 'vae', AutoencoderKL)
+
+
+def export(out: Path, weights: Path, denoiser: str = 'unet', untrained: bool = False) -> None:
+    """Writes the whole folder; `untrained` exports a random denoiser of the final shape."""
+    folder, model_class, config, index = DENOISERS[denoiser]
     vae = load_vae(out)
     torch.manual_seed(0)
-    unet = UNet2D(CONFIG)
+    model = model_class(config)
     if not untrained:
-        unet.load_state_dict(torch.load(out / 'unet.pt', map_location='cpu')['ema'])
+        model.load_state_dict(torch.load(out / f'{denoiser}.pt', map_location='cpu')['ema'])
     write_json(
         weights / 'model_index.json',
-        {
-            '_class_name': 'ClassLatentDiffusionPipeline',
-            '_diffusers_version': VERSION,
-            'id2label': {str(i): name for i, name in enumerate(GROUPS)},
-            'null_label': NULL,
-            'scheduler': ['diffusers', 'DDIMScheduler'],
-            'unet': ['diffusers', 'UNet2DModel'],
-            'vae': ['diffusers', 'AutoencoderKL'],
-        },
+        dict(
+            sorted(
+                {
+                    **index,
+                    '_diffusers_version': VERSION,
+                    'id2label': {str(i): name for i, name in enumerate(GROUPS)},
+                    'scheduler': ['diffusers', 'DDIMScheduler'],
+                    folder: ['diffusers', config['_class_name']],
+                    'vae': ['diffusers', 'AutoencoderKL'],
+                }.items()
+            )
+        ),
     )
     write_json(weights / 'scheduler' / 'scheduler_config.json', SCHEDULER_CONFIG)
-    sizes = write_model(weights / 'vae', vae, vae.config), write_model(weights / 'unet', unet, CONFIG)
-    print('vae and unet:', sizes, 'bytes')
+    sizes = write_model(weights / 'vae', vae, vae.config), write_model(weights / folder, model, config)
+    print(f'vae and {folder}:', sizes, 'bytes')
 
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser()
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--weights', type=Path, default=Path(__file__).parent.parent / 'weights' / 'emoji')
+    parser.add_argument('--denoiser', choices=list(DENOISERS), default='unet')
     parser.add_argument('--untrained', action='store_true')
     options = parser.parse_args()
-    export(options.out, options.weights, options.untrained)
+    export(options.out, options.weights, options.denoiser, options.untrained)

@@ -14,9 +14,8 @@ import data
 import safetensors_io
 from common import prepare
 from diffusion import ddim, guided, timesteps
-from export import read_model, write_json
+from export import read_denoiser, read_vae, write_json
 from latent_training import NULL
-from models import AutoencoderKL, UNet2D
 from sample import decode
 
 STEPS, GUIDANCE, SEED = 20, 4.0, 0
@@ -38,11 +37,11 @@ ARITHMETIC = {
 def record(out: Path, weights: Path) -> None:
     """One guided sample per group and four held-out reconstructions."""
     prepare('cpu')
-    unet, vae = read_model(weights / 'unet', UNet2D), read_model(weights / 'vae', AutoencoderKL)
+    velocity, vae = read_denoiser(weights)[0], read_vae(weights)
     labels = torch.arange(NULL)
     noise = torch.randn(NULL, 4, 16, 16, generator=torch.Generator().manual_seed(SEED))
     path: list[torch.Tensor] = []
-    latents = ddim(guided(unet, labels, NULL, GUIDANCE), noise, STEPS, lambda t, x: path.append(x[0].clone()))
+    latents = ddim(guided(velocity, labels, NULL, GUIDANCE), noise, STEPS, lambda t, x: path.append(x[0].clone()))
     held = data.load(out / 'data', True)
     # One picture of each of four groups, the first held out in the list's order.
     chosen = torch.stack([held.pictures[held.labels == g][0] for g in (0, 2, 4, 8)])

@@ -5,6 +5,7 @@ usage: python3 sample.py --weights ../weights/emoji --png sheet.png [--guidance 
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,9 +14,9 @@ from PIL import Image
 from common import prepare
 from data import GROUPS
 from diffusion import ddim, guided
-from export import read_model
+from export import read_denoiser, read_vae
 from latent_training import NULL
-from models import AutoencoderKL, UNet2D
+from models import AutoencoderKL
 
 
 @torch.no_grad()
@@ -26,10 +27,15 @@ def decode(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
 
 
 def sample(
-    unet: UNet2D, vae: AutoencoderKL, labels: torch.Tensor, noise: torch.Tensor, steps: int, guidance: float
+    velocity: Callable[..., torch.Tensor],
+    vae: AutoencoderKL,
+    labels: torch.Tensor,
+    noise: torch.Tensor,
+    steps: int,
+    guidance: float,
 ) -> torch.Tensor:
     """Pictures [B, 3, 64, 64] in [0, 1] for labels [B] from noise [B, 4, 16, 16]."""
-    return decode(vae, ddim(guided(unet, labels, NULL, guidance), noise, steps))
+    return decode(vae, ddim(guided(velocity, labels, NULL, guidance), noise, steps))
 
 
 def sheet(pictures: torch.Tensor, columns: int, path: Path) -> None:
@@ -55,8 +61,8 @@ if __name__ == '__main__':
     wanted = torch.arange(len(GROUPS)).repeat_interleave(options.each)
     noise = torch.randn(len(wanted), 4, 16, 16, generator=torch.Generator().manual_seed(options.seed))
     pictures = sample(
-        read_model(options.weights / 'unet', UNet2D),
-        read_model(options.weights / 'vae', AutoencoderKL),
+        read_denoiser(options.weights)[0],
+        read_vae(options.weights),
         wanted,
         noise,
         options.steps,

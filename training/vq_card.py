@@ -53,34 +53,36 @@ of these weights in f32: indices, decoded pictures, and how clear the choice of 
 | --- | --- |
 | held-out reconstruction, PSNR, mean / median / worst of {held_count} | {mean:.2f} / {median:.2f} / {worst:.2f} dB |
 | the same of the {training_count:,} training pictures, mean | {training_mean:.2f} dB |
-| entries used by the held-out pictures ({held_cells:,} cells) | {held_used:,} of {entries:,}, perplexity {held_perplexity:,.0f} |
-| entries used by all {all_count:,} pictures ({all_cells:,} cells) | {all_used:,} of {entries:,}, perplexity {all_perplexity:,.0f} |
-| the KL autoencoder it started from (`../emoji/vae`, the same trunk, not quantised), held out, mean | {kl:.2f} dB |
+| entries used by the held-out pictures ({held_cells:,} cells) | {held_use} |
+| entries used by all {all_count:,} pictures ({all_cells:,} cells) | {all_use} |
+| the KL autoencoder it started from (`../emoji/vae`, same trunk, not quantised), held out, mean | {kl:.2f} dB |
 
 Held-out PSNR by group, mean: {groups}.
 
 Command (in `training/`): `python3 vq_card.py --out DIR`.
 
 ## Data and licences
-- Pictures: all {all_count:,} fully-qualified emoji of Noto Color Emoji {font_version}(SIL Open Font License 1.1,
-  copyright Google), its 136x128 bitmaps resized to 64x64 on white. {held_count} of them (5 %, chosen by a hash of the name)
-  were held out, here and in the training that this one started from.
-- The weights and this card are under the project's licence; the pictures the model was trained on keep theirs.
+- Pictures: all {all_count:,} fully-qualified emoji of Noto Color Emoji {font_version}(SIL Open Font
+  License 1.1, copyright Google), its 136x128 bitmaps resized to 64x64 on white. {held_count} of them (5 %,
+  chosen by a hash of the name) were held out, here and in the training that this one started from.
+- The weights and this card are under the project's licence; the pictures the model was trained on keep
+  theirs.
 
 ## Training
-{steps:,} steps of {batch} pictures, {minutes:.0f} minutes on {cpus}, from the weights of `../emoji/vae` as they were before
-f16 (its card says how those came about) and a codebook from k-means of its latents. Straight-through gradients, {commitment} times
-the commitment loss, entries as moving averages of their latents (decay 0.99), unused ones restarted during the first 70 %;
-at the end three rounds of k-means with the averaged encoder. Loss L1 + {log_mse} log MSE of each picture; AdamW {rate:g},
-cosine to 0, EMA 0.998; bf16 arithmetic with f32 weights; pictures moved by up to two pixels, and mirrored except symbols and
-flags. No perceptual or adversarial loss: edges are a little soft.
+{steps:,} steps of {batch} pictures, {minutes:.0f} minutes on {cpus}, from the weights of `../emoji/vae` as
+they were before f16 (its card says how those came about) and a codebook from k-means of its latents.
+Straight-through gradients, {commitment} times the commitment loss, entries as moving averages of their
+latents (decay 0.99), unused ones restarted during the first 70 %; at the end three rounds of k-means with
+the averaged encoder. Loss L1 + {log_mse} log MSE of each picture; AdamW {rate:g}, cosine to 0, EMA 0.998;
+bf16 arithmetic with f32 weights; pictures moved by up to two pixels, and mirrored except symbols and flags.
+No perceptual or adversarial loss: edges are a little soft.
 
 ![training curves](curves.png)
 
 ## Limits
-It knows emoji on white. More than half of the set are variants (skin tone, gender) of the same pictures, so held-out
-pictures often have near relatives in training and the held-out figures flatter the model. Fine lines and writing are blurred,
-and textures that few emoji have lose their detail. Photographs come back as if painted in flat colours.
+It knows emoji on white. More than half of the set are variants (skin tone, gender) of the same pictures,
+so held-out pictures often have near relatives in training and the held-out figures flatter the model. Fine
+lines and writing are blurred. Not a general image model.
 '''
 
 
@@ -132,6 +134,10 @@ def curves(rows: list[dict], path: Path) -> None:
     figure.savefig(path)
 
 
+def use_of(codes: dict) -> str:
+    return f"{codes['used']:,} of {codes['of']:,}, perplexity {codes['perplexity']:,.0f}"
+
+
 def write(options: argparse.Namespace) -> None:
     weights = options.weights
     model, state = read_model(weights, VQModel), torch.load(options.out / 'vq.pt', map_location='cpu')
@@ -160,12 +166,10 @@ def write(options: argparse.Namespace) -> None:
             training_count=figures['trainingPsnr']['pictures'],
             training_mean=figures['trainingPsnr']['mean'],
             held_cells=codes['cells'],
-            held_used=codes['used'],
-            held_perplexity=codes['perplexity'],
+            held_use=use_of(codes),
             all_count=held['pictures'] + figures['trainingPsnr']['pictures'],
             all_cells=every['cells'],
-            all_used=every['used'],
-            all_perplexity=every['perplexity'],
+            all_use=use_of(every),
             kl=kl,
             groups=', '.join(f'{name} {db:.1f}' for name, db in held['groups'].items()),
             font_version=options.font_version,

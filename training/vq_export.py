@@ -22,9 +22,9 @@ GROUPS = (0, 2, 4, 8)  # one picture of each of these groups is recorded
 ARITHMETIC = {
     'image': 'in.image [-1, 1]: of each of four groups the first held out, in the order of the list',
     'latents': 'out.latents = quant_conv(encoder(image)), not quantised',
-    'indices': 'out.indices [B, 16, 16]: argmin over k of |latent - entry k|^2; out.margin: that of the second nearest entry '
-    'minus that of the nearest one, in f64 from out.latents; where it is of the size of roundings of |latent|^2 in f32, '
-    'another order of additions may choose the other entry',
+    'indices': 'out.indices [B, 16, 16]: argmin over k of |latent - entry k|^2; out.margin: that of the second nearest '
+    'entry minus that of the nearest one, in f64 from out.latents; where it is of the size of roundings of |latent|^2 '
+    'in f32, another order of additions may choose the other entry',
     'decoded': 'out.decoded = decode(the entries of out.indices), not clamped',
 }
 
