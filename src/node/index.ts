@@ -1,8 +1,9 @@
 /** `daguerre/node`: the library with a WebGPU of its own (Dawn), paths on disk, and PNG files. */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
+import type { ByteSource, Directory } from '../loading/index.ts';
 import { Pipeline as Anywhere, type FromPretrainedOptions, type PretrainedSource } from '../pipelines/index.ts';
 import { openGpu, type AdapterChoice } from './adapter.ts';
-import { pathDirectory } from './fileSource.ts';
+import { FileSource, pathDirectory } from './fileSource.ts';
 
 export * from '../index.ts';
 export * from '../models/all.ts';
@@ -23,8 +24,16 @@ export interface NodeOptions extends FromPretrainedOptions {
   adapter?: AdapterChoice;
 }
 
-/** A string that names a folder here rather than on the hub. */
+/** A string that names a folder or a file here rather than on the hub. */
 const isPath = (source: string) => /^(\.{0,2}[/\\]|\.{1,2}$|[A-Za-z]:[/\\])/.test(source) || existsSync(source);
+
+/** A folder or a checkpoint in one file, by its path; undefined for what is no path. */
+function local(name: string): Directory | ByteSource | undefined {
+  if (!isPath(name)) return undefined;
+  const info = statSync(name, { throwIfNoEntry: false });
+  const isFile = info ? info.isFile() : /\.(safetensors|ckpt|pt|pth|bin|pkl)$/i.test(name);
+  return isFile ? new FileSource(name) : pathDirectory(name);
+}
 
 /** A loaded pipeline; call it to make pictures. */
 export type Pipeline = Anywhere;
@@ -32,13 +41,14 @@ export type Pipeline = Anywhere;
 /** Loads pipelines, from paths too, on a WebGPU of its own. */
 export const Pipeline = {
   /**
-   * As in the browser; a source may also be a path, and WebGPU is opened when no device or gpu is given.
+   * As in the browser; a source may also be the path of a folder or of a checkpoint in one file, as may the sources of a
+   * tokenizer and of adapters, and WebGPU is opened when no device or gpu is given.
    * @throws as the browser's, and AdapterError where WebGPU cannot be had.
    */
   async fromPretrained(source: PretrainedSource, options: NodeOptions = {}): Promise<Anywhere> {
-    const place = typeof source === 'string' && isPath(source) ? pathDirectory(source) : source;
-    if (options.device || options.gpu) return Anywhere.fromPretrained(place, options);
+    const here = { local, ...options };
+    if (options.device || options.gpu) return Anywhere.fromPretrained(source, here);
     const { gpu } = await openGpu({ adapter: options.adapter });
-    return Anywhere.fromPretrained(place, { ...options, gpu });
+    return Anywhere.fromPretrained(source, { ...here, gpu });
   },
 };

@@ -5,6 +5,7 @@ import { controlFactor } from '../models/controlNet/controlNet.ts';
 import type { ControlNet } from '../models/controlNet/controlNetModel.ts';
 import type { ControlResiduals } from '../models/unetCondition/unetConditionModel.ts';
 import { planesOf, repeatedTo } from './imageInput.ts';
+import type { StepConditions } from './sdConditions.ts';
 import type { TextToImageOptions } from './textToImage.ts';
 
 /** What a step asks. */
@@ -14,7 +15,8 @@ export interface ControlStep extends RunOptions {
   timestep: number;
   /** 0 … 1: how far the run has come. */
   progress: readonly [from: number, to: number];
-  context: TensorInput;
+  /** The conditions of the U-Net. */
+  conditions: StepConditions;
 }
 
 /** ControlNets bound to the pictures of one run. */
@@ -67,17 +69,20 @@ export class ControlBranch {
     const halves = step.sample.shape[0] / this.batch;
     // In guess mode the unconditional half is left alone.
     const conditional = guessMode && halves === 2;
+    const { conditions: given, ...run } = step;
     const sample = conditional ? secondHalf(step.sample) : step.sample;
-    const context = conditional ? secondHalf(step.context) : step.context;
+    const conditions = conditional ? conditionalOf(given) : given;
     const acting: ControlResiduals[] = [];
     for (const [i, net] of this.nets.entries()) {
       const { buffer, shape, scale } = this.pictures[i];
       if (scale === 0) continue;
       const parts = sample.shape[0] / this.batch;
+      const { encoderHiddenStates, addedCondKwargs } = conditions;
       const { down, mid } = await net.forward({
-        ...step,
+        ...run,
+        encoderHiddenStates,
+        addedCondKwargs: net.config.addition === 'none' ? undefined : addedCondKwargs,
         sample,
-        encoderHiddenStates: context,
         controlnetCond: { data: Array<GPUBuffer>(parts).fill(buffer), shape: [sample.shape[0], ...shape.slice(1)] },
         conditioningScale: scale,
         guessMode,
@@ -113,4 +118,24 @@ export class ControlBranch {
 /** The conditional half of a pair of buffers. */
 function secondHalf({ data, shape }: TensorInput): TensorInput {
   return { data: (data as readonly GPUBuffer[])[1], shape: [shape[0] / 2, ...shape.slice(1)] };
+}
+
+/** The second half of values on the host. */
+function laterHalf({ data, shape }: TensorInput): TensorInput {
+  const values = data as Float32Array;
+  return { data: values.subarray(values.length / 2), shape: [shape[0] / 2, ...shape.slice(1)] };
+}
+
+/** The conditional half of all conditions. */
+function conditionalOf({ encoderHiddenStates, addedCondKwargs: added }: StepConditions): StepConditions {
+  const { textEmbeds, timeIds } = added ?? {};
+  const ids = timeIds && Array.from(timeIds.data);
+  return {
+    encoderHiddenStates: secondHalf(encoderHiddenStates),
+    addedCondKwargs: textEmbeds &&
+      ids && {
+        textEmbeds: laterHalf(textEmbeds),
+        timeIds: { data: ids.slice(ids.length / 2), shape: [timeIds.shape[0] / 2, timeIds.shape[1]] },
+      },
+  };
 }

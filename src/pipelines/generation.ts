@@ -1,7 +1,6 @@
 /** What users give every pipeline that makes pictures from noise, and what they get. */
 import type { Report } from '../engine/index.ts';
-import type { SamplerState, StepEvent } from '../sampler/index.ts';
-import type { TorchGenerator } from '../sampler/torchGenerator.ts';
+import type { BrownianOptions, NormalGenerator, SamplerState, StepEvent } from '../sampler/index.ts';
 import type { GeneratedImage } from './image.ts';
 
 /** What one call takes, whatever the pictures are made from. */
@@ -14,8 +13,17 @@ export interface GenerationOptions {
   guidanceRescale?: number;
   /** DDIM's stochasticity, ≥ 0; default 0. */
   eta?: number;
-  /** A seed, a generator, or one generator per picture; default a random seed. */
-  generator?: number | TorchGenerator | readonly TorchGenerator[];
+  /** Training timesteps, strictly falling, in place of a number of steps. */
+  timesteps?: readonly number[];
+  /** Noise levels, strictly falling, in place of a number of steps, where the scheduler's class takes them. */
+  sigmas?: readonly number[];
+  /**
+   * A seed (of PyTorch's CPU generator), a generator (`TorchGenerator`, `PhiloxGenerator` for PyTorch's CUDA noise,
+   * `CounterGenerator`), or one generator per picture; default a random seed.
+   */
+  generator?: number | NormalGenerator | readonly NormalGenerator[];
+  /** The noise of stochastic steps from one Brownian path, so that the number of steps does not change it. */
+  brownian?: BrownianOptions;
   /** Initial noise [B,C,h,w] of unit variance, in place of the generator's. */
   latents?: Float32Array;
   /** Pixels; multiples of the pipeline's `sizeMultiple`. */

@@ -1,12 +1,11 @@
 /** The loop that every latent diffusion pipeline shares: noise, sampler, steps told to the user, decoder. */
 import { throwIfAborted, type Device } from '../engine/index.ts';
-import type { Denoiser, Sampler } from '../sampler/index.ts';
-import type { GenerationOptions, GenerationResult } from './generation.ts';
-import type { TorchGenerator } from '../sampler/torchGenerator.ts';
+import type { Denoiser, Sampler, StepChoice } from '../sampler/index.ts';
 import type { Vec } from '../sampler/vec.ts';
+import type { GenerationOptions, GenerationResult } from './generation.ts';
 import { GpuSpace } from './gpuSpace.ts';
 import type { LatentDecoder } from './latentDecoder.ts';
-import { expectFinite, generatorOf, initialNoise, type LatentShape } from './latents.ts';
+import { expectFinite, generatorOf, initialNoise, type Generators, type LatentShape } from './latents.ts';
 
 /** Where a run starts when it does not start from noise alone; see the sampler's `image` and `maskImage`. */
 export interface StartingPoint {
@@ -19,13 +18,22 @@ export interface StartingPoint {
 /** What differs between pipelines. */
 export interface LatentRun {
   device: Device;
-  sampler: Sampler;
+  sampler: Pick<Sampler, 'sample'>;
   shape: LatentShape;
   /** The network with its conditions and guidance, on vectors of the run's space. */
   denoiser(space: GpuSpace): Denoiser;
   decode: LatentDecoder;
   /** Image to image; what it draws comes before the noise. */
-  start?(space: GpuSpace, generator: TorchGenerator | readonly TorchGenerator[]): Promise<StartingPoint>;
+  start?(space: GpuSpace, generator: Generators): Promise<StartingPoint>;
+  /** What draws after the noise, before the denoiser is made. */
+  prepare?(space: GpuSpace, generator: Generators): Promise<void>;
+  /** What a kind of pipeline says of the steps beside their number. */
+  choice?: Pick<StepChoice, 'mu' | 'originalInferenceSteps'>;
+}
+
+/** How many steps, or which, as the sampler wants to be told. */
+export function stepChoice({ numInferenceSteps = 20, timesteps, sigmas }: GenerationOptions): StepChoice {
+  return (timesteps ?? sigmas) ? { timesteps, sigmas } : { numInferenceSteps };
 }
 
 /**
@@ -44,12 +52,16 @@ export async function runLatents(run: LatentRun, options: GenerationOptions): Pr
     const stepMs: number[] = [];
     let before = performance.now();
     const start = await run.start?.(space, generator);
+    const noise = space.vec(initialNoise(shape, options.latents, generator), shape[0]);
+    await run.prepare?.(space, generator);
     const x = await sampler.sample({
       ...start,
-      x: space.vec(initialNoise(shape, options.latents, generator), shape[0]),
+      ...run.choice,
+      ...stepChoice(options),
+      x: noise,
       denoiser: run.denoiser(space),
-      numInferenceSteps: options.numInferenceSteps ?? 20,
       eta: options.eta,
+      brownian: options.brownian,
       generator,
       resume: options.resume,
       signal,

@@ -1,13 +1,17 @@
 /** The latents a run starts from and ends in. */
 import { InvalidArgumentError, NonFiniteError, numel } from '../engine/index.ts';
+import type { NormalGenerator } from '../sampler/generator.ts';
 import { TorchGenerator } from '../sampler/torchGenerator.ts';
 import type { GenerationOptions } from './generation.ts';
+
+/** What draws: one generator for the batch, or one per picture. */
+export type Generators = NormalGenerator | readonly NormalGenerator[];
 
 /** Shape of the latents: batch, channels, height, width. */
 export type LatentShape = readonly [number, number, number, number];
 
 /** What draws the noise: the one given, or a new one from a seed, by default a random one. */
-export function generatorOf(generator: GenerationOptions['generator']): TorchGenerator | readonly TorchGenerator[] {
+export function generatorOf(generator: GenerationOptions['generator']): Generators {
   if (typeof generator === 'object') return generator;
   return new TorchGenerator(generator ?? Math.floor(Math.random() * 2 ** 32));
 }
@@ -16,7 +20,7 @@ export function generatorOf(generator: GenerationOptions['generator']): TorchGen
 export function initialNoise(
   [batch, ...item]: LatentShape,
   latents: Float32Array | undefined,
-  generator: TorchGenerator | readonly TorchGenerator[],
+  generator: Generators,
 ): Float32Array {
   const size = numel(item);
   if (latents) {
@@ -25,7 +29,7 @@ export function initialNoise(
       `generate: expected latents [${[batch, ...item].join(',')}] = ${batch * size} elements, got ${latents.length}`,
     );
   }
-  if (generator instanceof TorchGenerator) return generator.randn(batch * size);
+  if ('randn' in generator) return generator.randn(batch * size);
   if (generator.length !== batch) {
     throw new InvalidArgumentError(`generate: expected one generator or ${batch}, got ${generator.length}`);
   }

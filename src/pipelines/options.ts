@@ -1,5 +1,7 @@
 /** What every pipeline takes when it is loaded. */
 import { InvalidArgumentError, type CompileProgress, type Device, type LoadProgress } from '../engine/index.ts';
+import type { SingleFileOptions } from '../models/singleFile.ts';
+import type { PretrainedSource } from './source.ts';
 
 /** Storage, choice of files, and who is told. */
 export interface LoadPipelineOptions {
@@ -15,6 +17,18 @@ export interface LoadPipelineOptions {
    * pipeline that is compiled for it.
    */
   onProgress?: (progress: LoadProgress | CompileProgress) => void;
+  /**
+   * For a checkpoint in one file, which holds no tokenizer: the folder of a tokenizer, or a pipeline's with `tokenizer/`
+   * (and `tokenizer_2/`, which SDXL needs) in it. Without one, texts are given as `promptEmbeds`.
+   */
+  tokenizer?: PretrainedSource;
+  /**
+   * For a checkpoint in one file: fields of the parts' configs over those that the shapes of the weights tell, by part
+   * (`unet`, `vae`, `text_encoder`, `text_encoder_2`).
+   */
+  configs?: SingleFileOptions['configs'];
+  /** For a checkpoint in one file: what its U-Net predicts, where that is not the usual for its kind. */
+  predictionType?: SingleFileOptions['predictionType'];
   /** Ends the loading with AbortedError; nothing is left behind. */
   signal?: AbortSignal;
 }

@@ -6,6 +6,8 @@ import type { GenerationResult, PipelinePlan } from './generation.ts';
 import type { GeneratedImage } from './image.ts';
 import type { LatentShape } from './latents.ts';
 import type { LoadPipelineOptions } from './options.ts';
+import type { PipelineLora } from './pipelineLoras.ts';
+import { resolveFile } from './singleFileSource.ts';
 import type {
   SuperResolutionOptions,
   UnconditionalOptions,
@@ -27,7 +29,7 @@ export interface FromPretrainedOptions extends LoadPipelineOptions, SourceOption
 
 /** What a class of pipelines gives: loading, making pictures, saying what that takes. */
 export interface PipelineClass {
-  load(device: Device, directory: Directory, options: LoadPipelineOptions): Promise<LoadedPipeline>;
+  load(device: Device, directory: Directory, options: LoadPipelineOptions & SourceOptions): Promise<LoadedPipeline>;
 }
 
 /** A pipeline of any kind. */
@@ -54,10 +56,17 @@ export interface LoadedPipeline {
   decode(latents: Float32Array, shape: LatentShape, signal?: AbortSignal): Promise<GeneratedImage[]>;
   /** Releases weights and programs. */
   dispose(): Promise<void>;
+  /** The scheduler's config, where there is one that a call may replace. */
+  readonly schedulerConfig?: Readonly<Record<string, unknown>>;
+  /** Adapters of low rank, in kinds that take them. @throws as {@link StableDiffusionPipeline.loadLoras} */
+  loadLoras?(loras: readonly PipelineLora[], options?: { signal?: AbortSignal }): Promise<void>;
+  /** Gives back the weights of the pipeline's own files. @throws AbortedError, DeviceLostError */
+  unloadLoras?(options?: { signal?: AbortSignal }): Promise<void>;
 }
 
 /** A loaded pipeline; call it to make pictures. */
-export interface Pipeline extends Omit<LoadedPipeline, 'generate'> {
+export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'schedulerConfig'>> {
+  readonly schedulerConfig?: LoadedPipeline['schedulerConfig'];
   /** From noise to pictures. @throws as {@link ClassLatentDiffusionPipeline.generate}. */
   (options: ClassToImageOptions): Promise<ClassToImageResult>;
   /** From texts, perhaps with a picture to start from. @throws as {@link StableDiffusionPipeline.generate}. */
@@ -79,6 +88,12 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   StableDiffusionImg2ImgPipeline: stableDiffusion,
   StableDiffusionInpaintPipeline: stableDiffusion,
   StableDiffusionControlNetPipeline: stableDiffusion,
+  LatentConsistencyModelPipeline: stableDiffusion,
+  LatentConsistencyModelImg2ImgPipeline: stableDiffusion,
+  StableDiffusionXLPipeline: stableDiffusion,
+  StableDiffusionXLImg2ImgPipeline: stableDiffusion,
+  StableDiffusionXLInpaintPipeline: stableDiffusion,
+  StableDiffusionXLControlNetPipeline: stableDiffusion,
   DDPMPipeline: unconditional,
   DDIMPipeline: unconditional,
   PNDMPipeline: unconditional,
@@ -91,12 +106,16 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
     (await import('./stableDiffusionUpscale.ts')).StableDiffusionUpscalePipeline,
 };
 
+const noLoras = () =>
+  Promise.reject(new UnsupportedError('loadLoras: expected a Stable Diffusion, got a pipeline that takes no adapters'));
+
 /** Makes the object callable; everything else is the object's. */
 function callable(pipeline: LoadedPipeline, dispose: () => Promise<void>): Pipeline {
   const call = (options: never) => pipeline.generate(options);
   return new Proxy(call, {
     get(_, name) {
       if (name === 'dispose') return dispose;
+      if (/^(un)?loadLoras$/.test(String(name)) && !(name in pipeline)) return noLoras;
       // A promise would otherwise take the pipeline for one.
       const value = Reflect.get(pipeline, name, pipeline) as unknown;
       return typeof value === 'function' ? (value.bind(pipeline) as unknown) : value;
@@ -110,29 +129,21 @@ export const Pipeline = {
   /**
    * Loads the pipeline that a source holds.
    * @param source a hub name, the URL of a folder, picked files, or a directory handle; in Node also a path
-   * (`daguerre/node`).
+   * (`daguerre/node`). A Stable Diffusion may also be one `.safetensors` file in the layout of its authors: see the
+   * options `tokenizer` and `configs`.
    * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, AdapterError, OutOfMemoryError,
    * AbortedError, and UnsupportedError for a kind of pipeline that is not built yet; nothing is left behind.
    */
   async fromPretrained(source: PretrainedSource, options: FromPretrainedOptions = {}): Promise<Pipeline> {
-    const directory = resolveSource(source, options);
-    const { className } = await readModelIndex(directory, undefined, options.signal);
-    if (!Object.hasOwn(PIPELINES, className)) {
-      if (!className.endsWith('Pipeline')) {
-        throw new ConfigError(`${directory.name}: expected a pipeline, got _class_name ${className}`, '_class_name');
-      }
-      const known = Object.keys(PIPELINES).join(', ');
-      throw new UnsupportedError(
-        `${directory.name}: expected ${known}, got ${className}, which this version does not run`,
-      );
-    }
-    const device = options.device ?? (await Device.open({ gpu: options.gpu, limits: options.limits }));
+    let device: Device | undefined;
+    const open = async () => {
+      return (device = options.device ?? (await Device.open({ gpu: options.gpu, limits: options.limits })));
+    };
     const release = () => {
-      if (!options.device) device.dispose();
+      if (!options.device) device?.dispose();
     };
     try {
-      const kind = await PIPELINES[className]();
-      const pipeline = await kind.load(device, directory, options);
+      const pipeline = await load(open, source, options);
       return callable(pipeline, async () => {
         await pipeline.dispose();
         release();
@@ -143,3 +154,28 @@ export const Pipeline = {
     }
   },
 };
+
+/** The device is opened once it is known what to load. */
+async function load(
+  open: () => Promise<Device>,
+  source: PretrainedSource,
+  options: FromPretrainedOptions,
+): Promise<LoadedPipeline> {
+  // An iterator gives its files once, and they are looked at twice.
+  const given = typeof source === 'object' && Symbol.iterator in source ? [...source] : source;
+  const file = resolveFile(given, options);
+  if (file) return (await import('./singleFilePipeline.ts')).loadSingleFile(open, file, options);
+  const directory = resolveSource(given, options);
+  const { className } = await readModelIndex(directory, undefined, options.signal);
+  if (!Object.hasOwn(PIPELINES, className)) {
+    if (!className.endsWith('Pipeline')) {
+      throw new ConfigError(`${directory.name}: expected a pipeline, got _class_name ${className}`, '_class_name');
+    }
+    const known = Object.keys(PIPELINES).join(', ');
+    throw new UnsupportedError(
+      `${directory.name}: expected ${known}, got ${className}, which this version does not run`,
+    );
+  }
+  const device = await open();
+  return (await PIPELINES[className]()).load(device, directory, options);
+}

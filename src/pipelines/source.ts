@@ -1,9 +1,13 @@
 /** What `fromPretrained` accepts, as a Directory. */
 import { InvalidArgumentError } from '../engine/index.ts';
-import { filesDirectory, handleDirectory, urlDirectory, type Directory } from '../loading/index.ts';
+import { filesDirectory, handleDirectory, urlDirectory, type ByteSource, type Directory } from '../loading/index.ts';
 
-/** A hub name (`org/name`, `org/name/subfolder`), a URL of a folder, picked files, a directory handle, or a directory. */
-export type PretrainedSource = string | URL | Iterable<File> | FileSystemDirectoryHandle | Directory;
+/**
+ * A hub name (`org/name`, `org/name/subfolder`), a URL of a folder, picked files, a directory handle, or a directory; for
+ * a checkpoint in one file `org/name/file.safetensors`, its URL, the picked file, or a source of its bytes.
+ */
+export type PretrainedSource =
+  string | URL | Iterable<File> | File | FileSystemDirectoryHandle | Directory | ByteSource;
 
 /** How to reach what a source names. */
 export interface SourceOptions {
@@ -15,6 +19,8 @@ export interface SourceOptions {
   subfolder?: string;
   /** Where hub names are looked up; default https://huggingface.co. */
   endpoint?: string;
+  /** Asked first about every text, for places that only the platform knows; `daguerre/node` opens paths by it. */
+  local?: (name: string) => Directory | ByteSource | undefined;
 }
 
 const HUB = 'https://huggingface.co';
@@ -44,6 +50,8 @@ function directoryOf(source: PretrainedSource, options: SourceOptions): Director
     return urlDirectory(source, { headers });
   }
   if (typeof source === 'string') {
+    const place = options.local?.(source);
+    if (place && isDirectory(place)) return place;
     const address = hubAddress(source, options);
     if (address) return urlDirectory(`${address}/`, { headers });
     throw new InvalidArgumentError(
@@ -60,6 +68,7 @@ function directoryOf(source: PretrainedSource, options: SourceOptions): Director
   );
 }
 
-function isDirectory(source: object): source is Directory {
+/** Whether a source is a folder that is open already. */
+export function isDirectory(source: object): source is Directory {
   return 'open' in source && 'json' in source && 'folder' in source;
 }

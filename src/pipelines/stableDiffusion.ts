@@ -1,72 +1,68 @@
 /**
- * Text → picture by latent diffusion: diffusers' `StableDiffusionPipeline` folders and those with ControlNets. The same
- * object makes image → image and fills masks.
+ * Text → picture by latent diffusion: diffusers' folders of Stable Diffusion 1.x, 2.x and XL, of their distilled forms
+ * (Turbo, LCM) and with ControlNets, and the same as one file. The same object makes image → image and fills masks.
  *
- * Rombach et al. 2022, https://arxiv.org/abs/2112.10752; Meng et al. 2022 (SDEdit), https://arxiv.org/abs/2108.01073;
- * Zhang et al. 2023 (ControlNet), https://arxiv.org/abs/2302.05543
+ * Rombach et al. 2022, https://arxiv.org/abs/2112.10752; Podell et al. 2023 (SDXL), https://arxiv.org/abs/2307.01952;
+ * Meng et al. 2022 (SDEdit), https://arxiv.org/abs/2108.01073; Zhang et al. 2023 (ControlNet),
+ * https://arxiv.org/abs/2302.05543; Luo et al. 2023 (LCM), https://arxiv.org/abs/2310.04378
  */
-import { InvalidArgumentError, LimitError, UnsupportedError, type Device, type Profile } from '../engine/index.ts';
-import { readConfig, readModelIndex, type Directory, type ModelIndex } from '../loading/index.ts';
-import { AutoencoderKL, type TensorInput } from '../models/index.ts';
+import { InvalidArgumentError, UnsupportedError, type Device } from '../engine/index.ts';
+import { readConfig, type Directory, type RawConfig } from '../loading/index.ts';
+import { AutoencoderKL, type LoadOptions } from '../models/index.ts';
 import { ControlNet } from '../models/controlNet/controlNetModel.ts';
+import type { ModelSource } from '../models/modelSource.ts';
 import { UNet2DCondition } from '../models/unetCondition/unetConditionModel.ts';
-import { guided } from '../sampler/guidance.ts';
-import type { Denoiser, Sampler } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
-import type { TorchGenerator } from '../sampler/torchGenerator.ts';
 import type { Vec } from '../sampler/vec.ts';
-import { openClipPrompts } from './clipPrompts.ts';
+import { BasePipeline, loadParts, type Part, type RunShape } from './basePipeline.ts';
+import { openClip, openSdxlPrompts, type PromptModel } from './clipPrompts.ts';
 import { ControlBranch } from './controlBranch.ts';
-import type { GenerationResult, PipelinePlan } from './generation.ts';
-import { GpuSpace } from './gpuSpace.ts';
-import type { GeneratedImage } from './image.ts';
-import { planesOf, repeatedTo } from './imageInput.ts';
+import type { GenerationResult } from './generation.ts';
+import { planesOf, type Planes } from './imageInput.ts';
 import { klDecoder, type LatentDecoder } from './latentDecoder.ts';
-import { runLatents, type StartingPoint } from './latentRun.ts';
+import { runLatents, stepChoice, type LatentRun } from './latentRun.ts';
 import { latentSize, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
-import { conditionsOf, type Conditions, type PromptEncoder } from './promptEncoder.ts';
+import { PipelineLoras, type PipelineLora } from './pipelineLoras.ts';
+import { conditionsOf } from './promptEncoder.ts';
+import { guidanceFeatures, RunConditions, sdxlTimeIds } from './sdConditions.ts';
+import { sdDenoiser } from './sdDenoiser.ts';
+import { SD_KINDS, type SdKind } from './sdKinds.ts';
+import { encodePictures, latentMask, maskedPictures, readMask } from './sdPictures.ts';
+import { folderSources, type SdSources } from './sdSources.ts';
+import type { SourceOptions } from './source.ts';
 import type { TextToImageOptions } from './textToImage.ts';
 
 interface Parts {
+  kind: SdKind;
   unet: UNet2DCondition;
   vae: AutoencoderKL;
   controlNets: readonly ControlNet[];
-  encode: PromptEncoder | undefined;
-  scheduler: Readonly<Record<string, unknown>>;
-  onProgress: LoadPipelineOptions['onProgress'];
+  text: PromptModel | undefined;
+  scheduler: RawConfig;
+  /** Of the folder's `model_index.json`. */
+  fields: RawConfig;
   /** Everything that is to be disposed of. */
-  all: readonly { dispose(): void; readonly weightBytes: number }[];
+  all: readonly Part[];
 }
 
-/** What the reference library does without being told. */
-const DEFAULTS = { numInferenceSteps: 50, guidanceScale: 7.5 } as const;
-
-/** Components that a folder may have and pictures do not need. */
-const UNUSED = new Set(['safety_checker', 'feature_extractor', 'image_encoder']);
-const KNOWN = new Set(['unet', 'vae', 'scheduler', 'text_encoder', 'tokenizer', 'controlnet']);
-
-/** Text → picture: text encoder, U-Net, autoencoder, scheduler and perhaps ControlNets of one folder on one device. */
-export class StableDiffusionPipeline {
+/** Text → picture: text encoders, U-Net, autoencoder, scheduler and perhaps ControlNets of one model on one device. */
+export class StableDiffusionPipeline extends BasePipeline {
   /** The `_class_name`s of such folders. */
-  static readonly classNames: readonly string[] = [
-    'StableDiffusionPipeline',
-    'StableDiffusionImg2ImgPipeline',
-    'StableDiffusionInpaintPipeline',
-    'StableDiffusionControlNetPipeline',
-  ];
+  static readonly classNames: readonly string[] = Object.keys(SD_KINDS);
 
-  /** Pictures are not made from classes. */
-  readonly labels = {};
-  private readonly toPictures: LatentDecoder;
+  private readonly loras: PipelineLoras;
 
   private constructor(
-    readonly device: Device,
+    device: Device,
     private readonly parts: Parts,
+    { onProgress, token, endpoint, local }: LoadPipelineOptions & SourceOptions,
   ) {
     const decode = klDecoder(device, parts.vae);
-    this.toPictures = (space, z, shape, options) =>
-      decode(space, z, shape, { onProgress: parts.onProgress, ...options });
+    const toPictures: LatentDecoder = (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options });
+    super(device, parts.all, toPictures, onProgress);
+    const unet = { part: 'unet' as const, setLoras: parts.unet.setLoras.bind(parts.unet) };
+    this.loras = new PipelineLoras([unet, ...(parts.text?.texts ?? [])], { token, endpoint, local });
   }
 
   /**
@@ -77,50 +73,45 @@ export class StableDiffusionPipeline {
   static async load(
     device: Device,
     directory: Directory,
-    options: LoadPipelineOptions = {},
+    options: LoadPipelineOptions & SourceOptions = {},
+  ): Promise<StableDiffusionPipeline> {
+    return StableDiffusionPipeline.fromSources(device, await folderSources(directory, options), options);
+  }
+
+  /** Loads parts, wherever they come from. @throws as {@link load} */
+  static fromSources(
+    device: Device,
+    sources: SdSources,
+    options: LoadPipelineOptions & SourceOptions = {},
   ): Promise<StableDiffusionPipeline> {
     const { signal, variant, onProgress } = options;
-    const index = await readModelIndex(directory, StableDiffusionPipeline.classNames, signal);
-    const has = (name: string) => (index.components.get(name)?.className ?? null) !== null;
-    checkComponents(index, directory.name);
-    const file = 'scheduler_config.json';
-    const scheduler = await readConfig(directory.folder('scheduler'), undefined, { file, signal });
+    const { scheduler, fields, text: first, text2: second } = sources;
     samplerFrom(scheduler); // a bad config is an error now, not after a minute of loading
     const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
-    const all: { dispose(): void; readonly weightBytes: number }[] = [];
-    const loaded = async <T extends { dispose(): void; readonly weightBytes: number }>(
-      part: Promise<T>,
-    ): Promise<T> => {
-      all.push(await part);
-      return part;
-    };
-    try {
-      const text = has('text_encoder') ? await loaded(openClipPrompts(device, directory, load)) : undefined;
-      const unet = await loaded(UNet2DCondition.load(device, directory.folder('unet'), load));
-      const vae = await loaded(AutoencoderKL.load(device, directory.folder('vae'), load));
+    const kind = SD_KINDS[sources.className];
+    return loadParts(async (own, all) => {
+      const open = () => {
+        if (kind.xl) return second && own(openSdxlPrompts(device, { first, second }, load));
+        return first && own(openClip(device, first, load));
+      };
+      const text = await open();
+      const unet = await own(UNet2DCondition.load(device, sources.unet, load));
+      checkForm(sources.name, unet, kind);
+      const vae = await own(loadVae(device, sources.vae, load, kind));
       const controlNets: ControlNet[] = [];
-      for (const folder of has('controlnet') ? await controlFolders(directory, signal) : []) {
-        controlNets.push(await loaded(ControlNet.load(device, folder, load)));
-      }
+      for (const folder of sources.controlNets) controlNets.push(await own(ControlNet.load(device, folder, load)));
       if (unet.config.outChannels !== vae.config.latentChannels) {
         throw new InvalidArgumentError(
-          `${directory.name}: expected a U-Net for the ${vae.config.latentChannels} latent channels of the autoencoder, ` +
+          `${sources.name}: expected a U-Net for the ${vae.config.latentChannels} latent channels of the autoencoder, ` +
             `got ${unet.config.outChannels}; these components belong to different models`,
         );
       }
-      return new StableDiffusionPipeline(device, {
-        unet,
-        vae,
-        controlNets,
-        encode: text?.encode,
-        scheduler,
-        onProgress,
-        all,
-      });
-    } catch (error) {
-      for (const part of all) part.dispose();
-      throw error;
-    }
+      return new StableDiffusionPipeline(
+        device,
+        { kind, unet, vae, controlNets, text, scheduler, fields, all },
+        options,
+      );
+    });
   }
 
   /** Pixels per latent cell along each side. */
@@ -141,216 +132,159 @@ export class StableDiffusionPipeline {
     return { width: f * (width ?? height), height: f * height };
   }
 
+  /** The scheduler's config, as its folder has it. */
+  get schedulerConfig(): RawConfig {
+    return this.parts.scheduler;
+  }
+
   /**
-   * From noise, or from a picture, to pictures; by default 50 steps with a guidance scale of 7.5. A scale of 1 or less is
-   * the conditional network alone.
+   * From noise, or from a picture, to pictures; by default 50 steps with a guidance scale of 7.5 (SDXL 5; LCM 4 steps, 8.5).
+   * A scale of 1 or less is the conditional network alone, and so is one that guidance was distilled into.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
    * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
    * any of them but a lost device the pipeline stays usable.
    */
   async generate(options: TextToImageOptions): Promise<GenerationResult> {
-    const given = { ...DEFAULTS, ...options };
-    const { unet, controlNets } = this.parts;
-    if (unet.config.inChannels !== unet.config.outChannels) {
-      throw new UnsupportedError(
-        `generate: expected a U-Net that reads latents alone, got one of ${unet.config.inChannels} channels`,
-      );
-    }
-    const sampler = samplerFrom(this.parts.scheduler);
-    const conditions = await conditionsOf(given, this.parts.encode, given.guidanceScale > 1);
+    const { kind, unet, vae, controlNets, text, fields } = this.parts;
+    const given = { ...kind, ...options, strength: options.strength ?? defaultStrength(kind, options) };
+    const sampler = samplerFrom(this.schedulerOf(options.scheduler));
+    const { timeCondProjDim } = unet.config;
+    const needs = { pooled: kind.xl, zerosForEmpty: kind.xl && fields['force_zeros_for_empty_prompt'] !== false };
+    const guided = given.guidanceScale > 1 && timeCondProjDim === null;
     const image = given.image && planesOf('image', given.image, 3, [-1, 1]);
     const [height, width] = image ? [image.shape[2], image.shape[3]] : [given.height, given.width];
-    const batch = conditions.text.shape[0];
     const [h, w] = latentSize(this, { height, width });
-    const shape: LatentShape = [batch, unet.config.inChannels, h, w];
-    const context = this.upload(conditions);
-    const control =
-      controlNets.length > 0 ? new ControlBranch(this.device, controlNets, given, batch, [h, w]) : undefined;
+    const texts = await conditionsOf(given, text?.encode, guided, needs);
+    const batch = texts.text.shape[0];
+    const shape: LatentShape = [batch, vae.config.latentChannels, h, w];
+    const size = [h * this.downsampling, w * this.downsampling] as const;
+    const timeIds = kind.xl ? sdxlTimeIds(given, size, fields['requires_aesthetics_score'] === true) : undefined;
+    const timestepCond = timeCondProjDim === null ? undefined : guidanceFeatures(given.guidanceScale, timeCondProjDim);
+    const choice = { originalInferenceSteps: given.originalInferenceSteps };
+    const all = { ...stepChoice(given), ...choice, strength: image && given.strength };
+    const steps = sampler.timesteps(all).slice(sampler.start(all));
+    const beside: Vec[] = [];
+    const pictures = this.pictures(shape, image, given, beside);
+    const conditions = new RunConditions(this.device, texts, { timeIds, timestepCond });
+    let control: ControlBranch | undefined;
     try {
-      const steps = sampler.timesteps({ numInferenceSteps: given.numInferenceSteps });
+      if (controlNets.length > 0) control = new ControlBranch(this.device, controlNets, given, batch, [h, w]);
+      const run = { unet, sampler, shape, conditions, control, steps, beside, onProgress: this.onProgress };
       return await runLatents(
         {
           device: this.device,
           sampler,
           shape,
-          denoiser: (space) => this.denoiser(space, sampler, shape, { context, control, steps }, given),
+          choice,
+          denoiser: (space) => sdDenoiser(space, run, given),
           decode: this.toPictures,
-          start: image && ((space, generator) => this.start(space, generator, shape, given)),
+          ...pictures,
         },
         given,
       );
     } finally {
-      for (const { data } of context) this.device.destroyBuffer(data as GPUBuffer);
+      conditions.dispose();
       control?.dispose();
     }
   }
 
   /**
-   * Latents [B,C,h,w] as {@link generate} gives them → pictures.
-   * @throws InvalidArgumentError, ShapeError when they do not fit; LimitError, OutOfMemoryError, DeviceLostError,
-   * AbortedError
+   * Merges adapters of low rank (LoRA) into U-Net and text encoders, in place of those before; calls that run meanwhile see
+   * them from one of their steps on. When it fails, those before stay.
+   * @throws InvalidArgumentError for a source that names no file; FormatError, WeightError naming keys of an adapter for
+   * another model, UnsupportedError for another kind of adapter, NotFoundError, NetworkError, AbortedError,
+   * DeviceLostError
    */
-  async decode(latents: Float32Array, shape: LatentShape, signal?: AbortSignal): Promise<GeneratedImage[]> {
-    const space = await GpuSpace.open(this.device);
-    try {
-      return await this.toPictures(space, space.vec(latents, shape[0]), shape, { signal });
-    } finally {
-      space.dispose();
-    }
+  loadLoras(loras: readonly PipelineLora[], options: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.loras.load(loras, options);
   }
 
-  /**
-   * What a call of that size takes on this device, with guidance; nothing is allocated.
-   * @throws InvalidArgumentError unless width and height are multiples of {@link sizeMultiple}.
-   */
-  plan(options: { batchSize?: number; width?: number; height?: number } = {}): PipelinePlan {
-    const { unet, vae, all } = this.parts;
-    const weightBytes = all.reduce((sum, part) => sum + part.weightBytes, 0);
-    const [height, width] = latentSize(this, options);
-    const batch = options.batchSize ?? 1;
-    try {
-      const u = unet.plan({ batch: 2 * batch, height, width });
-      const d = vae.plan('decode', { batch, height, width });
-      return {
-        fits: true,
-        peakBytes: u.peakBytes + d.peakBytes,
-        weightBytes,
-        largestBinding: u.largestBinding.bytes > d.largestBinding.bytes ? u.largestBinding : d.largestBinding,
-        dispatches: { unet: u.dispatches, decoder: d.dispatches },
-      };
-    } catch (error) {
-      if (!(error instanceof LimitError)) throw error;
-      return { fits: false, advice: error.message, weightBytes };
-    }
-  }
-
-  /** Where the time of one U-Net evaluation (with guidance) and of the decoder goes. @throws as {@link generate} */
-  async profile(
-    options: { batchSize?: number; width?: number; height?: number; signal?: AbortSignal } = {},
-  ): Promise<{ unet: Profile; decoder: Profile }> {
-    const { unet, vae, onProgress } = this.parts;
-    const { batchSize: batch = 1, signal } = options;
-    const [height, width] = latentSize(this, options);
-    return {
-      unet: await unet.profile({ batch: 2 * batch, height, width }, { signal, onProgress }),
-      decoder: await vae.profile('decode', { batch, height, width }, { signal, onProgress }),
-    };
+  /** Gives back the weights of the pipeline's own files, bit by bit. @throws AbortedError, DeviceLostError */
+  unloadLoras(options: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.loras.load([], options);
   }
 
   /** Releases weights and programs; the device stays. */
-  async dispose(): Promise<void> {
-    for (const part of this.parts.all) part.dispose();
+  override async dispose(): Promise<void> {
+    await super.dispose();
+    await this.loras.dispose();
   }
 
-  /** Text states on the GPU, the negative ones first. */
-  private upload({ text, negative }: Conditions): TensorInput[] {
-    const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-    return (negative ? [negative, text] : [text]).map(({ data, shape }) => {
-      const buffer = this.device.createBuffer(4 * data.length, usage, 'text states');
-      this.device.gpu.queue.writeBuffer(buffer, 0, Float32Array.from(data));
-      return { data: buffer, shape };
-    });
-  }
-
-  /** The U-Net as a denoiser: both halves of the guidance in one batch, or the conditional one alone. */
-  private denoiser(
-    space: GpuSpace,
-    sampler: Sampler,
-    [batch, ...item]: LatentShape,
-    run: { context: readonly TensorInput[]; control: ControlBranch | undefined; steps: readonly number[] },
-    { guidanceScale = 1, guidanceRescale, checkFinite }: TextToImageOptions,
-  ): Denoiser {
-    const { unet, onProgress } = this.parts;
-    const { context, control, steps } = run;
-    const parts = context.length;
-    const call = async (v: Vec, timestep: number, signal?: AbortSignal): Promise<Vec[]> => {
-      const { buffer } = space.contiguous(v);
-      const common = {
-        sample: { data: Array<GPUBuffer>(parts).fill(buffer), shape: [parts * batch, ...item] },
-        timestep,
-        signal,
-        checkFinite,
-        onProgress,
-      };
-      const text: TensorInput = {
-        data: context.map(({ data }) => data as GPUBuffer),
-        shape: [parts * batch, ...context[0].shape.slice(1)],
-      };
-      const at = Math.max(0, steps.indexOf(timestep));
-      const progress = [at / steps.length, (at + 1) / steps.length] as const;
-      const controls = await control?.residuals({ ...common, progress, context: text });
-      const out = await unet.forward({ ...common, encoderHiddenStates: text, controls });
-      // Copies, since the next call of the network writes over its output.
-      return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, v.length, batch, i * v.length));
+  protected work({ batch, height, width }: RunShape) {
+    const { unet, vae } = this.parts;
+    const u = { batch: unet.config.timeCondProjDim === null ? 2 * batch : batch, height, width };
+    const d = { batch, height, width };
+    return {
+      network: { plan: () => unet.plan(u), profile: (options: object) => unet.profile(u, options) },
+      decoder: { plan: () => vae.plan('decode', d), profile: (options: object) => vae.profile('decode', d, options) },
     };
-    if (parts === 1) return sampler.denoiser(async (v, t, signal) => (await call(v, t, signal))[0]);
-    const pair = sampler.pairDenoiser(async (v, t, signal) => {
-      const [uncond, cond] = await call(v, t, signal);
-      return [uncond, cond];
-    });
-    return guided(pair, guidanceScale, { guidanceRescale });
   }
 
-  /** The latents of `image`, and `maskImage` in their size. */
-  private async start(
-    space: GpuSpace,
-    generator: TorchGenerator | readonly TorchGenerator[],
+  private schedulerOf(given: TextToImageOptions['scheduler']): RawConfig {
+    const { scheduler } = this.parts;
+    return typeof given === 'string' ? { ...scheduler, _class_name: given } : (given ?? scheduler);
+  }
+
+  /** What a run draws for its pictures: before the noise for what it starts from, behind it for what the network is shown. */
+  private pictures(
     shape: LatentShape,
-    options: TextToImageOptions,
-  ): Promise<StartingPoint> {
-    const { vae, onProgress } = this.parts;
-    const [batch, channels, h, w] = shape;
-    const planes = repeatedTo('image', planesOf('image', options.image!, 3, [-1, 1]), batch);
-    const encoded = await vae.encode({ image: planes, signal: options.signal, onProgress });
-    const posterior = await encoded.posterior();
-    const { scalingFactor, shiftFactor } = vae.config;
-    const draw = [generator].flat() as TorchGenerator[];
-    const count = channels * h * w;
-    const noise = new Float32Array(batch * count);
-    if (draw.length === 1) noise.set(draw[0].randn(batch * count));
-    else draw.forEach((g, i) => noise.set(g.randn(count), i * count));
-    const z = posterior.sample(noise).map((v) => (v - (shiftFactor ?? 0)) * scalingFactor);
-    const start: StartingPoint = {
-      image: space.vec(z, batch),
-      strength: options.strength ?? (options.maskImage ? 1 : 0.8),
+    image: Planes | undefined,
+    options: TextToImageOptions & { strength: number },
+    beside: Vec[],
+  ): Pick<LatentRun, 'start' | 'prepare'> {
+    const { unet, vae } = this.parts;
+    const { maskImage, strength, signal } = options;
+    const shown = unet.config.inChannels > unet.config.outChannels;
+    if (!image) {
+      if (!shown && !maskImage) return {};
+      throw new InvalidArgumentError(
+        `generate: expected image with maskImage, got none${shown ? '; this U-Net fills masks in pictures' : ''}`,
+      );
+    }
+    const { onProgress } = this;
+    const run = { signal, onProgress };
+    const [batch] = shape;
+    const mask = maskImage && readMask(maskImage, shape, [image.shape[2], image.shape[3]]);
+    if (shown && !mask) throw new InvalidArgumentError('generate: expected maskImage with image, got none');
+    const start: LatentRun['start'] = async (space, generator) => ({
+      image: space.vec(await encodePictures(vae, image, shape, generator, run), batch),
+      strength,
+      maskImage: mask && !shown ? space.vec(latentMask(mask, shape, shape[1]), batch) : undefined,
+    });
+    if (!shown || !mask) return { start };
+    const prepare: LatentRun['prepare'] = async (space, generator) => {
+      const masked = await encodePictures(vae, maskedPictures(image, mask), shape, generator, run);
+      beside.push(space.vec(latentMask(mask, shape, 1), batch), space.vec(masked, batch));
     };
-    if (!options.maskImage) return start;
-    const mask = repeatedTo('maskImage', planesOf('maskImage', options.maskImage, 1, [0, 1]), batch);
-    return { ...start, maskImage: space.vec(latentMask(mask.data, mask.shape, shape, this.downsampling), batch) };
+    return strength === 1 ? { prepare } : { start, prepare };
   }
 }
 
-/** A mask of pixels as one of latent cells, for every channel: the pixel that nearest-neighbour sampling picks, then 0 or 1. */
-function latentMask(
-  data: ArrayLike<number>,
-  [, , H, W]: readonly number[],
-  [B, C, h, w]: LatentShape,
-  f: number,
-): Float32Array {
-  if (H !== h * f || W !== w * f) {
-    throw new InvalidArgumentError(
-      `generate: expected maskImage of ${h * f}×${w * f} as image, got ${H}×${W}; resize it`,
+/** SDXL's autoencoders overflow in halves, unless their authors say otherwise. */
+async function loadVae(device: Device, source: ModelSource, load: LoadOptions, { xl }: SdKind): Promise<AutoencoderKL> {
+  if (!xl || load.dtype !== 'f16') return AutoencoderKL.load(device, source, load);
+  const config = 'checkpoint' in source ? source.config : await readConfig(source, undefined, load);
+  const dtype = config['force_upcast'] === false ? 'f16' : 'f32';
+  return AutoencoderKL.load(device, source, { ...load, dtype });
+}
+
+const defaultStrength = (kind: SdKind, { maskImage }: TextToImageOptions) =>
+  maskImage ? kind.maskStrength : kind.strength;
+
+/** @throws UnsupportedError for a U-Net that wants what this pipeline does not have */
+function checkForm(name: string, { config }: UNet2DCondition, { xl }: SdKind): void {
+  const { inChannels, outChannels, addition, classEmbedding } = config;
+  // Nine: latents, mask, latents of what is known.
+  if (inChannels !== outChannels && inChannels !== 2 * outChannels + 1) {
+    throw new UnsupportedError(
+      `${name}: expected a U-Net that reads latents alone, or with a mask and masked latents, got one of ${inChannels} ` +
+        'channels',
     );
   }
-  return Float32Array.from({ length: B * C * h * w }, (_, i) => {
-    const [x, y, b] = [i % w, Math.floor(i / w) % h, Math.floor(i / (C * h * w))];
-    return data[(b * H + y * f) * W + x * f] >= 0.5 ? 1 : 0;
-  });
-}
-
-/** @throws UnsupportedError for a component that changes pictures and is not built */
-function checkComponents({ components }: ModelIndex, where: string): void {
-  for (const [name, { className }] of components) {
-    if (className === null || KNOWN.has(name) || UNUSED.has(name)) continue;
-    throw new UnsupportedError(`${where}: expected ${[...KNOWN].join(', ')}, got component ${name} (${className})`);
-  }
-}
-
-/** One folder, or several in order: `controlnet/`, or `controlnet/`, `controlnet_1/` … as the reference library saves. */
-async function controlFolders(directory: Directory, signal?: AbortSignal): Promise<Directory[]> {
-  const folders = [directory.folder('controlnet')];
-  while (await directory.has(`controlnet_${folders.length}/config.json`, signal)) {
-    folders.push(directory.folder(`controlnet_${folders.length}`));
-  }
-  return folders;
+  const wanted = xl ? 'text_time' : 'none';
+  if (addition === wanted && classEmbedding === 'none') return;
+  throw new UnsupportedError(
+    `${name}: expected a U-Net with addition_embed_type ${xl ? wanted : 'null'} and no class embedding, got ${addition} ` +
+      `and ${classEmbedding}; it belongs to another kind of pipeline`,
+  );
 }
