@@ -55,25 +55,27 @@ test('every sampler and the noise, on the host', async () => {
 
 test('kinds that are not built are unsupported and count as failed', async () => {
   await manifest({
-    cases: { flux: { kind: 'flux', tol_abs_hint: 1e-4 } },
+    cases: { hologram: { kind: 'hologram', tol_abs_hint: 1e-4 } },
     pipelines: { sd: { tol_abs_hint: 1 } },
     schedulers: {},
   });
+  await mkdir(join(folder, 'sd'), { recursive: true });
+  await writeFile(join(folder, 'sd', 'model_index.json'), JSON.stringify({ _class_name: 'HologramPipeline' }));
   const { results, failed, lines, reasons } = await run(folder);
   expect(failed).toBe(2);
   expect(results.map((r) => r.status)).toEqual(['unsupported', 'unsupported']);
-  expect(results[0]).toMatchObject({ case: 'flux', kind: 'flux', error: null, tolerance: HINT_FACTOR * 1e-4 });
+  expect(results[0]).toMatchObject({ case: 'hologram', kind: 'hologram', error: null, tolerance: HINT_FACTOR * 1e-4 });
   expect(results[1]).toMatchObject({ case: 'sd', kind: 'pipeline', tolerance: HINT_FACTOR });
   expect(lines.at(-1)).toBe('0 passed, 2 failed');
-  expect(reasons[0]).toMatch(/flux.*not built/);
+  expect(reasons[0]).toMatch(/hologram.*not built/);
 });
 
-test('originals run by the call they recorded; a network or an unknown call is unsupported', async () => {
+test('originals run by the call they recorded; an unknown call, with a network or without, is unsupported', async () => {
   const names = ['i-k-ode-euler', 'a-dit', 'b-adm'];
   await manifest({ format: 1, cases: names.map((name) => ({ case: name })) });
   await cp(join(fixturesPath, 'original', names[0]), join(folder, names[0]), { recursive: true });
   for (const [name, config] of [
-    ['a-dit', { call: 'DiT.forward', weights: { model: ['weights.safetensors'] } }],
+    ['a-dit', { call: 'Elsewhere.forward', weights: { model: ['weights.safetensors'] } }],
     ['b-adm', { call: 'something else' }],
   ] as const) {
     await mkdir(join(folder, name));
@@ -83,7 +85,7 @@ test('originals run by the call they recorded; a network or an unknown call is u
   expect(results.map((r) => r.status)).toEqual(['pass', 'unsupported', 'unsupported']);
   expect(lines.at(-1)).toBe('1 passed, 2 failed');
   expect(reasons).toEqual([
-    expect.stringMatching(/a-dit.*without a network/),
+    expect.stringMatching(/a-dit.*is built/),
     expect.stringMatching(/b-adm.*is built/),
   ]);
 });
