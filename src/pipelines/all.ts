@@ -1,15 +1,29 @@
 /** `daguerre/pipelines`: every pipeline by its class, and what a pipeline of one's own is made from. */
 export * from './index.ts';
 export { admNetwork, classifierGradient } from './admOnGpu.ts';
+export { encodePictures, reconstruct, type Autoencoder, type EncodeOptions, type Latents } from './autoencoding.ts';
 export { ClassLatentDiffusionPipeline } from './classLatentDiffusion.ts';
 export { ControlBranch } from './controlBranch.ts';
 export { DiTPipeline } from './ditPipeline.ts';
 export { edmDenoise, preconditioningOf } from './edmDenoiser.ts';
+export { discreteSde, flowProcess, type FlowProcess } from './flowProcess.ts';
 export { GpuNoise } from './gpuNoise.ts';
 export { GpuSpace } from './gpuSpace.ts';
 export { GpuVec } from './gpuVec.ts';
 export { GeneratedImage } from './image.ts';
+export { interpolateLatents, slerp } from './interpolation.ts';
 export { klDecoder, picturesOf, type LatentDecoder } from './latentDecoder.ts';
 export { runLatents, type LatentRun, type StartingPoint } from './latentRun.ts';
+export { LDMPipeline } from './ldmPipeline.ts';
+export { LDMSuperResolutionPipeline } from './ldmSuperResolution.ts';
+export type { LikelihoodCall, PictureLikelihood } from './pictureLikelihood.ts';
+export type {
+  SuperResolutionOptions,
+  UnconditionalOptions,
+  UnconditionalResult,
+  UpscaleOptions,
+} from './pictureOptions.ts';
 export { present } from './present.ts';
 export { StableDiffusionPipeline } from './stableDiffusion.ts';
+export { StableDiffusionUpscalePipeline } from './stableDiffusionUpscale.ts';
+export { UnconditionalPipeline } from './unconditional.ts';

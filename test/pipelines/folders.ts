@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { numel, type Device } from '../../src/engine/index.ts';
 import { filesDirectory, type Directory } from '../../src/loading/index.ts';
 import type { ModelOutput } from '../../src/models/index.ts';
-import type { HostSpace, type Network } from '../../src/sampler/index.ts';
+import type { HostSpace, Network } from '../../src/sampler/index.ts';
 import { fixturesPath } from '../models/fixtures.ts';
 import { file, type Tensor } from '../loading/files.ts';
 
