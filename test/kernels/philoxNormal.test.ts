@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { packParams, specialise, tunableCombinations, type Device } from '../../src/engine/index.ts';
+import { describe, expect, it } from 'vitest';
+import { packParams, specialise, tunableCombinations } from '../../src/engine/index.ts';
 import { philoxNormalKernel } from '../../src/kernels/philoxNormal.ts';
 import { counterNormals } from '../../src/sampler/counterNormals.ts';
 import { COUNTER_NORMAL, expectClose } from '../support/close.ts';
@@ -11,14 +11,9 @@ const SENTINEL = -12345;
 const SEEDS = [1n, 0xfedcba9876543210n, 2n ** 64n - 1n];
 
 describe.each(adapters())('philoxNormal on %s', (adapter) => {
-  let device: Device;
-  beforeAll(async () => {
-    device = await openDevice(adapter);
-  });
-  afterAll(() => device.dispose());
-
   /** [batch, item] normals and the guard words behind them. */
   async function run(item: number, draw: number, stream: number, tunables: Record<string, number>) {
+    const device = await openDevice(adapter);
     const { shader, name, grid } = philoxNormalKernel;
     const params = { batch: SEEDS.length, item, draw, stream };
     const n = SEEDS.length * item;
@@ -51,7 +46,8 @@ describe.each(adapters())('philoxNormal on %s', (adapter) => {
   it.each([1, 3, 4, 7, 255, 256, 257, 5003])('items of %i elements, every workgroup size', async (item) => {
     const [draw, stream] = [0xdeadbeef, 3];
     const want = SEEDS.flatMap((seed) => [...counterNormals(seed, [draw, stream], new Float64Array(item))]);
-    for (const tunables of tunableCombinations(philoxNormalKernel, device.caps)) {
+    const { caps } = await openDevice(adapter);
+    for (const tunables of tunableCombinations(philoxNormalKernel, caps)) {
       const { values, guard } = await run(item, draw, stream, tunables as Record<string, number>);
       expectClose(values, want, COUNTER_NORMAL, JSON.stringify(tunables));
       expect(guard.every((v) => v === SENTINEL)).toBe(true);
