@@ -2,16 +2,20 @@
 import {
   InvalidArgumentError,
   LimitError,
+  UnsupportedError,
   type CompileProgress,
   type Device,
   type Profile,
   type Report,
 } from '../engine/index.ts';
 import { readConfig, type Directory } from '../loading/index.ts';
+import type { SchedulerClass } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
+import { encodePictures, reconstruct, type Autoencoder, type EncodeOptions, type Latents } from './autoencoding.ts';
 import type { PipelinePlan } from './generation.ts';
 import { GpuSpace } from './gpuSpace.ts';
 import type { GeneratedImage } from './image.ts';
+import type { ImageInput } from './imageInput.ts';
 import type { LatentDecoder } from './latentDecoder.ts';
 import { latentSize, type LatentShape, type Sizes } from './latents.ts';
 import type { LoadPipelineOptions } from './options.ts';
@@ -55,6 +59,14 @@ export async function readScheduler(
   return own;
 }
 
+/** A scheduler's config, or what a call wants in its place: a class, which takes over its fields, or another config. */
+export function chosenScheduler(
+  own: Readonly<Record<string, unknown>>,
+  given: SchedulerClass | Readonly<Record<string, unknown>> | undefined,
+): Readonly<Record<string, unknown>> {
+  return typeof given === 'string' ? { ...own, _class_name: given } : (given ?? own);
+}
+
 /** A number of pictures. @throws InvalidArgumentError unless it is an integer ≥ 1 */
 export function pictureCount(name: string, value = 1): number {
   if (Number.isInteger(value) && value >= 1) return value;
@@ -83,6 +95,13 @@ export interface SizeOptions {
   height?: number;
 }
 
+/** An autoencoder, and what its latents are scaled by for the network: (z − shift)·scale. */
+export interface PictureLatents {
+  model: Autoencoder;
+  scale: number;
+  shift?: number | null;
+}
+
 /** A pipeline without what it makes pictures from. */
 export abstract class BasePipeline implements Sizes {
   /** Class names by index; empty unless a kind has some. */
@@ -103,6 +122,28 @@ export abstract class BasePipeline implements Sizes {
   abstract get sampleSize(): { width: number; height: number };
   /** One evaluation of the network, and of the decoder where there is one. */
   protected abstract work(shape: RunShape): { network: Work; decoder?: Work };
+
+  /** How pictures become latents; undefined where they are their own. */
+  protected get autoencoder(): PictureLatents | undefined {
+    return undefined;
+  }
+
+  /**
+   * Pictures [B,3,H,W] in −1 … 1, or bytes → latents [B,C,h,w] in the scale of `generate` and {@link decode}. With a
+   * codebook they are not quantised yet, which decoding does.
+   * @throws UnsupportedError where there is no autoencoder; InvalidArgumentError, ShapeError for pictures that do not fit;
+   * LimitError, OutOfMemoryError, DeviceLostError, AbortedError
+   */
+  async encode(image: ImageInput, options: EncodeOptions = {}): Promise<Latents> {
+    const { model, scale, shift } = this.requireAutoencoder('encode');
+    const { data, shape } = await encodePictures(model, image, options);
+    return { data: data.map((z) => (z - (shift ?? 0)) * scale), shape };
+  }
+
+  /** Pictures through the autoencoder and back: what is lost before any diffusion. @throws as {@link encode} */
+  async reconstruct(image: ImageInput, options: EncodeOptions = {}): Promise<GeneratedImage[]> {
+    return reconstruct(this.device, this.requireAutoencoder('reconstruct').model, image, options);
+  }
 
   /**
    * Latents [B,C,h,w] as `generate` gives them → pictures.
@@ -152,6 +193,11 @@ export abstract class BasePipeline implements Sizes {
   /** Releases weights and programs; the device stays. */
   async dispose(): Promise<void> {
     for (const part of this.all) part.dispose();
+  }
+
+  private requireAutoencoder(what: string): PictureLatents {
+    if (this.autoencoder) return this.autoencoder;
+    throw new UnsupportedError(`${what}: expected a pipeline with an autoencoder, got one whose latents are pixels`);
   }
 
   private shapeOf(options: SizeOptions): RunShape {

@@ -8,11 +8,16 @@ import { UNet2D } from '../models/index.ts';
 import { VQModel } from '../models/vq/vqModel.ts';
 import type { SampleOptions } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
-import { encodePictures, reconstruct, type Latents } from './autoencoding.ts';
-import { BasePipeline, loadParts, pictureCount, readScheduler, type Part, type RunShape } from './basePipeline.ts';
+import {
+  BasePipeline,
+  chosenScheduler,
+  loadParts,
+  pictureCount,
+  readScheduler,
+  type Part,
+  type RunShape,
+} from './basePipeline.ts';
 import type { GpuSpace } from './gpuSpace.ts';
-import type { GeneratedImage } from './image.ts';
-import type { ImageInput } from './imageInput.ts';
 import { runLatents } from './latentRun.ts';
 import { latentSize, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
@@ -67,6 +72,11 @@ export class LDMPipeline extends BasePipeline {
     });
   }
 
+  /** The scheduler's config, as its folder has it. */
+  get schedulerConfig(): Readonly<Record<string, unknown>> {
+    return this.parts.scheduler;
+  }
+
   /** Pixels per latent cell along each side. */
   get downsampling(): number {
     return this.parts.vqvae.downsampling;
@@ -91,8 +101,8 @@ export class LDMPipeline extends BasePipeline {
    */
   async generate(options: UnconditionalOptions = {}): Promise<UnconditionalResult> {
     const { unet, scheduler } = this.parts;
-    const { useClippedModelOutput, numInferenceSteps = 50, checkFinite, scheduler: other } = options;
-    const sampler = samplerFrom(other === undefined ? scheduler : { ...scheduler, _class_name: other });
+    const { useClippedModelOutput, numInferenceSteps = 50, checkFinite } = options;
+    const sampler = samplerFrom(chosenScheduler(scheduler, options.scheduler));
     const batch = pictureCount('batchSize', options.batchSize);
     const shape: LatentShape = [batch, unet.config.inChannels, ...latentSize(this, options)];
     const classLabels = labelsOfBatch(options.classLabels, unet.config, batch);
@@ -110,19 +120,9 @@ export class LDMPipeline extends BasePipeline {
     return { ...result, classLabels: classLabels instanceof Float32Array ? undefined : classLabels };
   }
 
-  /**
-   * Pictures → latents [B,C,h,w] in the scale of {@link generate} and {@link decode}, not yet quantised.
-   * @throws InvalidArgumentError, ShapeError for pictures that do not fit; otherwise as {@link generate}
-   */
-  async encode(image: ImageInput, options: { signal?: AbortSignal } = {}): Promise<Latents> {
+  protected override get autoencoder() {
     const { vqvae } = this.parts;
-    const { data, shape } = await encodePictures(vqvae, image, options);
-    return { data: data.map((v) => v * vqvae.config.scalingFactor), shape };
-  }
-
-  /** Pictures through encoder, codebook and decoder. @throws as {@link encode} */
-  reconstruct(image: ImageInput, options: { signal?: AbortSignal } = {}): Promise<GeneratedImage[]> {
-    return reconstruct(this.device, this.parts.vqvae, image, options);
+    return { model: vqvae, scale: vqvae.config.scalingFactor };
   }
 
   protected work(shape: RunShape) {

@@ -10,7 +10,7 @@ import { VQModel } from '../models/vq/vqModel.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
 import { LinearForm } from '../sampler/vec.ts';
-import { BasePipeline, loadParts, readScheduler, type Part, type RunShape } from './basePipeline.ts';
+import { BasePipeline, chosenScheduler, loadParts, readScheduler, type Part, type RunShape } from './basePipeline.ts';
 import type { GenerationResult } from './generation.ts';
 import type { GpuSpace } from './gpuSpace.ts';
 import { planesOf, type Planes } from './imageInput.ts';
@@ -77,6 +77,11 @@ export class LDMSuperResolutionPipeline extends BasePipeline {
     });
   }
 
+  /** The scheduler's config, as its folder has it. */
+  get schedulerConfig(): Readonly<Record<string, unknown>> {
+    return this.parts.scheduler;
+  }
+
   /** Pixels of a result per pixel of what it is made from, along each side. */
   get downsampling(): number {
     return this.parts.vqvae.downsampling;
@@ -106,7 +111,7 @@ export class LDMSuperResolutionPipeline extends BasePipeline {
     const [batch, , height, width] = image.shape;
     const f = this.downsampling;
     const shape: LatentShape = [batch, channels, ...latentSize(this, { height: height * f, width: width * f })];
-    const sampler = samplerFrom(scheduler);
+    const sampler = samplerFrom(chosenScheduler(scheduler, options.scheduler));
     const { numInferenceSteps = 100, checkFinite } = options;
     return runLatents(
       {
@@ -118,6 +123,10 @@ export class LDMSuperResolutionPipeline extends BasePipeline {
       },
       { ...options, numInferenceSteps },
     );
+  }
+
+  protected override get autoencoder() {
+    return { model: this.parts.vqvae, scale: 1 };
   }
 
   protected work(shape: RunShape) {

@@ -17,8 +17,11 @@ export interface UnconditionalOptions extends WithoutGuidance {
   classLabels?: number | readonly number[] | Float32Array;
   /** DDIM: ε follows the clipped picture (Song et al. 2021, section 4.1 with clipping); default false. */
   useClippedModelOutput?: boolean;
-  /** Another scheduler's class in place of the folder's, whose fields it takes over. Not for score-based kinds. */
-  scheduler?: SchedulerClass;
+  /**
+   * Another scheduler: a class, which takes over the fields of the folder's config, or a whole config in its place. Not for
+   * kinds that go with one scheduler alone (score-based, Karras).
+   */
+  scheduler?: SchedulerClass | Readonly<Record<string, unknown>>;
 }
 
 /** What one call gives. */
@@ -28,7 +31,8 @@ export interface UnconditionalResult extends GenerationResult {
 }
 
 /** What one call of super-resolution takes; the size follows from the picture. */
-export interface SuperResolutionOptions extends Omit<WithoutGuidance, 'width' | 'height'> {
+export interface SuperResolutionOptions
+  extends Omit<WithoutGuidance, 'width' | 'height'>, Pick<UnconditionalOptions, 'scheduler'> {
   /** Low-resolution pictures, one for each result. */
   image: ImageInput;
 }
@@ -42,6 +46,8 @@ export interface UpscaleOptions extends Pick<
   | 'negativePromptEmbeds'
   | 'numImagesPerPrompt'
   | 'clipSkip'
+  | 'guidanceInterval'
+  | 'scheduler'
   | 'onWarning'
   | Exclude<keyof GenerationOptions, 'width' | 'height'>
 > {

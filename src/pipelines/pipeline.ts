@@ -1,6 +1,7 @@
 /** `Pipeline.fromPretrained`: reads what a folder is, loads it, and gives back something to call. */
 import { ConfigError, Device, UnsupportedError, type DeviceOptions, type Profile } from '../engine/index.ts';
 import { readModelIndex, type Directory } from '../loading/index.ts';
+import type { BasePipeline } from './basePipeline.ts';
 import type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
 import type { GenerationResult, PipelinePlan } from './generation.ts';
 import type { GeneratedImage } from './image.ts';
@@ -15,6 +16,7 @@ import type {
   UpscaleOptions,
 } from './pictureOptions.ts';
 import type { TextToImageOptions } from './textToImage.ts';
+import type { UnconditionalPipeline } from './unconditional.ts';
 import { resolveSource, type PretrainedSource, type SourceOptions } from './source.ts';
 
 /** How to load a pipeline, and on which device. */
@@ -67,6 +69,12 @@ export interface LoadedPipeline {
 /** A loaded pipeline; call it to make pictures. */
 export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'schedulerConfig'>> {
   readonly schedulerConfig?: LoadedPipeline['schedulerConfig'];
+  /** How likely pictures are; of kinds in pixels. @throws as {@link UnconditionalPipeline.likelihood} */
+  readonly likelihood?: UnconditionalPipeline['likelihood'];
+  /** Pictures → latents; of most kinds with an autoencoder. @throws as {@link BasePipeline.encode} */
+  readonly encode?: BasePipeline['encode'];
+  /** Pictures through the autoencoder and back. @throws as {@link BasePipeline.encode} */
+  readonly reconstruct?: BasePipeline['reconstruct'];
   /** From noise to pictures. @throws as {@link ClassLatentDiffusionPipeline.generate}. */
   (options: ClassToImageOptions): Promise<ClassToImageResult>;
   /** From texts, perhaps with a picture to start from. @throws as {@link StableDiffusionPipeline.generate}. */
@@ -78,6 +86,7 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
 }
 
 const unconditional = async () => (await import('./unconditional.ts')).UnconditionalPipeline;
+const stableDiffusion3 = async () => (await import('./stableDiffusion3.ts')).StableDiffusion3Pipeline;
 const stableDiffusion = async () => (await import('./stableDiffusion.ts')).StableDiffusionPipeline;
 
 /** Kinds that this version runs, by the `_class_name` of their folders; each is a chunk of its own. */
@@ -94,6 +103,10 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   StableDiffusionXLImg2ImgPipeline: stableDiffusion,
   StableDiffusionXLInpaintPipeline: stableDiffusion,
   StableDiffusionXLControlNetPipeline: stableDiffusion,
+  StableDiffusion3Pipeline: stableDiffusion3,
+  StableDiffusion3Img2ImgPipeline: stableDiffusion3,
+  StableDiffusion3InpaintPipeline: stableDiffusion3,
+  FluxPipeline: async () => (await import('./flux.ts')).FluxPipeline,
   DDPMPipeline: unconditional,
   DDIMPipeline: unconditional,
   PNDMPipeline: unconditional,

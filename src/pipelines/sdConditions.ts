@@ -8,7 +8,7 @@ import type { SizeConditions } from './textToImage.ts';
 
 /** Conditions of one evaluation. */
 export type StepConditions = Required<Pick<ConditionArguments, 'encoderHiddenStates'>> &
-  Pick<ConditionArguments, 'addedCondKwargs' | 'timestepCond'>;
+  Pick<ConditionArguments, 'addedCondKwargs' | 'timestepCond' | 'classLabels'>;
 
 /** Beside the texts. */
 export interface MoreConditions {
@@ -16,6 +16,8 @@ export interface MoreConditions {
   timeIds?: { text: readonly number[]; negative: readonly number[] };
   /** Features of the guidance scale. */
   timestepCond?: Float32Array;
+  /** A class for all, as super-resolution is told of the noise on what it enlarges. */
+  classLabel?: number;
 }
 
 /** The conditions of a run, text states on the GPU. */
@@ -47,13 +49,14 @@ export class RunConditions {
     const [B, S, E] = halves[0].states.shape;
     const N = halves.length * B;
     const encoderHiddenStates: TensorInput = { data: halves.map(({ buffer }) => buffer), shape: [N, S, E] };
-    const { timestepCond: features } = this.more;
+    const { timestepCond: features, classLabel } = this.more;
+    const classLabels = classLabel === undefined ? undefined : Array<number>(N).fill(classLabel);
     const timestepCond = features && {
       data: Float32Array.from({ length: N * features.length }, (_, i) => features[i % features.length]),
       shape: [N, features.length],
     };
     const { pooled } = halves[0].states;
-    if (!pooled || !halves[0].ids) return { encoderHiddenStates, timestepCond };
+    if (!pooled || !halves[0].ids) return { encoderHiddenStates, timestepCond, classLabels };
     const P = pooled.shape[1];
     const data = new Float32Array(N * P);
     halves.forEach(({ states }, i) => data.set(states.pooled!.data, i * B * P));
@@ -61,6 +64,7 @@ export class RunConditions {
     return {
       encoderHiddenStates,
       timestepCond,
+      classLabels,
       addedCondKwargs: {
         textEmbeds: { data, shape: [N, P] },
         timeIds: { data: ids, shape: [N, halves[0].ids.length] },

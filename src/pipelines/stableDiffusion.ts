@@ -28,7 +28,7 @@ import { conditionsOf } from './promptEncoder.ts';
 import { guidanceFeatures, RunConditions, sdxlTimeIds } from './sdConditions.ts';
 import { sdDenoiser } from './sdDenoiser.ts';
 import { SD_KINDS, type SdKind } from './sdKinds.ts';
-import { encodePictures, latentMask, maskedPictures, readMask } from './sdPictures.ts';
+import { encodePictures, latentMask, maskedPictures, readMask, startingPoint } from './sdPictures.ts';
 import { folderSources, type SdSources } from './sdSources.ts';
 import type { SourceOptions } from './source.ts';
 import type { TextToImageOptions } from './textToImage.ts';
@@ -210,6 +210,11 @@ export class StableDiffusionPipeline extends BasePipeline {
     await this.loras.dispose();
   }
 
+  protected override get autoencoder() {
+    const { scalingFactor: scale, shiftFactor: shift } = this.parts.vae.config;
+    return { model: this.parts.vae, scale, shift };
+  }
+
   protected work({ batch, height, width }: RunShape) {
     const { unet, vae } = this.parts;
     const u = { batch: unet.config.timeCondProjDim === null ? 2 * batch : batch, height, width };
@@ -235,23 +240,18 @@ export class StableDiffusionPipeline extends BasePipeline {
     const { unet, vae } = this.parts;
     const { maskImage, strength, signal } = options;
     const shown = unet.config.inChannels > unet.config.outChannels;
-    if (!image) {
-      if (!shown && !maskImage) return {};
+    const run = { signal, onProgress: this.onProgress };
+    // A network that is shown mask and picture keeps what is known by itself.
+    const start = startingPoint(vae, image, shape, shown ? { strength } : { maskImage, strength }, run);
+    if (!shown) return { start };
+    if (!image || !maskImage) {
+      const missing = image ? 'no maskImage' : maskImage ? 'no image' : 'neither';
       throw new InvalidArgumentError(
-        `generate: expected image with maskImage, got none${shown ? '; this U-Net fills masks in pictures' : ''}`,
+        `generate: expected image and maskImage, since this U-Net fills masks in pictures, got ${missing}`,
       );
     }
-    const { onProgress } = this;
-    const run = { signal, onProgress };
     const [batch] = shape;
-    const mask = maskImage && readMask(maskImage, shape, [image.shape[2], image.shape[3]]);
-    if (shown && !mask) throw new InvalidArgumentError('generate: expected maskImage with image, got none');
-    const start: LatentRun['start'] = async (space, generator) => ({
-      image: space.vec(await encodePictures(vae, image, shape, generator, run), batch),
-      strength,
-      maskImage: mask && !shown ? space.vec(latentMask(mask, shape, shape[1]), batch) : undefined,
-    });
-    if (!shown || !mask) return { start };
+    const mask = readMask(maskImage, shape, [image.shape[2], image.shape[3]]);
     const prepare: LatentRun['prepare'] = async (space, generator) => {
       const masked = await encodePictures(vae, maskedPictures(image, mask), shape, generator, run);
       beside.push(space.vec(latentMask(mask, shape, 1), batch), space.vec(masked, batch));

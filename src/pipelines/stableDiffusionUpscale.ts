@@ -7,29 +7,30 @@
  */
 import { ConfigError, InvalidArgumentError, numel, UnsupportedError, type Device } from '../engine/index.ts';
 import { readConfig, readModelIndex, type Directory } from '../loading/index.ts';
-import { AutoencoderKL, type TensorInput } from '../models/index.ts';
+import { AutoencoderKL } from '../models/index.ts';
 import { UNet2DCondition } from '../models/unetCondition/unetConditionModel.ts';
-import { guided } from '../sampler/guidance.ts';
-import type { Denoiser, Sampler } from '../sampler/index.ts';
+import type { Sampler } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
-import { LinearForm, type Vec } from '../sampler/vec.ts';
-import { BasePipeline, loadParts, readScheduler, type Part, type RunShape } from './basePipeline.ts';
-import { channelJoin } from './channelJoin.ts';
-import { openClipPrompts } from './clipPrompts.ts';
+import { LinearForm } from '../sampler/vec.ts';
+import { BasePipeline, chosenScheduler, loadParts, readScheduler, type Part, type RunShape } from './basePipeline.ts';
+import { openClipPrompts, type PromptModel } from './clipPrompts.ts';
 import type { GenerationResult } from './generation.ts';
-import type { GpuSpace } from './gpuSpace.ts';
 import { planesOf, repeatedTo, type Planes } from './imageInput.ts';
 import { picturesOf, type LatentDecoder } from './latentDecoder.ts';
 import { runLatents } from './latentRun.ts';
 import { generatorOf, initialNoise, type Generators, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
 import type { UpscaleOptions } from './pictureOptions.ts';
-import { conditionsOf, type Conditions, type PromptEncoder } from './promptEncoder.ts';
+import { PipelineLoras, type PipelineLora } from './pipelineLoras.ts';
+import { conditionsOf } from './promptEncoder.ts';
+import { RunConditions } from './sdConditions.ts';
+import { sdDenoiser } from './sdDenoiser.ts';
+import type { SourceOptions } from './source.ts';
 
 interface Parts {
   unet: UNet2DCondition;
   vae: AutoencoderKL;
-  encode: PromptEncoder | undefined;
+  text: PromptModel | undefined;
   scheduler: Readonly<Record<string, unknown>>;
   /** The process that makes the small picture noisy. */
   lowRes: Sampler;
@@ -53,12 +54,21 @@ export class StableDiffusionUpscalePipeline extends BasePipeline {
   /** The `_class_name` of such a folder. */
   static readonly className = 'StableDiffusionUpscalePipeline';
 
+  private readonly loras: PipelineLoras;
+
   private constructor(
     device: Device,
     private readonly parts: Parts,
-    onProgress: LoadPipelineOptions['onProgress'],
+    { onProgress, token, endpoint, local }: LoadPipelineOptions & SourceOptions,
   ) {
     super(device, parts.all, upscaleDecoder(device, parts.vae, onProgress), onProgress);
+    const unet = { part: 'unet' as const, setLoras: parts.unet.setLoras.bind(parts.unet) };
+    this.loras = new PipelineLoras([unet, ...(parts.text?.texts ?? [])], { token, endpoint, local });
+  }
+
+  /** The scheduler's config, as its folder has it. */
+  get schedulerConfig(): Readonly<Record<string, unknown>> {
+    return this.parts.scheduler;
   }
 
   /**
@@ -69,7 +79,7 @@ export class StableDiffusionUpscalePipeline extends BasePipeline {
   static async load(
     device: Device,
     directory: Directory,
-    options: LoadPipelineOptions = {},
+    options: LoadPipelineOptions & SourceOptions = {},
   ): Promise<StableDiffusionUpscalePipeline> {
     const { signal, variant, onProgress } = options;
     const { components, options: fields } = await readModelIndex(
@@ -101,8 +111,8 @@ export class StableDiffusionUpscalePipeline extends BasePipeline {
       const dtype = upcast === true ? 'f32' : load.dtype;
       const vae = await own(AutoencoderKL.load(device, directory.folder('vae'), { ...load, dtype, parts: ['decode'] }));
       checkParts(unet, vae);
-      const parts: Parts = { unet, vae, encode: text?.encode, scheduler, lowRes, maxNoiseLevel, all };
-      return new StableDiffusionUpscalePipeline(device, parts, onProgress);
+      const parts: Parts = { unet, vae, text, scheduler, lowRes, maxNoiseLevel, all };
+      return new StableDiffusionUpscalePipeline(device, parts, options);
     });
   }
 
@@ -131,26 +141,55 @@ export class StableDiffusionUpscalePipeline extends BasePipeline {
    */
   async generate(options: UpscaleOptions): Promise<GenerationResult> {
     const given = { ...DEFAULTS, ...options };
-    const { unet, vae, encode, scheduler } = this.parts;
+    const { unet, vae, text, scheduler } = this.parts;
     this.checkNoiseLevel(given.noiseLevel);
     const image = planesOf('image', given.image, unet.config.inChannels - vae.config.latentChannels, [-1, 1]);
-    const sampler = samplerFrom(scheduler);
-    const conditions = await conditionsOf(given, encode, given.guidanceScale > 1);
-    const batch = conditions.text.shape[0];
+    const sampler = samplerFrom(chosenScheduler(scheduler, given.scheduler));
+    const texts = await conditionsOf(given, text?.encode, given.guidanceScale > 1);
+    const batch = texts.text.shape[0];
     const [, , height, width] = image.shape;
     const shape: LatentShape = [batch, vae.config.latentChannels, height, width];
     const generator = generatorOf(given.generator);
     const noisy = this.noised(image, given, batch, generator);
-    return runLatents(
-      {
-        device: this.device,
-        sampler,
-        shape,
-        denoiser: (space) => this.denoiser(space, sampler, shape, { conditions, noisy }, given),
-        decode: this.toPictures,
-      },
-      { ...given, generator },
-    );
+    const conditions = new RunConditions(this.device, texts, { classLabel: given.noiseLevel });
+    const { onProgress } = this;
+    try {
+      return await runLatents(
+        {
+          device: this.device,
+          sampler,
+          shape,
+          denoiser: (space) => {
+            const beside = [space.vec(noisy, batch)];
+            const run = { unet, sampler, shape, conditions, control: undefined, steps: [], beside, onProgress };
+            return sdDenoiser(space, run, given);
+          },
+          decode: this.toPictures,
+        },
+        { ...given, generator },
+      );
+    } finally {
+      conditions.dispose();
+    }
+  }
+
+  /** Merges adapters of low rank in place of those before. @throws as {@link StableDiffusionPipeline.loadLoras} */
+  loadLoras(loras: readonly PipelineLora[], options: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.loras.load(loras, options);
+  }
+
+  /** Gives back the weights of the pipeline's own files, bit by bit. @throws AbortedError, DeviceLostError */
+  unloadLoras(options: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.loras.load([], options);
+  }
+
+  override async dispose(): Promise<void> {
+    await super.dispose();
+    await this.loras.dispose();
+  }
+
+  protected override get autoencoder() {
+    return { model: this.parts.vae, scale: SCALING_FACTOR };
   }
 
   protected work(shape: RunShape) {
@@ -190,44 +229,6 @@ export class StableDiffusionUpscalePipeline extends BasePipeline {
       const from = Math.floor(i / (times * size)) * size + (i % size);
       return alpha * data[from] + sigma * noise[from];
     });
-  }
-
-  /** The U-Net as a denoiser: both halves of the guidance in one batch, or the conditional one alone. */
-  private denoiser(
-    space: GpuSpace,
-    sampler: Sampler,
-    [batch, , ...size]: LatentShape,
-    { conditions: { text, negative }, noisy }: { conditions: Conditions; noisy: Float32Array },
-    {
-      guidanceScale,
-      guidanceRescale,
-      noiseLevel,
-      checkFinite,
-    }: UpscaleOptions & { guidanceScale: number; noiseLevel: number },
-  ): Denoiser {
-    const { unet } = this.parts;
-    const { onProgress } = this;
-    const states = (negative ? [negative, text] : [text]).map(({ data }) => space.vec(data, batch).buffer);
-    const all = states.length * batch;
-    const context: TensorInput = { data: states, shape: [all, ...text.shape.slice(1)] };
-    const image = space.vec(noisy, batch);
-    const itemShape = [unet.config.inChannels, ...size];
-    const join = channelJoin(space, batch, batch * numel(itemShape));
-    const classLabels = Array<number>(all).fill(noiseLevel);
-    const call = async (v: Vec, timestep: number, signal?: AbortSignal): Promise<Vec[]> => {
-      const sample = { data: states.map(() => join([v, image])), shape: [all, ...itemShape] };
-      const common = { timestep, signal, checkFinite, onProgress };
-      const out = await unet.forward({ ...common, sample, classLabels, encoderHiddenStates: context });
-      // Copies, since the next call of the network writes over its output.
-      const length = numel(out.shape) / states.length;
-      return states.map((_, i) => space.copy(out.buffer, length, batch, i * length));
-    };
-    if (!negative) return sampler.denoiser(async (v, t, signal) => (await call(v, t, signal))[0]);
-    const pair = sampler.pairDenoiser(async (v, t, signal) => {
-      const [uncond, cond] = await call(v, t, signal);
-      return [uncond, cond];
-    });
-    return guided(pair, guidanceScale, { guidanceRescale });
   }
 }
 

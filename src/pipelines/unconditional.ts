@@ -22,7 +22,15 @@ import {
 } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
 import { LinearForm } from '../sampler/vec.ts';
-import { BasePipeline, loadParts, pictureCount, readScheduler, type RunShape, type Work } from './basePipeline.ts';
+import {
+  BasePipeline,
+  chosenScheduler,
+  loadParts,
+  pictureCount,
+  readScheduler,
+  type RunShape,
+  type Work,
+} from './basePipeline.ts';
 import type { GpuSpace } from './gpuSpace.ts';
 import { runLatents } from './latentRun.ts';
 import { latentSize, type LatentShape } from './latents.ts';
@@ -66,7 +74,8 @@ export class UnconditionalPipeline extends BasePipeline {
     device: Device,
     private readonly kind: Kind,
     private readonly unet: UNet2D,
-    private readonly scheduler: Readonly<Record<string, unknown>>,
+    /** The scheduler's config, as it runs. */
+    readonly schedulerConfig: Readonly<Record<string, unknown>>,
     onProgress: LoadPipelineOptions['onProgress'],
   ) {
     super(device, [unet], pixelDecoder(device, kind.range), onProgress);
@@ -148,7 +157,7 @@ export class UnconditionalPipeline extends BasePipeline {
   async likelihood(call: LikelihoodCall): Promise<PictureLikelihood> {
     const { pictureLikelihood } = await import('./pictureLikelihood.ts');
     const { kind, unet, onProgress } = this;
-    const sampler = samplerFrom(this.scheduler);
+    const sampler = samplerFrom(this.schedulerConfig);
     return pictureLikelihood(this.device, call, {
       sampler,
       channels: unet.config.inChannels,
@@ -171,11 +180,12 @@ export class UnconditionalPipeline extends BasePipeline {
     return Array.from({ length: batch }, () => Math.floor(Math.random() * numClassEmbeds!));
   }
 
-  private samplerOf(className: SchedulerClass | undefined): Sampler {
-    if (className === undefined) return samplerFrom(this.scheduler);
-    if (!this.kind.sample && !this.kind.denoiser) return samplerFrom({ ...this.scheduler, _class_name: className });
+  private samplerOf(given: UnconditionalOptions['scheduler']): Sampler {
+    if (given === undefined || (!this.kind.sample && !this.kind.denoiser)) {
+      return samplerFrom(chosenScheduler(this.schedulerConfig, given));
+    }
     throw new InvalidArgumentError(
-      `generate: expected no scheduler, since this pipeline goes with its own, got ${className}`,
+      'generate: expected no scheduler, since this pipeline goes with its own; leave it out',
     );
   }
 }

@@ -20,10 +20,12 @@ export interface FolderParts {
   schedulers: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /** Further fields of `model_index.json`. */
   fields?: Readonly<Record<string, unknown>>;
+  /** Further files by path. */
+  more?: Readonly<Record<string, Uint8Array>>;
 }
 
 /** A pipeline folder. */
-export function pipelineFolder({ className, parts, schedulers, fields }: FolderParts): Directory {
+export function pipelineFolder({ className, parts, schedulers, fields, more = {} }: FolderParts): Directory {
   const files: Record<string, Blob> = {};
   const index: Record<string, unknown> = { _class_name: className, _diffusers_version: '0.31.0', ...fields };
   const json = (value: unknown) => new Blob([JSON.stringify(value)]);
@@ -44,6 +46,7 @@ export function pipelineFolder({ className, parts, schedulers, fields }: FolderP
     index[name] = ['diffusers', config._class_name];
     files[`${name}/scheduler_config.json`] = json(config);
   }
+  for (const [path, bytes] of Object.entries(more)) files[path] = new Blob([bytes as Uint8Array<ArrayBuffer>]);
   files['model_index.json'] = json(index);
   return filesDirectory(files, className);
 }

@@ -3,8 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError, InvalidArgumentError, UnsupportedError } from '../../src/engine/index.ts';
 import { UNet2D, AutoencoderKL } from '../../src/models/index.ts';
 import { UNet2DCondition } from '../../src/models/unetCondition/unetConditionModel.ts';
+import { Tokenizer } from '../../src/loading/tokenizers/tokenizer.ts';
+import { encodeClipPrompts } from '../../src/models/textEncoders/clipPrompts.ts';
+import { CLIPTextModel } from '../../src/models/textEncoders/clipTextModel.ts';
 import { VQModel } from '../../src/models/vq/vqModel.ts';
-import type { LDMPipeline } from '../../src/pipelines/ldmPipeline.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';
 import { guided, HostSpace, pairOf, samplerFrom, TorchGenerator } from '../../src/sampler/index.ts';
 import { expectClose, NETWORK_NORM } from '../support/close.ts';
@@ -13,6 +15,7 @@ import { openDevice } from '../support/runGraph.ts';
 import { failure, fixture, tensorsOf } from '../models/fixtures.ts';
 import { f32 } from '../loading/files.ts';
 import { heldBy, hostNetwork, largest, pipelineFolder } from './folders.ts';
+import { textFiles } from './tinyModels.ts';
 
 type Config = Record<string, unknown>;
 const DDIM: Config = {
@@ -68,9 +71,9 @@ describe('latents with a codebook', async () => {
   });
 
   it('encodes and reconstructs pictures', async () => {
-    const pipe = (await Pipeline.fromPretrained(folder(), { device })) as unknown as LDMPipeline;
+    const pipe = await Pipeline.fromPretrained(folder(), { device });
     const image = picture(1, [2, 16, 16]);
-    const { data, shape } = await pipe.encode(image);
+    const { data, shape } = await pipe.encode!(image);
     expect(shape).toEqual([2, 3, 8, 8]);
     const vq = await VQModel.load(device, fixture('vq_ldm'));
     const z = await (await vq.encode({ image })).read();
@@ -81,9 +84,9 @@ describe('latents with a codebook', async () => {
       'latents',
     );
     const want = (await (await vq.decode({ latent: { data: z, shape } })).read()).slice();
-    const images = await pipe.reconstruct(image);
+    const images = await pipe.reconstruct!(image);
     expect(await images[0].toPlanes()).toEqual(want.slice(0, 768));
-    expect(await failure(pipe.reconstruct({ data: image.data, shape: [2, 2, 16, 24] }))).toBeInstanceOf(
+    expect(await failure(pipe.reconstruct!({ data: image.data, shape: [2, 2, 16, 24] }))).toBeInstanceOf(
       InvalidArgumentError,
     );
     for (const part of [vq, ...images]) part.dispose();
@@ -237,6 +240,42 @@ describe('StableDiffusionUpscalePipeline', async () => {
     expect(await heldBy(device)).toEqual(before);
   });
 
+  it('reads prompts, and encodes pictures as it decodes them', async () => {
+    const before = await heldBy(device);
+    const more = textFiles('', 'CLIPTextModel', 20, 5);
+    const text = { text_encoder: ['transformers', 'CLIPTextModel'], tokenizer: ['transformers', 'CLIPTokenizer'] };
+    const folder = pipelineFolder({
+      className: 'StableDiffusionUpscalePipeline',
+      parts: { unet: 'unet_cond_x4_upscaler', vae: 'vae_kl_sd' },
+      schedulers: { scheduler: V, low_res_scheduler: LOW },
+      fields: { ...text, watermarker: ['diffusers', 'X'] },
+      more,
+    });
+    const pipe = await Pipeline.fromPretrained(folder, { device });
+    const call = { image: picture(4, [1, 8, 8]), numInferenceSteps: 2, noiseLevel: 3, generator: 1 };
+    const { latents, images } = await pipe({ ...call, prompt: 'a red fox', negativePrompt: 'blurred' });
+
+    const model = await CLIPTextModel.load(device, folder.folder('text_encoder'));
+    const tokenizer = await Tokenizer.open(folder.folder('tokenizer'));
+    const [promptEmbeds, negativePromptEmbeds] = [
+      await encodeClipPrompts(tokenizer, model, 'a red fox'),
+      await encodeClipPrompts(tokenizer, model, 'blurred'),
+    ];
+    const given = await pipe({ ...call, promptEmbeds, negativePromptEmbeds });
+    expect(latents).toEqual(given.latents);
+    const other = await pipe({ ...call, promptEmbeds: negativePromptEmbeds, negativePromptEmbeds: promptEmbeds });
+    expect(other.latents).not.toEqual(latents);
+
+    const large = picture(5, [1, 16, 16]);
+    const { data, shape } = await pipe.encode!(large);
+    const [again] = await pipe.decode(data, shape);
+    const [straight] = await pipe.reconstruct!(large);
+    expectClose(await again.toPlanes(), await straight.toPlanes(), NETWORK_NORM, 'encoded and decoded');
+    for (const part of [model, again, straight, ...images, ...given.images, ...other.images]) part.dispose();
+    await pipe.dispose();
+    expect(await heldBy(device)).toEqual(before);
+  });
+
   it('several results of one picture; options and parts that do not fit are refused', async () => {
     const before = await heldBy(device);
     const pipe = await Pipeline.fromPretrained(make(), { device });
@@ -252,7 +291,7 @@ describe('StableDiffusionUpscalePipeline', async () => {
     expect((await failure(pipe({ ...call, noiseLevel: 351 }))).message).toMatch(/0 … 350, got 351/);
     expect(await failure(pipe({ ...call, noiseLevel: 30 }))).toBeInstanceOf(InvalidArgumentError); // of 20 classes
     expect((await failure(pipe({ ...call, image: picture(1, [3, 8, 8]) }))).message).toMatch(/1 or 1 of image, got 3/);
-    expect((await failure(pipe({ image, prompt: 'a' }))).message).toMatch(/without text encoder/);
+    expect((await failure(pipe({ image, prompt: 'a' }))).message).toMatch(/expected promptEmbeds/);
     await pipe.dispose();
     const other = make({}, 'unet_cond_sd15');
     expect(await failure(Pipeline.fromPretrained(other, { device }))).toBeInstanceOf(ConfigError);

@@ -8,7 +8,6 @@ import { encodePictures, reconstruct } from '../../src/pipelines/autoencoding.ts
 import { flowProcess } from '../../src/pipelines/flowProcess.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';
 import { interpolateLatents, slerp } from '../../src/pipelines/interpolation.ts';
-import type { UnconditionalPipeline } from '../../src/pipelines/unconditional.ts';
 import {
   bitsPerDim,
   HostSpace,
@@ -121,6 +120,31 @@ describe('with a device', async () => {
     expect(await heldBy(device)).toEqual(before);
   });
 
+  it('a Stable Diffusion encodes in the scale of its latents', async () => {
+    const before = await heldBy(device);
+    const parts = { unet: 'unet_cond_sd15', vae: 'vae_kl_sd' };
+    const schedulers = { scheduler: { _class_name: 'DDIMScheduler' } };
+    const folder = pipelineFolder({ className: 'StableDiffusionPipeline', parts, schedulers });
+    const pipe = await Pipeline.fromPretrained(folder, { device });
+    const image = picture(1, 1, 16);
+    const kl = await AutoencoderKL.load(device, fixture('vae_kl_sd'));
+    const mode = (await (await kl.encode({ image })).posterior()).mode();
+    const { data, shape } = await pipe.encode!(image);
+    expect(shape).toEqual([1, 4, 8, 8]);
+    expectClose(
+      data,
+      mode.map((z) => 0.18215 * z),
+      NETWORK_NORM * largest(data),
+      'latents',
+    );
+    const [got] = await pipe.reconstruct!(image);
+    const out = await kl.decode({ latent: { data: mode, shape } });
+    expectClose(await got.toPlanes(), (await out.read()).slice(0, 768), NETWORK_NORM, 'picture');
+    for (const part of [kl, got]) part.dispose();
+    await pipe.dispose();
+    expect(await heldBy(device)).toEqual(before);
+  });
+
   it.each([
     ['DDPMPipeline', DDPM, [-1, 1]],
     ['ScoreSdeVePipeline', { _class_name: 'ScoreSdeVeScheduler', sigma_min: 0.1, sigma_max: 10 }, [0, 1]],
@@ -129,11 +153,11 @@ describe('with a device', async () => {
     const name = className === 'DDPMPipeline' ? 'unet2d_ddpm_cifar' : 'unet2d_ncsnpp';
     const parts = { unet: name };
     const folder = pipelineFolder({ className, parts, schedulers: { scheduler: config } });
-    const pipe = (await Pipeline.fromPretrained(folder, { device })) as unknown as UnconditionalPipeline;
+    const pipe = await Pipeline.fromPretrained(folder, { device });
     const image = picture(1, 1, 4);
     // Rounding of the network counts as 1/difference, and as sigma.
     const options = { rtol: 0.1, atol: 0.1, difference: low === 0 ? 1 : 0.2 };
-    const got = await pipe.likelihood({ image, ...options, generator: 3 });
+    const got = await pipe.likelihood!({ image, ...options, generator: 3 });
 
     const unet = await UNet2D.load(device, fixture(name));
     const space = new HostSpace();

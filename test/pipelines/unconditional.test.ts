@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest';
 import { AbortedError, ConfigError, InvalidArgumentError, UnsupportedError } from '../../src/engine/index.ts';
 import { UNet2D } from '../../src/models/index.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';
-import type { UnconditionalPipeline } from '../../src/pipelines/unconditional.ts';
 import { HostSpace, samplerFrom, TorchGenerator } from '../../src/sampler/index.ts';
 import { expectClose, LIKELIHOOD_NATS, NETWORK_NORM } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
@@ -192,6 +191,9 @@ describe('pictures from noise', async () => {
     expect((await failure(pipe({ width: 18 }))).message).toMatch(/multiple of 4, got 18/);
     expect(await failure(pipe({ batchSize: 0 }))).toBeInstanceOf(InvalidArgumentError);
     expect(await failure(pipe({ numInferenceSteps: 2, classLabels: [1] }))).toBeInstanceOf(InvalidArgumentError);
+    expect(await failure(pipe.reconstruct!({ data: new Float32Array(768), shape: [1, 3, 16, 16] }))).toBeInstanceOf(
+      UnsupportedError,
+    );
     await pipe.dispose();
     expect(await heldBy(device)).toEqual(before);
   });
@@ -241,12 +243,12 @@ describe('pictures from noise', async () => {
     for (const key of ['conv_out.weight', 'conv_out.bias']) tensors[key].bytes.fill(0);
     const parts = { unet: { config, tensors } };
     const short = { ...DDPM, num_train_timesteps: 100 };
-    const pipe = (await Pipeline.fromPretrained(
+    const pipe = await Pipeline.fromPretrained(
       pipelineFolder({ className: 'DDIMPipeline', parts, schedulers: { scheduler: short } }),
       { device },
-    )) as unknown as UnconditionalPipeline;
+    );
     const data = new TorchGenerator(1).randn(2 * 3 * 8 * 8).map((v) => 0.5 * v);
-    const found = await pipe.likelihood({
+    const found = await pipe.likelihood!({
       image: { data, shape: [2, 3, 8, 8] },
       rtol: 1e-6,
       atol: 1e-6,
@@ -269,11 +271,11 @@ describe('pictures from noise', async () => {
     );
     const bytes = { data: new Uint8Array(4 * 64).fill(128), width: 8, height: 8 };
     const [a, b] = [
-      await pipe.likelihood({ image: bytes, generator: 1, rtol: 0.1, atol: 0.1 }),
-      await pipe.likelihood({ image: bytes, generator: 1, rtol: 0.1, atol: 0.1 }),
+      await pipe.likelihood!({ image: bytes, generator: 1, rtol: 0.1, atol: 0.1 }),
+      await pipe.likelihood!({ image: bytes, generator: 1, rtol: 0.1, atol: 0.1 }),
     ];
     expect(a).toEqual(b);
-    expect(await failure(pipe.likelihood({ image: bytes, probes: 0 }))).toBeInstanceOf(InvalidArgumentError);
+    expect(await failure(pipe.likelihood!({ image: bytes, probes: 0 }))).toBeInstanceOf(InvalidArgumentError);
     await pipe.dispose();
   });
 });
