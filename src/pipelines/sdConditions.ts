@@ -56,19 +56,17 @@ export class RunConditions {
       shape: [N, features.length],
     };
     const { pooled } = halves[0].states;
-    if (!pooled || !halves[0].ids) return { encoderHiddenStates, timestepCond, classLabels };
+    if (!pooled) return { encoderHiddenStates, timestepCond, classLabels };
     const P = pooled.shape[1];
     const data = new Float32Array(N * P);
     halves.forEach(({ states }, i) => data.set(states.pooled!.data, i * B * P));
-    const ids = halves.flatMap(({ ids: numbers }) => Array<readonly number[]>(B).fill(numbers!).flat());
+    const ids = halves.flatMap(({ ids: numbers = [] }) => Array<readonly number[]>(B).fill(numbers).flat());
+    const timeIds = halves[0].ids && { data: ids, shape: [N, ids.length / N] };
     return {
       encoderHiddenStates,
       timestepCond,
       classLabels,
-      addedCondKwargs: {
-        textEmbeds: { data, shape: [N, P] },
-        timeIds: { data: ids, shape: [N, halves[0].ids.length] },
-      },
+      addedCondKwargs: { textEmbeds: { data, shape: [N, P] }, timeIds },
     };
   }
 

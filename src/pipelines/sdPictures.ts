@@ -2,6 +2,7 @@
 import { InvalidArgumentError } from '../engine/index.ts';
 import type { AutoencoderKL, RunOptions } from '../models/index.ts';
 import { planesOf, repeatedTo, type Planes } from './imageInput.ts';
+import type { LatentRun } from './latentRun.ts';
 import type { Generators, LatentShape } from './latents.ts';
 import type { TextToImageOptions } from './textToImage.ts';
 
@@ -63,6 +64,30 @@ export function latentMask({ data, shape }: Planes, [B, , h, w]: LatentShape, ch
   return Float32Array.from({ length: B * channels * h * w }, (_, i) => {
     const [x, y, b] = [i % w, Math.floor(i / w) % h, Math.floor(i / (channels * h * w))];
     return data[(b * H + Math.floor((y * H) / h)) * W + Math.floor((x * W) / w)];
+  });
+}
+
+/**
+ * Where a run begins that starts from a picture, or fills a mask in it; undefined where it starts from noise.
+ * @throws InvalidArgumentError for a mask without picture, or of another size
+ */
+export function startingPoint(
+  vae: AutoencoderKL,
+  image: Planes | undefined,
+  shape: LatentShape,
+  { maskImage, strength }: Pick<TextToImageOptions, 'maskImage'> & { strength: number },
+  run: RunOptions,
+): LatentRun['start'] {
+  if (!image) {
+    if (maskImage) throw new InvalidArgumentError('generate: expected image with maskImage, got none');
+    return undefined;
+  }
+  const [batch, channels] = shape;
+  const mask = maskImage && readMask(maskImage, shape, [image.shape[2], image.shape[3]]);
+  return async (space, generator) => ({
+    image: space.vec(await encodePictures(vae, image, shape, generator, run), batch),
+    strength,
+    maskImage: mask && space.vec(latentMask(mask, shape, channels), batch),
   });
 }
 

@@ -14,7 +14,7 @@ import type { ModelSource } from '../models/modelSource.ts';
 import { UNet2DCondition } from '../models/unetCondition/unetConditionModel.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
 import type { Vec } from '../sampler/vec.ts';
-import { BasePipeline, loadParts, type Part, type RunShape } from './basePipeline.ts';
+import { BasePipeline, chosenScheduler, loadParts, type Part, type RunShape } from './basePipeline.ts';
 import { openClip, openSdxlPrompts, type PromptModel } from './clipPrompts.ts';
 import { ControlBranch } from './controlBranch.ts';
 import type { GenerationResult } from './generation.ts';
@@ -147,7 +147,7 @@ export class StableDiffusionPipeline extends BasePipeline {
   async generate(options: TextToImageOptions): Promise<GenerationResult> {
     const { kind, unet, vae, controlNets, text, fields } = this.parts;
     const given = { ...kind, ...options, strength: options.strength ?? defaultStrength(kind, options) };
-    const sampler = samplerFrom(this.schedulerOf(options.scheduler));
+    const sampler = samplerFrom(chosenScheduler(this.parts.scheduler, options.scheduler));
     const { timeCondProjDim } = unet.config;
     const needs = { pooled: kind.xl, zerosForEmpty: kind.xl && fields['force_zeros_for_empty_prompt'] !== false };
     const guided = given.guidanceScale > 1 && timeCondProjDim === null;
@@ -223,11 +223,6 @@ export class StableDiffusionPipeline extends BasePipeline {
       network: { plan: () => unet.plan(u), profile: (options: object) => unet.profile(u, options) },
       decoder: { plan: () => vae.plan('decode', d), profile: (options: object) => vae.profile('decode', d, options) },
     };
-  }
-
-  private schedulerOf(given: TextToImageOptions['scheduler']): RawConfig {
-    const { scheduler } = this.parts;
-    return typeof given === 'string' ? { ...scheduler, _class_name: given } : (given ?? scheduler);
   }
 
   /** What a run draws for its pictures: before the noise for what it starts from, behind it for what the network is shown. */

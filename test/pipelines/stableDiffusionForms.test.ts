@@ -272,8 +272,8 @@ describe('a U-Net of nine channels', () => {
 
   it('wants a picture and a mask', async () => {
     for (const [options, message] of [
-      [{}, /expected image with maskImage, got none; this U-Net fills masks/],
-      [{ image }, /expected maskImage with image, got none/],
+      [{}, /expected image and maskImage, since this U-Net fills masks in pictures, got neither/],
+      [{ image }, /got no maskImage/],
     ] as const) {
       const error = await failure(run(source, { ...text, ...options }));
       expect(error).toBeInstanceOf(InvalidArgumentError);
