@@ -5,6 +5,8 @@ import { filesDirectory, type Directory } from '../../src/loading/index.ts';
 import type { ClipTextClass } from '../../src/models/textEncoders/clipTextModel.ts';
 import { clipTextWeights } from '../../src/models/textEncoders/clipTextModel.ts';
 import { readClipTextConfig } from '../../src/models/textEncoders/clipTextConfig.ts';
+import { readT5Config } from '../../src/models/textEncoders/t5Config.ts';
+import { t5Weights } from '../../src/models/textEncoders/t5EncoderModel.ts';
 import { readUNetConditionConfig } from '../../src/models/unetCondition/unetConditionConfig.ts';
 import { unet2dConditionWeights } from '../../src/models/unetCondition/unetConditionModel.ts';
 import { f32, file, type Tensor } from '../loading/files.ts';
@@ -58,7 +60,7 @@ export function unetFiles(config: string, changes: Record<string, unknown>, seed
 }
 
 /** A text encoder of two layers for the tokenizer of the fixtures. */
-export function textConfig(className: ClipTextClass, width: number): Record<string, unknown> {
+export function textConfig(className: ClipTextClass, width: number, projection = 20): Record<string, unknown> {
   return {
     architectures: [className],
     model_type: 'clip_text_model',
@@ -69,23 +71,45 @@ export function textConfig(className: ClipTextClass, width: number): Record<stri
     num_attention_heads: 2,
     max_position_embeddings: 12,
     hidden_act: 'quick_gelu',
-    projection_dim: 20,
+    projection_dim: projection,
     eos_token_id: 677,
     bos_token_id: 676,
     pad_token_id: 1,
   };
 }
 
-export function textWeights(className: ClipTextClass, width: number, seed: number): Record<string, Tensor> {
-  return seededWeights(clipTextWeights(readClipTextConfig(textConfig(className, width), className), className), seed);
+export function textWeights(
+  className: ClipTextClass,
+  width: number,
+  seed: number,
+  projection?: number,
+): Record<string, Tensor> {
+  const config = readClipTextConfig(textConfig(className, width, projection), className);
+  return seededWeights(clipTextWeights(config, className), seed);
 }
 
 /** A text encoder with its tokenizer; `suffix` is that of their folders. */
-export function textFiles(suffix: '' | '_2', className: ClipTextClass, width: number, seed: number): Files {
+export function textFiles(
+  suffix: '' | '_2',
+  className: ClipTextClass,
+  width: number,
+  seed: number,
+  projection?: number,
+): Files {
   return {
-    [`text_encoder${suffix}/config.json`]: json(textConfig(className, width)),
-    [`text_encoder${suffix}/model.safetensors`]: file(textWeights(className, width, seed)),
+    [`text_encoder${suffix}/config.json`]: json(textConfig(className, width, projection)),
+    [`text_encoder${suffix}/model.safetensors`]: file(textWeights(className, width, seed, projection)),
     ...filesOf('tokenizers/clip', `tokenizer${suffix}/`),
+  };
+}
+
+/** A T5 encoder of 24 channels with a tokenizer; `suffix` is that of their folders. */
+export function t5Files(suffix: '_2' | '_3', seed: number): Files {
+  const raw = { ...jsonOf('t5_encoder/config.json'), vocab_size: 2048 };
+  return {
+    [`text_encoder${suffix}/config.json`]: json(raw),
+    [`text_encoder${suffix}/model.safetensors`]: file(seededWeights(t5Weights(readT5Config(raw)), seed)),
+    ...filesOf('tokenizers/t5', `tokenizer${suffix}/`),
   };
 }
 
@@ -97,8 +121,11 @@ export function modelIndex(className: string, parts: readonly string[], fields: 
     scheduler: ['diffusers', 'EulerDiscreteScheduler'],
     text_encoder: ['transformers', 'CLIPTextModel'],
     text_encoder_2: ['transformers', 'CLIPTextModelWithProjection'],
+    text_encoder_3: ['transformers', 'T5EncoderModel'],
+    transformer: ['diffusers', 'Transformer'],
     tokenizer: ['transformers', 'CLIPTokenizer'],
     tokenizer_2: ['transformers', 'CLIPTokenizer'],
+    tokenizer_3: ['transformers', 'T5TokenizerFast'],
   };
   const entries = parts.map((part) => [part, classes[part]]);
   return json({ _class_name: className, ...(Object.fromEntries(entries) as object), ...fields });
