@@ -10,6 +10,7 @@ export { discreteSde, flowProcess, type FlowProcess } from './flowProcess.ts';
 export { GpuNoise } from './gpuNoise.ts';
 export { GpuSpace } from './gpuSpace.ts';
 export { GpuVec } from './gpuVec.ts';
+export { FluxPipeline } from './flux.ts';
 export { GeneratedImage } from './image.ts';
 export { interpolateLatents, slerp } from './interpolation.ts';
 export { klDecoder, picturesOf, type LatentDecoder } from './latentDecoder.ts';
@@ -25,5 +26,6 @@ export type {
 } from './pictureOptions.ts';
 export { present } from './present.ts';
 export { StableDiffusionPipeline } from './stableDiffusion.ts';
+export { StableDiffusion3Pipeline } from './stableDiffusion3.ts';
 export { StableDiffusionUpscalePipeline } from './stableDiffusionUpscale.ts';
 export { UnconditionalPipeline } from './unconditional.ts';

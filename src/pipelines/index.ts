@@ -6,5 +6,6 @@ export type { ImageInput } from './imageInput.ts';
 export type { ClassLabel } from './labels.ts';
 export type { LoadPipelineOptions } from './options.ts';
 export { Pipeline, type FromPretrainedOptions, type LoadedPipeline } from './pipeline.ts';
+export type { PipelineLora } from './pipelineLoras.ts';
 export { resolveSource, type PretrainedSource, type SourceOptions } from './source.ts';
-export type { TextToImageOptions } from './textToImage.ts';
+export type { SizeConditions, TextToImageOptions } from './textToImage.ts';
