@@ -184,7 +184,7 @@ export class ClassLatentDiffusionPipeline {
     sampler: Sampler,
     classes: readonly number[],
     [batch, ...item]: LatentShape,
-    { guidanceScale = 4, guidanceRescale, checkFinite }: ClassToImageOptions,
+    { guidanceScale = 4, guidanceRescale, guidanceInterval: interval, checkFinite }: ClassToImageOptions,
   ): Denoiser {
     const { unet, nullLabel, onProgress } = this.parts;
     const call = async (v: Vec, timestep: number, labels: readonly number[], signal?: AbortSignal): Promise<Vec[]> => {
@@ -195,15 +195,14 @@ export class ClassLatentDiffusionPipeline {
       // Copies, since the next call of the network writes over its output.
       return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, v.length, batch, i * v.length));
     };
-    if (guidanceScale === 1) {
-      return sampler.denoiser(async (v, t, signal) => (await call(v, t, classes, signal))[0]);
-    }
+    const alone = sampler.denoiser(async (v, t, signal) => (await call(v, t, classes, signal))[0]);
+    if (guidanceScale === 1) return alone;
     const both = [...classes.map(() => nullLabel), ...classes];
     const pair = sampler.pairDenoiser(async (v, t, signal) => {
       const [uncond, cond] = await call(v, t, both, signal);
       return [uncond, cond];
     });
-    return guided(pair, guidanceScale, { guidanceRescale });
+    return guided(pair, guidanceScale, { guidanceRescale, interval, conditional: interval && alone });
   }
 }
 

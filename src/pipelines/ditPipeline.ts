@@ -196,7 +196,7 @@ export class DiTPipeline {
     [batch, ...item]: LatentShape,
     options: ClassToImageOptions & { guidanceScale: number },
   ): Denoiser {
-    const { guidanceScale, guidanceRescale, checkFinite } = options;
+    const { guidanceScale, guidanceRescale, guidanceInterval: interval, checkFinite } = options;
     const { transformer, onProgress } = this.parts;
     const { inChannels, outChannels } = transformer.config;
     const call = async (v: Vec, timestep: number, labels: readonly number[], signal?: AbortSignal): Promise<Vec[]> => {
@@ -217,15 +217,14 @@ export class DiTPipeline {
       return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, length, batch, i * length));
     };
     const { nullClass } = transformer;
-    if (!(guidanceScale > 1) || nullClass === undefined) {
-      return sampler.denoiser(async (v, t, signal) => (await call(v, t, classes, signal))[0]);
-    }
+    const alone = sampler.denoiser(async (v, t, signal) => (await call(v, t, classes, signal))[0]);
+    if (!(guidanceScale > 1) || nullClass === undefined) return alone;
     const both = [...classes.map(() => nullClass), ...classes];
     const pair = sampler.pairDenoiser(async (v, t, signal) => {
       const [uncond, cond] = await call(v, t, both, signal);
       return [uncond, cond];
     });
-    return guided(pair, guidanceScale, { guidanceRescale });
+    return guided(pair, guidanceScale, { guidanceRescale, interval, conditional: interval && alone });
   }
 }
 

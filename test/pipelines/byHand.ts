@@ -2,6 +2,7 @@
 import type { Device } from '../../src/engine/index.ts';
 import { guided, HostSpace, pairOf, samplerFrom, type Denoiser, type SampleOptions } from '../../src/sampler/index.ts';
 import type { Directory } from '../../src/loading/index.ts';
+import type { ControlNet } from '../../src/models/controlNet/controlNetModel.ts';
 import type { AutoencoderKL } from '../../src/models/index.ts';
 import { UNet2DCondition, type UNet2DConditionCall } from '../../src/models/unetCondition/unetConditionModel.ts';
 
@@ -21,12 +22,26 @@ export interface HandRun extends Partial<Omit<SampleOptions, 'x' | 'noise' | 'de
   /** Behind the state of each item, in the channels. */
   beside?: readonly Float32Array[];
   guidanceScale?: number;
+  /** A ControlNet, and its picture for an item. */
+  control?: { net: ControlNet; picture: { data: Float32Array; shape: readonly number[] } };
   interval?: readonly [number, number];
 }
 
 /** Latents of all items. */
 export async function byHand(device: Device, folder: Directory, run: HandRun): Promise<Float32Array> {
-  const { scheduler, item, noise, image, text, negative, beside, guidanceScale = 1, interval, ...options } = run;
+  const {
+    scheduler,
+    item,
+    noise,
+    image,
+    text,
+    negative,
+    beside,
+    guidanceScale = 1,
+    interval,
+    control,
+    ...options
+  } = run;
   const unet = await UNet2DCondition.load(device, folder.folder('unet'));
   try {
     const sampler = samplerFrom(scheduler);
@@ -40,7 +55,8 @@ export async function byHand(device: Device, folder: Directory, run: HandRun): P
         for (const [b, one] of told.entries()) {
           const seen = [...x.subarray(b * count, (b + 1) * count), ...(beside?.[b] ?? [])];
           const sample = { data: Float32Array.from(seen), shape: [1, seen.length / (h * w), h, w] };
-          out.set(await (await unet.forward({ ...one, sample, timestep })).read(), b * count);
+          const controls = await control?.net.forward({ ...one, sample, timestep, controlnetCond: control.picture });
+          out.set(await (await unet.forward({ ...one, sample, timestep, controls })).read(), b * count);
         }
         return space.vec(out, told.length);
       });

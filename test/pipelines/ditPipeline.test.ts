@@ -54,6 +54,22 @@ describe.each(adapters())('DiTPipeline on %s', (adapter) => {
 describe('options', async () => {
   const device = await openDevice(adapters()[0]);
 
+  it('guides in an interval only', async () => {
+    const pipe = await Pipeline.fromPretrained(fixture(NAME), { device });
+    const run = async (options: object) => {
+      const { latents, images } = await pipe({ classLabels: 3, generator: 5, numInferenceSteps: 4, ...options });
+      images.forEach((image) => image.dispose());
+      return latents;
+    };
+    const [alone, everywhere] = [await run({ guidanceScale: 1 }), await run({})];
+    // No step is that noisy.
+    expect(await run({ guidanceInterval: [1e6, 1e7] })).toEqual(alone);
+    const some = await run({ guidanceInterval: [0, 2] });
+    expect(some).not.toEqual(alone);
+    expect(some).not.toEqual(everywhere);
+    await pipe.dispose();
+  });
+
   it('classes by number or by one of their names; a batch is its pictures', async () => {
     const named = copy((files) => {
       files['model_index.json'] = edited(files['model_index.json'], (json) => {

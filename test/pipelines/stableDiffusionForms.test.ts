@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError, UnsupportedError } from '../../src/engine/index.ts';
 import { Tokenizer } from '../../src/loading/tokenizers/tokenizer.ts';
+import { ControlNet } from '../../src/models/controlNet/controlNetModel.ts';
 import { AutoencoderKL } from '../../src/models/index.ts';
 import { CLIPTextModel, CLIPTextModelWithProjection } from '../../src/models/textEncoders/clipTextModel.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';
@@ -14,6 +15,7 @@ import { normals } from '../support/random.ts';
 import { openDevice } from '../support/runGraph.ts';
 import { byHand, latentsOf, type Told } from './byHand.ts';
 import {
+  controlNetFiles,
   directory,
   filesOf,
   json,
@@ -28,7 +30,8 @@ import {
 /** Results of the U-Net that are stored one after the other. */
 const LAYERS = 64;
 const SD = 'pipe_sd_ddim/unet/config.json';
-const XL = 'unet_cond_sdxl/config.json';
+const XL_FOLDER = 'unet_cond_sdxl';
+const XL = `${XL_FOLDER}/config.json`;
 const device = await openDevice(adapters()[0]);
 
 const largest = (values: Float32Array) => values.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
@@ -198,6 +201,36 @@ describe('SDXL', () => {
     const generator = new TorchGenerator(5);
     const hand = { scheduler: turbo, item: [4, 8, 8] as const, noise, numInferenceSteps: 1, generator, text: [told] };
     agree(await run(source, options), await byHand(device, source, hand), 'Turbo');
+  });
+
+  it.each([false, true])('a ControlNet reads vector and sizes too; guess mode %s', async (guessMode) => {
+    const own = { ...filesOf(XL_FOLDER, 'unet/'), ...controlNetFiles(XL, 500) };
+    const source = folder('StableDiffusionXLControlNetPipeline', euler, own, ['controlnet']);
+    const noise = normals(3, 256);
+    const told = (seed: number, ids: readonly number[]): Told => ({
+      encoderHiddenStates: states(seed, 24),
+      addedCondKwargs: { textEmbeds: pooled(seed + 1, 20), timeIds: { data: ids, shape: [1, 6] } },
+    });
+    const [text, negative] = [told(5, [16, 16, 0, 0, 16, 16]), told(7, [9, 9, 0, 0, 16, 16])];
+    const controlImage = { data: normals(9, 3 * 256).map(Math.abs), shape: [1, 3, 16, 16] };
+    const got = await run(source, {
+      promptEmbeds: text.encoderHiddenStates,
+      pooledPromptEmbeds: text.addedCondKwargs!.textEmbeds,
+      negativePromptEmbeds: negative.encoderHiddenStates,
+      negativePooledPromptEmbeds: negative.addedCondKwargs!.textEmbeds,
+      negativeOriginalSize: [9, 9],
+      controlImage,
+      guessMode,
+      latents: noise,
+      numInferenceSteps: 2,
+    });
+    const net = await ControlNet.load(device, source.folder('controlnet'));
+    const common = { scheduler: euler, item: [4, 8, 8] as const, noise, numInferenceSteps: 2, guidanceScale: 5 };
+    const control = { net, picture: controlImage };
+    const both = await byHand(device, source, { ...common, text: [text], negative: [negative], control });
+    net.dispose();
+    if (!guessMode) agree(got, both, 'ControlNet');
+    else expect(got).not.toEqual(both);
   });
 
   it('sizes as pairs', () => {

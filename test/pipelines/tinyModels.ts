@@ -2,6 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { filesDirectory, type Directory } from '../../src/loading/index.ts';
+import { readControlNetConfig } from '../../src/models/controlNet/controlNetConfig.ts';
+import { controlNetWeights } from '../../src/models/controlNet/controlNetModel.ts';
 import type { ClipTextClass } from '../../src/models/textEncoders/clipTextModel.ts';
 import { clipTextWeights } from '../../src/models/textEncoders/clipTextModel.ts';
 import { readClipTextConfig } from '../../src/models/textEncoders/clipTextConfig.ts';
@@ -57,6 +59,22 @@ export function unetFiles(config: string, changes: Record<string, unknown>, seed
   const raw = { ...jsonOf(config), ...changes };
   const weights = seededWeights(unet2dConditionWeights(readUNetConditionConfig(raw)), seed);
   return { [`${under}config.json`]: json(raw), [`${under}diffusion_pytorch_model.safetensors`]: file(weights) };
+}
+
+/** A ControlNet for the U-Net of a fixture; its picture has `factor` pixels per cell, 2. */
+export function controlNetFiles(config: string, seed: number): Files {
+  const { in_channels, block_out_channels, down_block_types, cross_attention_dim, ...own } = jsonOf(config);
+  const kept = ['addition_embed_type', 'addition_time_embed_dim', 'attention_head_dim', 'layers_per_block'];
+  kept.push('norm_num_groups', 'projection_class_embeddings_input_dim', 'transformer_layers_per_block');
+  kept.push('use_linear_projection', 'flip_sin_to_cos', 'freq_shift');
+  const raw = {
+    _class_name: 'ControlNetModel',
+    ...Object.fromEntries(kept.map((key) => [key, own[key]])),
+    ...{ in_channels, block_out_channels, down_block_types, cross_attention_dim },
+    conditioning_embedding_out_channels: [4, 6],
+  };
+  const weights = seededWeights(controlNetWeights(readControlNetConfig(raw)), seed);
+  return { 'controlnet/config.json': json(raw), 'controlnet/diffusion_pytorch_model.safetensors': file(weights) };
 }
 
 /** A text encoder of two layers for the tokenizer of the fixtures. */
@@ -123,6 +141,7 @@ export function modelIndex(className: string, parts: readonly string[], fields: 
     text_encoder_2: ['transformers', 'CLIPTextModelWithProjection'],
     text_encoder_3: ['transformers', 'T5EncoderModel'],
     transformer: ['diffusers', 'Transformer'],
+    controlnet: ['diffusers', 'ControlNetModel'],
     tokenizer: ['transformers', 'CLIPTokenizer'],
     tokenizer_2: ['transformers', 'CLIPTokenizer'],
     tokenizer_3: ['transformers', 'T5TokenizerFast'],
