@@ -50,9 +50,12 @@ export function discreteSde(schedule: NoiseSchedule): Sde {
   if (n < 2 || !Number.isFinite(logs[n - 1])) {
     throw new UnsupportedError(`likelihood: expected two timesteps or more, and some signal in the last, got ${n}`);
   }
+  // Through three points at the ends too: else β would bend there, within one timestep, unseen by long steps of an ODE.
   const slope = (i: number) => {
-    const [a, b] = [Math.max(0, i - 1), Math.min(n - 1, i + 1)];
-    return (logs[b] - logs[a]) / (b - a);
+    const [first, last] = [Math.max(0, Math.min(n - 3, i - 1)), Math.min(n - 1, Math.max(2, i + 1))];
+    if (n < 3) return logs[1] - logs[0];
+    const bend = logs[last] - 2 * logs[first + 1] + logs[first];
+    return (logs[last] - logs[first]) / 2 + (i - first - 1) * bend;
   };
   const indexOf = (t: number) => Math.min(n - 1, Math.max(0, t * n - 1));
   /** log ᾱ and its derivative by t. */

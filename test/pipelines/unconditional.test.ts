@@ -250,8 +250,8 @@ describe('pictures from noise', async () => {
     const data = new TorchGenerator(1).randn(2 * 3 * 8 * 8).map((v) => 0.5 * v);
     const found = await pipe.likelihood!({
       image: { data, shape: [2, 3, 8, 8] },
-      rtol: 1e-6,
-      atol: 1e-6,
+      rtol: 1e-5,
+      atol: 1e-5,
       difference: 0.1,
     });
     const { alphasCumprod } = samplerFrom(short).schedule;
@@ -271,8 +271,8 @@ describe('pictures from noise', async () => {
     );
     const bytes = { data: new Uint8Array(4 * 64).fill(128), width: 8, height: 8 };
     const [a, b] = [
-      await pipe.likelihood!({ image: bytes, generator: 1, rtol: 0.1, atol: 0.1 }),
-      await pipe.likelihood!({ image: bytes, generator: 1, rtol: 0.1, atol: 0.1 }),
+      await pipe.likelihood!({ image: bytes, generator: 1, rtol: 1, atol: 1 }),
+      await pipe.likelihood!({ image: bytes, generator: 1, rtol: 1, atol: 1 }),
     ];
     expect(a).toEqual(b);
     expect(await failure(pipe.likelihood!({ image: bytes, probes: 0 }))).toBeInstanceOf(InvalidArgumentError);
