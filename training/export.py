@@ -56,7 +56,7 @@ def read_model(folder: Path, model_class: type[torch.nn.Module]) -> torch.nn.Mod
 
 
 def read_denoiser(weights: Path) -> tuple[Callable[[Tensor, Tensor, Tensor], Tensor], torch.nn.Module]:
-    """velocity(x, timestep, labels) of an exported pipeline, without a variance that it may say too; and its network."""
+    """velocity(x, timestep, labels) of an exported pipeline, without a variance if it says one; and the network."""
     folder, model_class = next((f, c) for f, c, *_ in DENOISERS.values() if (weights / f).is_dir())
     model = read_model(weights / folder, model_class)
     return lambda x, t, labels: model(x, t, labels)[:, : x.shape[1]], model

@@ -99,7 +99,7 @@ def train(options: argparse.Namespace) -> None:
     def checkpoint(**rest: object) -> None:
         pictures, codes = reconstruct(ema.model, held.pictures, device)
         db = psnr(pictures, held.pictures).mean().item()
-        loss = sum(losses) / max(1, len(losses))
+        loss = sum(losses) / len(losses) if len(losses) >= 20 else None  # of a few steps: noise
         row = {'step': schedule.step, 'minutes': schedule.used / 60, 'psnr': db, 'loss': loss}
         curve.append({**row, 'heldOutCodes': usage(codes, len(entries))})
         losses.clear()

@@ -108,7 +108,7 @@ def measure(model: VQModel, out: Path) -> tuple[dict, torch.Tensor]:
     return figures, ours
 
 
-def pairs(ours: torch.Tensor, held: data.PictureSet, path: Path, columns: int = 12, rows: int = 4) -> None:
+def pairs(ours: torch.Tensor, held: data.PictureSet, path: Path, columns: int = 10, rows: int = 4) -> None:
     """Held-out pictures spread over the groups, each above its reconstruction."""
     order = torch.argsort(held.labels, stable=True)
     chosen = order[torch.linspace(0, len(order) - 1, columns * rows).long()]
@@ -123,10 +123,11 @@ def curves(rows: list[dict], path: Path) -> None:
     steps = [row['step'] for row in rows]
     for axis, values, title in (
         (axes[0], [row['psnr'] for row in rows], 'held-out PSNR, dB'),
-        (axes[1], [row['loss'] or None for row in rows], 'L1 + 0.05 log MSE in training'),
+        (axes[1], [row['loss'] for row in rows], 'L1 + 0.05 log MSE in training'),
         (axes[2], [row['heldOutCodes']['perplexity'] for row in rows], 'perplexity of the held-out codes'),
     ):
-        axis.plot(steps, values, color='#1f6f8b', marker='.')
+        points = [point for point in zip(steps, values) if point[1] is not None]
+        axis.plot(*zip(*points), color='#1f6f8b', marker='.')
         axis.set_title(title, fontsize=10)
         axis.set_xlabel('steps')
         axis.grid(alpha=0.3)
