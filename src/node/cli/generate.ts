@@ -1,38 +1,22 @@
-/** `daguerre generate`: from class names to PNG files. */
+/** `daguerre generate`: from classes, texts, pictures or noise alone to PNG files. */
 import { relative } from 'node:path';
-import { TorchGenerator } from '../../sampler/index.ts';
-import { AbortedError, describe, type GeneratedImage, Pipeline } from '../index.ts';
-import { encodePng, type Raster, writeWhole } from '../png.ts';
+import { AbortedError, describe, Pipeline } from '../index.ts';
+import { encodePng, writeWhole } from '../png.ts';
+import { develop, type Made, type Order } from './develop.ts';
 import { EXIT, InterruptedError } from './exit.ts';
-import { type GenerateOptions, type OutputPaths, outputPaths, resolveClasses } from './generateOptions.ts';
+import { checkKind, type Kind, readKind } from './generateKinds.ts';
+import {
+  classNumbers,
+  type GenerateOptions,
+  type OutputPaths,
+  outputPaths,
+  resolveClasses,
+} from './generateOptions.ts';
 import { onInterrupt } from './interrupt.ts';
-import { latentShape } from './modelFolder.ts';
+import { readPictures } from './pictureFiles.ts';
 import { Progress } from './progress.ts';
-import { enlarge, gridFor, layOut, moments } from './sheet.ts';
+import { enlarge, gridFor, layOut } from './sheet.ts';
 import type { Terminal } from './terminal.ts';
-
-/** More pictures than this are made in several runs, so that memory does not grow with their number. */
-const AT_ONCE = 16;
-
-/** Places on the developing strip, noise and done included. */
-const STRIP_PLACES = 8;
-
-/** One picture to make. */
-export interface Order {
-  label: number;
-  seed: number;
-}
-
-export interface Made {
-  pictures: Raster[];
-  /** The first picture at several moments, and the numbers of the steps that were done by then. */
-  strip: { raster: Raster; step: number }[];
-  /** Milliseconds of every step, over all runs. */
-  stepMs: number[];
-  decodeMs: number;
-  /** Pictures per run. */
-  runs: number[];
-}
 
 export interface GenerateResult {
   paths: { sheet: string; strip: string; pictures: string[] };
@@ -40,23 +24,24 @@ export interface GenerateResult {
   made: Made;
 }
 
-/** Every class `batch` times; seeds count up, so that any picture can be made again alone. */
-export function takeOrders(labels: readonly number[], batch: number, seed: number): Order[] {
-  return labels.flatMap((label, i) =>
-    Array.from({ length: batch }, (_, j) => ({ label, seed: (seed + i * batch + j) % 2 ** 32 })),
+/** Every class or text `batch` times; seeds count up, so that any picture can be made again alone. */
+export function takeOrders(of: readonly (number | string | undefined)[], batch: number, seed: number): Order[] {
+  return of.flatMap((what, i) =>
+    Array.from({ length: batch }, (_, j) => {
+      const own = { seed: (seed + i * batch + j) % 2 ** 32 };
+      if (what === undefined) return own;
+      return typeof what === 'number' ? { label: what, ...own } : { prompt: what, ...own };
+    }),
   );
 }
 
-/** Runs of nearly equal length, none longer than `most`. */
-export function splitOrders<T>(orders: readonly T[], most = AT_ONCE): T[][] {
-  const runs = Math.ceil(orders.length / most);
-  const cut = (i: number): number => Math.round((i * orders.length) / runs);
-  return Array.from({ length: runs }, (_, i) => orders.slice(cut(i), cut(i + 1)));
-}
-
-async function take(image: GeneratedImage): Promise<Raster> {
-  const { width, height } = image;
-  return { width, height, data: await image.toRgba() };
+/** What was asked for, with a kind that takes it. */
+function ordersFor(kind: Kind, options: GenerateOptions, labels: Readonly<Record<number, string>>): Order[] {
+  const { classes, prompts = [undefined], batch, count = 1, seed } = options;
+  if (kind.task === 'class') return takeOrders(resolveClasses(classes, labels), batch, seed);
+  if (kind.task !== 'noise') return takeOrders(prompts, batch, seed);
+  if (classes.length === 0) return takeOrders([undefined], count, seed);
+  return takeOrders(classNumbers(classes), count, seed);
 }
 
 const seconds = (ms: number): string => (ms < 9995 ? (ms / 1000).toFixed(2) : (ms / 1000).toFixed(1));
@@ -68,92 +53,12 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** What the first picture looked like before its first step: its noise, decoded. */
-async function takeNoise(
-  pipe: Pipeline,
-  model: string,
-  order: Order,
-  size: Raster,
-  signal: AbortSignal,
-): Promise<Raster> {
-  const shape = await latentShape(model, size);
-  const noise = new TorchGenerator(order.seed).randn(shape.reduce((a, b) => a * b, 1));
-  const images = await pipe.decode(noise, shape, signal);
-  try {
-    return await take(images[0]);
-  } finally {
-    images.forEach((image) => image.dispose());
-  }
-}
-
-async function develop(
-  pipe: Pipeline,
-  orders: Order[],
-  options: GenerateOptions,
-  progress: Progress,
-  signal: AbortSignal,
-): Promise<Made> {
-  const made: Made = { pictures: [], strip: [], stepMs: [], decodeMs: 0, runs: [] };
-  const runs = splitOrders(orders);
-  const { steps } = options;
-  const total = steps * runs.length;
-  let finished = 0;
-  // Kernels are compiled before the first step, which takes its time on a software adapter.
-  progress.update('developing', 0, total, 'compiling kernels');
-  try {
-    for (const [index, run] of runs.entries()) {
-      const shown = new Set(index === 0 ? moments(steps, STRIP_PLACES) : []);
-      const before = finished;
-      const { images, timing } = await pipe({
-        classLabels: run.map(({ label }) => label),
-        numInferenceSteps: steps,
-        guidanceScale: options.guidance,
-        eta: options.eta,
-        sampler: options.sampler,
-        generator: run.map(({ seed }) => new TorchGenerator(seed)),
-        width: options.width,
-        height: options.height,
-        signal,
-        onStep: async ({ step, preview }) => {
-          finished = before + step;
-          progress.update('developing', finished, total, `step ${finished} of ${total}`);
-          if (!shown.has(step)) return;
-          const previews = await preview();
-          try {
-            made.strip.push({ raster: await take(previews[0]), step });
-          } finally {
-            previews.forEach((image) => image.dispose());
-          }
-        },
-      });
-      try {
-        for (const image of images) made.pictures.push(await take(image));
-      } finally {
-        images.forEach((image) => image.dispose());
-      }
-      if (index === 0) {
-        const noise = await takeNoise(pipe, options.model, run[0], made.pictures[0], signal);
-        made.strip.unshift({ raster: noise, step: 0 });
-      }
-      made.stepMs.push(...timing.stepMs);
-      made.decodeMs += timing.decodeMs;
-      made.runs.push(run.length);
-    }
-  } catch (cause) {
-    if (!(cause instanceof AbortedError)) throw cause;
-    throw new InterruptedError(`stopped at step ${finished} of ${total}; no file was written`, { cause });
-  }
-  // The last place of the strip is the picture itself.
-  made.strip = [...made.strip.filter(({ step }) => step < steps), { raster: made.pictures[0], step: steps }];
-  return made;
-}
-
 async function writeFiles(
   paths: OutputPaths,
   orders: Order[],
   made: Made,
   options: GenerateOptions,
-  names: (label: number) => string,
+  names: (order: Order) => string,
 ): Promise<GenerateResult['paths']> {
   const { width, height } = made.pictures[0];
   const scale = options.scale ?? (Math.min(width, height) < 128 ? 2 : 1);
@@ -170,8 +75,7 @@ async function writeFiles(
   const stripPath = await writeWhole(paths.strip, stripFile);
   const pictures: string[] = [];
   for (const [i, file] of separate.entries()) {
-    const { label, seed } = orders[i];
-    pictures.push(await writeWhole(paths.picture(i, orders.length, names(label), seed), file));
+    pictures.push(await writeWhole(paths.picture(i, orders.length, names(orders[i]), orders[i].seed), file));
   }
   return { sheet: sheetPath, strip: stripPath, pictures };
 }
@@ -188,9 +92,13 @@ export async function generate(
   const progress = await Progress.open(terminal);
   let pipe: Pipeline | undefined;
   try {
+    const kind = await readKind(options, signal);
+    checkKind(options, kind);
+    const pictures = await readPictures(options);
     pipe = await Pipeline.fromPretrained(options.model, {
       adapter: options.adapter,
       dtype: options.dtype,
+      tokenizer: options.tokenizer,
       signal,
       onProgress: (p) => {
         if (p.status === 'compile')
@@ -205,22 +113,24 @@ export async function generate(
       },
     });
     const { labels, device } = pipe;
-    const orders = takeOrders(resolveClasses(options.classes, labels), options.batch, options.seed);
-    const made = await develop(pipe, orders, options, progress, signal);
+    const orders = ordersFor(kind, options, labels);
+    const made = await develop({ pipe, kind, orders, pictures }, options, progress, terminal, signal);
     progress.stop();
-    const names = (label: number): string => labels[label] ?? `class ${label}`;
+    const names = ({ label, prompt }: Order): string =>
+      label === undefined ? (prompt ?? 'picture') : (labels[label] ?? `class ${label}`);
     const paths = await writeFiles(outputPaths(options), orders, made, options, names);
 
     const count = orders.length === 1 ? '1 picture' : `${orders.length} pictures`;
     const seeds = orders.length === 1 ? `seed ${orders[0].seed}` : `seeds ${orders[0].seed} to ${orders.at(-1)!.seed}`;
+    const steps = made.steps === 1 ? '1 step' : `${made.steps} steps`;
     const perRun = Math.max(...made.runs);
     const files = [shorten(paths.sheet), shorten(paths.strip)];
     const width = Math.max(...files.map((file) => file.length));
     terminal.out(`${files[0].padEnd(width)}  ${count}, ${seeds}`);
-    terminal.out(`${files[1].padEnd(width)}  ${names(orders[0].label)} developing, ${options.steps} steps`);
+    terminal.out(`${files[1].padEnd(width)}  ${clipped(names(orders[0]))} developing, ${steps}`);
     for (const path of paths.pictures) terminal.out(shorten(path));
-    const pictures = perRun === 1 ? '1 picture' : `${perRun} pictures`;
-    terminal.out(`${seconds(median(made.stepMs))} s per step of ${pictures}, ${seconds(made.decodeMs)} s to decode`);
+    const atOnce = perRun === 1 ? '1 picture' : `${perRun} pictures`;
+    terminal.out(`${seconds(median(made.stepMs))} s per step of ${atOnce}, ${seconds(made.decodeMs)} s to decode`);
     terminal.out(`on ${describe(device.info)}`);
     return { paths, orders, made };
   } catch (error) {
@@ -231,6 +141,9 @@ export async function generate(
     await pipe?.dispose();
   }
 }
+
+/** A text that fits a line. */
+const clipped = (text: string): string => (text.length > 60 ? `${text.slice(0, 59)}…` : text);
 
 /** A path as short as it can be said from here. */
 function shorten(path: string): string {

@@ -8,7 +8,22 @@ export interface GenerateOptions {
   model: string;
   /** Numbers, names or unmistakable parts of names; empty for one of every class. */
   classes: string[];
+  /** What to see, where pictures are made from texts; what not to see. */
+  prompts?: string[];
+  negative?: string;
+  /** PNG files: where to start, where to change it, and what each ControlNet sees. */
+  image?: string;
+  mask?: string;
+  controls?: string[];
+  /** How much of the way is gone from `image`, above 0 … 1. */
+  strength?: number;
+  /** Pictures, where they are made from noise alone. */
+  count?: number;
+  /** Folder of a tokenizer, for a checkpoint in one file. */
+  tokenizer?: string;
   steps: number;
+  /** Which of these nobody asked for: kinds that know better take their own. */
+  untold?: readonly ('steps' | 'guidance')[];
   sampler?: 'ddim' | 'ddpm';
   guidance: number;
   /** 0 … 1. */
@@ -18,7 +33,7 @@ export interface GenerateOptions {
   /** Pixels; the model's own size where not given. */
   width?: number;
   height?: number;
-  /** Pictures of each class. */
+  /** Pictures of each class or text. */
   batch: number;
   /** A folder, or the sheet's own file name ending in .png. */
   out: string;
@@ -32,8 +47,24 @@ export interface GenerateOptions {
 
 export const defaultModel = (): string => join(packageRoot(), 'weights', 'emoji');
 
-/** Combinations that no single option can know of. */
+/** More classes than this are not made all at once unasked. */
+const MANY_CLASSES = 64;
+
+/** Combinations that no single option can know of, whatever the model. */
 export function checkCombination(options: GenerateOptions): void {
+  const { image, width, height } = options;
+  if (image === undefined && options.mask !== undefined) {
+    throw new UsageError(
+      '--mask: expected together with --image, got it alone; name the picture that is to be changed',
+    );
+  }
+  if (image === undefined && options.strength !== undefined) {
+    throw new UsageError('--strength: expected together with --image, got it alone; name the picture to start from');
+  }
+  if (image !== undefined && (width ?? height) !== undefined) {
+    const name = width === undefined ? '--height' : '--width';
+    throw new UsageError(`${name}: expected without --image, got both; the size follows from the picture`);
+  }
   if (options.sampler === 'ddpm' && options.eta !== undefined) {
     throw new UsageError('--eta: expected with --sampler ddim only, got it with ddpm; leave one of them out');
   }
@@ -46,9 +77,11 @@ export function checkCombination(options: GenerateOptions): void {
  */
 export function resolveClasses(words: readonly string[], labels: Readonly<Record<number, string>>): number[] {
   const entries = Object.entries(labels).map(([id, name]) => ({ id: Number(id), name: name.toLowerCase() }));
-  if (words.length === 0) return entries.map(({ id }) => id);
+  if (entries.length === 0) return classNumbers(words);
+  if (words.length === 0 && entries.length <= MANY_CLASSES) return entries.map(({ id }) => id);
   const shown = entries.slice(0, 20).map(({ id }) => `${id} ${labels[id]}`);
   const offer = `${shown.join(', ')}${entries.length > 20 ? `, … (${entries.length} in all)` : ''}`;
+  if (words.length === 0) throw new UsageError(`--class: expected a number or name of ${offer}; got none`);
 
   const find = (word: string): number[] => {
     const wanted = word.trim().toLowerCase();
@@ -70,13 +103,23 @@ export function resolveClasses(words: readonly string[], labels: Readonly<Record
   });
 }
 
+/** Classes of a model that names none. @throws UsageError naming the word that is no number, or for want of any */
+export function classNumbers(words: readonly string[]): number[] {
+  const list = words.flatMap((word) => word.split(',')).map((word) => word.trim());
+  const bad = list.find((word) => !/^\d+$/.test(word));
+  if (list.length > 0 && bad === undefined) return list.map(Number);
+  const got = bad === undefined ? 'none' : JSON.stringify(bad);
+  throw new UsageError(`--class: expected a number, since this model does not name its classes, got ${got}`);
+}
+
 /** A name without anything that a file system, a shell or a reader could stumble over. */
 export function fileWords(name: string): string {
   const words = name
     .normalize('NFKD')
     .toLowerCase()
     .match(/[\p{Letter}\p{Number}]+/gu);
-  return words?.join('-') ?? 'picture';
+  // Texts may be longer than a file system allows names to be.
+  return words?.join('-').slice(0, 60).replace(/-$/, '') ?? 'picture';
 }
 
 export interface OutputPaths {
@@ -92,7 +135,14 @@ export function outputPaths({ out, model }: Pick<GenerateOptions, 'out' | 'model
   const folder = toFile ? dirname(out) : out;
   const stem = toFile
     ? basename(out, extname(out))
-    : fileWords(basename(model.replace(/[?#].*$/s, '').replace(/[\\/]+$/, '')));
+    : fileWords(
+        basename(
+          model
+            .replace(/[?#].*$/s, '')
+            .replace(/[\\/]+$/, '')
+            .replace(/\.safetensors$/, ''),
+        ),
+      );
   return {
     sheet: toFile ? out : join(folder, `${stem}-sheet.png`),
     strip: join(folder, `${stem}-developing.png`),

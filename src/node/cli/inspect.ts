@@ -1,29 +1,41 @@
 /** `daguerre inspect`: what a model is made of and what it would take, from its headers and configs alone: no GPU. */
-import { InvalidArgumentError } from '../../engine/errors.ts';
 import type { Report } from '../../engine/index.ts';
 import {
+  type ByteSource,
   type Checkpoint,
   configClass,
   type Directory,
   openWeights,
-  type RawConfig,
   readConfig,
   readModelIndex,
 } from '../../loading/index.ts';
-import { planAutoencoderKL, planUNet2D, readAutoencoderKLConfig, readUNet2DConfig } from '../../models/index.ts';
+import { openSingleFile, type SingleFilePart } from '../../models/singleFile.ts';
 import { EXIT } from './exit.ts';
-import { modelFolder } from './modelFolder.ts';
+import { cellsOf, planAtDefaults, type Planner, plannerOf } from './inspectPlans.ts';
+import { openModelSource } from './modelFolder.ts';
 import type { InspectOptions } from './program.ts';
 import type { Terminal } from './terminal.ts';
 
 interface Component {
   name: string;
   className: string;
-  config: RawConfig;
   checkpoint: Checkpoint;
+  planner: Planner;
 }
 
-const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 2 : 1)} MB`;
+/** What the parts of a single file are, where their configs do not say. */
+const CLASSES: Readonly<Record<SingleFilePart, string>> = {
+  unet: 'UNet2DConditionModel',
+  vae: 'AutoencoderKL',
+  text_encoder: 'CLIPTextModel',
+  text_encoder_2: 'CLIPTextModelWithProjection',
+  transformer: 'DiT',
+};
+
+function mebibytes(bytes: number): string {
+  const value = bytes / 2 ** 20;
+  return `${value.toFixed(value < 10 ? 2 : 1)} MiB`;
+}
 
 function count(value: number): string {
   if (value >= 1e9) return `${(value / 1e9).toFixed(2)} G`;
@@ -39,81 +51,98 @@ function table(rows: readonly (readonly [string, string])[]): string[] {
 
 async function openComponent(name: string, directory: Directory): Promise<Component> {
   const config = await readConfig(directory);
-  return { name, config, className: configClass(config) ?? 'unnamed class', checkpoint: await openWeights(directory) };
+  const className = configClass(config) ?? 'unnamed class';
+  const planner = plannerOf(configClass(config), config, directory.name);
+  return { name, className, planner, checkpoint: await openWeights(directory) };
 }
 
 function describeWeights({ checkpoint }: Component): string {
   const infos = checkpoint.keys().map((key) => checkpoint.info(key));
   const elements = infos.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const types = [...new Set(infos.map(({ dtype }) => dtype))].join(' and ');
-  return `${count(elements).trimEnd()} parameters in ${infos.length} tensors, ${megabytes(checkpoint.totalBytes)} of ${types}`;
+  return `${count(elements).trimEnd()} parameters in ${infos.length} tensors, ${mebibytes(checkpoint.totalBytes)} of ${types}`;
 }
 
 function describePlan(report: Report): string {
   const { dispatches, flops, weightBytes, peakBytes, liveBytes, largestBinding } = report;
   return (
-    `${dispatches} dispatches, ${count(flops)}FLOP, weights ${megabytes(weightBytes)}, activations ` +
-    `${megabytes(peakBytes)} (${(peakBytes / liveBytes).toFixed(2)} × what must live), ` +
-    `largest binding ${megabytes(largestBinding.bytes)} (${largestBinding.label})`
+    `${dispatches} dispatches, ${count(flops)}FLOP, weights ${mebibytes(weightBytes)}, activations ` +
+    `${mebibytes(peakBytes)} (${(peakBytes / liveBytes).toFixed(2)} × what must live), ` +
+    `largest binding ${mebibytes(largestBinding.bytes)} (${largestBinding.label})`
   );
 }
 
-/** Plans at the limits that every WebGPU device has; one row per graph. */
+/** One row per part, planned at the limits that every WebGPU device has. */
 function plans(
   components: readonly Component[],
   options: InspectOptions,
 ): { heading: string; rows: [string, string][] } {
   const { batch, dtype } = options;
-  const rows: [string, string][] = [];
-  const vae = components.find(({ className }) => className === 'AutoencoderKL');
-  const unet = components.find(({ className }) => className === 'UNet2DModel');
-  const vaeConfig = vae && readAutoencoderKLConfig(vae.config);
-  const unetConfig = unet && readUNet2DConfig(unet.config);
-  const factor = vaeConfig ? 2 ** (vaeConfig.blockOutChannels.length - 1) : 1;
-  // A U-Net trained without a stated size gets the smallest picture that shows its proportions.
-  const [rows0, columns0] = unetConfig?.sampleSize ?? [64 / factor, 64 / factor];
-  const width = options.width ?? columns0 * factor;
-  const height = options.height ?? rows0 * factor;
-  if (width % factor || height % factor) {
-    throw new InvalidArgumentError(
-      `inspect: expected width and height in multiples of ${factor}, got ${width}×${height}`,
-    );
-  }
-  const shape = { batch, width: width / factor, height: height / factor };
-  if (unetConfig) {
-    // Guidance runs the network on the picture with and without its class, in one batch.
-    const pair = unetConfig.classEmbedding === 'none' ? batch : 2 * batch;
-    rows.push([unet.name, describePlan(planUNet2D(unetConfig, { ...shape, batch: pair }, dtype))]);
-  }
-  if (vaeConfig) rows.push([`${vae.name} decode`, describePlan(planAutoencoderKL(vaeConfig, 'decode', shape, dtype))]);
+  const { cells, width, height } = cellsOf(
+    components.map(({ planner }) => planner),
+    options,
+  );
+  const rows = components.map(({ name, planner }): [string, string] => {
+    const { report, excess } = planAtDefaults(planner, cells, dtype);
+    const fits = excess === undefined ? 'fits' : `does not fit: ${excess}`;
+    return [planner.part ? `${name} ${planner.part}` : name, `${describePlan(report)}; ${fits}`];
+  });
   const pictures = batch === 1 ? '1 picture' : `${batch} pictures`;
   return { heading: `plan for ${pictures} of ${width}×${height} in ${dtype}, at WebGPU's default limits`, rows };
 }
 
+/** Parts that make no pictures: settings of others, and what pictures are looked through with afterwards. */
+const NO_MODEL = /Scheduler$|Tokenizer|Extractor|Processor|SafetyChecker|Watermark/;
+
+async function openFolder(directory: Directory, components: Component[], terminal: Terminal): Promise<void> {
+  if (!(await directory.has('model_index.json'))) {
+    components.push(await openComponent('model', directory));
+    return;
+  }
+  const index = await readModelIndex(directory);
+  const labels = index.options['id2label'];
+  const names = labels && typeof labels === 'object' ? Object.entries(labels) : [];
+  terminal.out(index.className);
+  if (names.length) {
+    const some = names.slice(0, 12).map((pair) => pair.join(' '));
+    terminal.out(`  ${names.length} classes: ${some.join(', ')}`);
+  }
+  for (const [name, { className }] of index.components) {
+    if (!className || NO_MODEL.test(className)) continue;
+    components.push(await openComponent(name, directory.folder(name)));
+  }
+}
+
+/** A checkpoint in its authors' layout, taken apart by the shapes of its weights. */
+async function openFile(source: ByteSource, components: Component[], terminal: Terminal): Promise<() => Promise<void>> {
+  const file = await openSingleFile(source).catch(async (error: unknown) => {
+    await source.close?.();
+    throw error;
+  });
+  try {
+    terminal.out(`${file.kind}, in the layout of its authors`);
+    for (const [name, { config, checkpoint }] of file.parts) {
+      const className = configClass(config) ?? CLASSES[name];
+      components.push({ name, className, checkpoint, planner: plannerOf(className, config, `${source.name} ${name}`) });
+    }
+    if (file.ignored.length > 0) terminal.out(`  ${file.ignored.length} tensors that no part reads`);
+    return () => file.close();
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
 /** Status 0; a model that cannot be read or planned is an error of its own type. */
 export async function inspectCommand(model: string, options: InspectOptions, terminal: Terminal): Promise<number> {
-  const directory = modelFolder(model);
+  const source = openModelSource(model);
   const components: Component[] = [];
+  let close = async (): Promise<void> => {
+    for (const { checkpoint } of components) await checkpoint.close();
+  };
   try {
-    if (await directory.has('model_index.json')) {
-      const index = await readModelIndex(directory);
-      const labels = index.options['id2label'];
-      const names = labels && typeof labels === 'object' ? Object.entries(labels) : [];
-      terminal.out(index.className);
-      if (names.length)
-        terminal.out(
-          `  ${names.length} classes: ${names
-            .slice(0, 12)
-            .map((pair) => pair.join(' '))
-            .join(', ')}`,
-        );
-      for (const [name, { className }] of index.components) {
-        if (!className || /Scheduler$|Tokenizer|Extractor|Processor/.test(className)) continue;
-        components.push(await openComponent(name, directory.folder(name)));
-      }
-    } else {
-      components.push(await openComponent('model', directory));
-    }
+    if ('file' in source) close = await openFile(source.file, components, terminal);
+    else await openFolder(source.folder, components, terminal);
     terminal.out('parts');
     const parts = components.map((part) => [`${part.name}: ${part.className}`, describeWeights(part)] as const);
     for (const line of table(parts)) terminal.out(line);
@@ -131,6 +160,6 @@ export async function inspectCommand(model: string, options: InspectOptions, ter
     }
     return EXIT.ok;
   } finally {
-    for (const { checkpoint } of components) await checkpoint.close();
+    await close();
   }
 }

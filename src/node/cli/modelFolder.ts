@@ -1,22 +1,21 @@
-import { existsSync } from 'node:fs';
-import { type Directory, readConfig } from '../../loading/index.ts';
-import { readAutoencoderKLConfig, readUNet2DConfig } from '../../models/index.ts';
+import { existsSync, statSync } from 'node:fs';
+import type { ByteSource, Directory } from '../../loading/index.ts';
 import { resolveSource } from '../../pipelines/index.ts';
-import { pathDirectory } from '../fileSource.ts';
+import { resolveFile } from '../../pipelines/singleFileSource.ts';
+import { FileSource, pathDirectory } from '../fileSource.ts';
 
-/** The folder that `--model` names: a path, a URL or a hub name. */
-export function modelFolder(model: string): Directory {
-  return existsSync(model) || /^[./~]/.test(model) ? pathDirectory(model) : resolveSource(model);
+const WEIGHTS = /\.(safetensors|ckpt|pt|pth|bin|pkl)$/i;
+
+/** What a text that names a place here stands for; undefined for a hub name or a URL. */
+function local(name: string): Directory | ByteSource | undefined {
+  if (!existsSync(name) && !/^([./~]|[A-Za-z]:[/\\])/.test(name)) return undefined;
+  const info = statSync(name, { throwIfNoEntry: false });
+  const isFile = info ? info.isFile() : WEIGHTS.test(name);
+  return isFile ? new FileSource(name) : pathDirectory(name);
 }
 
-/** Shape [1, C, h, w] of the latent of one picture of that size, from the configs of U-Net and autoencoder. */
-export async function latentShape(
-  model: string,
-  { width, height }: { width: number; height: number },
-): Promise<[number, number, number, number]> {
-  const folder = modelFolder(model);
-  const unet = readUNet2DConfig(await readConfig(folder.folder('unet')));
-  const vae = readAutoencoderKLConfig(await readConfig(folder.folder('vae')));
-  const factor = 2 ** (vae.blockOutChannels.length - 1);
-  return [1, unet.inChannels, height / factor, width / factor];
+/** The model that a path, a URL or a hub name stands for: a folder, or a checkpoint in one file. */
+export function openModelSource(model: string): { folder: Directory } | { file: ByteSource } {
+  const file = resolveFile(model, { local });
+  return file ? { file } : { folder: resolveSource(model, { local }) };
 }

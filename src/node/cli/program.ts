@@ -51,12 +51,13 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
     .command('generate')
     .summary('make pictures: a sheet, and a strip of one of them developing')
     .description(
-      'Makes pictures with a class-conditional model and writes two PNG files: a sheet of all pictures, and a strip ' +
+      'Makes pictures from classes, texts, other pictures or noise alone, as the model does, and writes two PNG ' +
+        'files: a sheet of all pictures, and a strip ' +
         'that shows the first one developing from noise.',
     )
     .option(
       '-m, --model <source>',
-      'folder, URL or hub name (default: the emoji model of this package)',
+      'folder, hub name, URL, or one .safetensors file (default: the emoji model of this package)',
       text('--model', 'a folder, URL or hub name'),
     )
     .option(
@@ -64,7 +65,24 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
       'class number, name or part of a name; a list with commas, or repeated (default: one of every class)',
       repeated('--class', 'a class'),
     )
-    .option('-n, --steps <n>', 'denoising steps, 1 to 1000', whole('--steps', 1, 1000), 20)
+    .option('-p, --prompt <text>', 'what to see, for a model of texts; may be repeated', repeated('--prompt', 'a text'))
+    .option('--negative <text>', 'what not to see', text('--negative', 'a text'))
+    .option('--image <png>', 'picture to start from, or to enlarge', text('--image', 'a file name'))
+    .option('--strength <x>', 'how much of --image is made anew, 0.01 to 1', decimal('--strength', 0.01, 1))
+    .option('--mask <png>', 'white where --image is made anew, black where it stays', text('--mask', 'a file name'))
+    .option('--control <png>', 'what a ControlNet sees; once for each', repeated('--control', 'a file name'))
+    .option(
+      '--count <n>',
+      'pictures, for a model that makes them from noise alone, 1 to 1024',
+      whole('--count', 1, 1024),
+    )
+    .option('--tokenizer <source>', 'folder of a tokenizer, for a model in one file', text('--tokenizer', 'a folder'))
+    .option(
+      '-n, --steps <n>',
+      'denoising steps, 1 to 1000 (without --class: by default as the kind of model does)',
+      whole('--steps', 1, 1000),
+      20,
+    )
     .option(
       '--sampler <name>',
       'ddim or ddpm (default: as the model says)',
@@ -84,7 +102,7 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
       whole('--width', 8, 8192),
     )
     .option('-H, --height <px>', 'height of a picture', whole('--height', 8, 8192))
-    .option('-b, --batch <n>', 'pictures of each class, 1 to 64', whole('--batch', 1, 64), 1)
+    .option('-b, --batch <n>', 'pictures of each class or text, 1 to 64', whole('--batch', 1, 64), 1)
     .option(
       '-o, --out <path>',
       'folder for the files, or the name of the sheet ending in .png',
@@ -106,10 +124,16 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
     .option('-a, --adapter <name>', ADAPTER_HELP, text('--adapter', 'a name'))
     .addHelpText(
       'after',
-      '\nExamples:\n  daguerre generate\n  daguerre generate --class food,flags --batch 4 --seed 7\n  daguerre generate --class 2 --steps 50 --guidance 5 --out cat.png\n',
+      '\nExamples:\n  daguerre generate\n  daguerre generate --class food,flags --batch 4 --seed 7\n  daguerre generate --class 2 --steps 50 --guidance 5 --out cat.png\n' +
+        '  daguerre generate --model org/name --prompt "red heart" --prompt "blue heart" --seed 7\n' +
+        '  daguerre generate --model folder --prompt "a red door" --image house.png --mask door.png\n',
     )
-    .action(async ({ class: classes = [], model = defaultModel(), separate = false, ...rest }) => {
-      const options = { ...rest, classes, model, separate } as GenerateOptions;
+    .action(async (read, command: Command) => {
+      const { class: classes = [], prompt: prompts, control: controls, ...rest } = read;
+      const { model = defaultModel(), separate = false, ...others } = rest;
+      const own = (['steps', 'guidance'] as const).filter((name) => command.getOptionValueSource(name) === 'default');
+      const untold = own.length > 0 ? own : undefined;
+      const options = { ...others, classes, prompts, controls, model, separate, untold } as GenerateOptions;
       checkCombination(options);
       await run(options);
     });
