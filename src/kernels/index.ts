@@ -35,10 +35,4 @@ export { packConv, packMatrix, packRows, packVector } from './packing.ts';
 export { rewrites } from './rewrites.ts';
 export { slice, sliceKernel } from './slice.ts';
 export { upsampleNearest, upsampleNearestKernel } from './upsampleNearest.ts';
-export {
-  vecMatchStdKernel,
-  vecNormRatioKernel,
-  vecProgramKernel,
-  vecQuantileKernel,
-  vecStatsKernel,
-} from './vec.ts';
+export { vecMatchStdKernel, vecNormRatioKernel, vecProgramKernel, vecQuantileKernel, vecStatsKernel } from './vec.ts';

@@ -84,10 +84,7 @@ test('originals run by the call they recorded; an unknown call, with a network o
   const { results, lines, reasons } = await run(folder);
   expect(results.map((r) => r.status)).toEqual(['pass', 'unsupported', 'unsupported']);
   expect(lines.at(-1)).toBe('1 passed, 2 failed');
-  expect(reasons).toEqual([
-    expect.stringMatching(/a-dit.*is built/),
-    expect.stringMatching(/b-adm.*is built/),
-  ]);
+  expect(reasons).toEqual([expect.stringMatching(/a-dit.*is built/), expect.stringMatching(/b-adm.*is built/)]);
 });
 
 test('a model that computes something else fails, and one that cannot run does not stop the others', async () => {
