@@ -140,16 +140,21 @@ export async function develop(
   try {
     for (const [index, run] of runs.entries()) {
       let shown: Set<number> | undefined;
+      let left = 0;
       const before = finished;
       const call = {
         ...callOf(kind, run, options, pictures),
         signal,
         onWarning,
-        onStep: async ({ step, steps, preview }: StepProgress) => {
-          // How many there are the scheduler knows: a picture to start from leaves some out.
-          made.steps = steps;
-          total = steps * runs.length;
-          shown ??= new Set(index === 0 ? moments(steps, STRIP_PLACES) : []);
+        onStep: async ({ step: place, steps: places, preview }: StepProgress) => {
+          // A picture to start from leaves the first steps of the schedule out.
+          if (shown === undefined) {
+            left = place - 1;
+            made.steps = places - left;
+            total = made.steps * runs.length;
+            shown = new Set(index === 0 ? moments(made.steps, STRIP_PLACES) : []);
+          }
+          const step = place - left;
           finished = before + step;
           progress.update('developing', finished, total, `step ${finished} of ${total}`);
           if (!shown.has(step)) return;

@@ -23,6 +23,8 @@ export async function profileCommand(model: string, options: ProfileOptions, ter
     const parts: Record<string, Profile> = await pipe.profile({ batchSize, width, height });
     terminal.out(`${describe(pipe.device.info)}, ${dtype}`);
     for (const [name, profile] of Object.entries(parts)) {
+      // Where latents are pixels there is no decoder.
+      if (profile.rows.length === 0) continue;
       terminal.out(`\n${name}\n${profileTable(profile)}`);
       if (trace) terminal.out(await writeWhole(`${trace.replace(/\.json$/, '')}-${name}.json`, chromeTrace(profile)));
     }
