@@ -77,6 +77,8 @@ def train(options: argparse.Namespace) -> None:
     if options.fresh:
         path.unlink(missing_ok=True)
     if not path.exists():
+        if options.kl is None:
+            raise SystemExit(f'vq: there is no {path.name} to go on from; give the KL autoencoder to start from with --kl')
         start_from(options.kl, model)
     model.to(device, memory_format=torch.channels_last)
     entries = model.quantize.embedding.weight.requires_grad_(False)
