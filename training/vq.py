@@ -78,7 +78,7 @@ def train(options: argparse.Namespace) -> None:
         path.unlink(missing_ok=True)
     if not path.exists():
         if options.kl is None:
-            raise SystemExit(f'vq: there is no {path.name} to go on from; give the KL autoencoder to start from with --kl')
+            raise SystemExit(f'vq: no {path.name} to go on from; give --kl, the KL autoencoder to start from')
         start_from(options.kl, model)
     model.to(device, memory_format=torch.channels_last)
     entries = model.quantize.embedding.weight.requires_grad_(False)
