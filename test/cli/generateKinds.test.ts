@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readUNet2DConfig, unet2dWeights } from '../../src/models/index.ts';
 import { InvalidArgumentError, NotFoundError } from '../../src/engine/errors.ts';
 import { EXIT, InterruptedError, UsageError } from '../../src/node/cli/exit.ts';
 import { generate } from '../../src/node/cli/generate.ts';
@@ -15,7 +16,16 @@ import { decodePng, encodePng, type Raster } from '../../src/node/png.ts';
 import { file } from '../loading/files.ts';
 import { below, ldmVae, toLdmUnet } from '../loading/originalLayout.ts';
 import { fixturesPath, tensorsOf } from '../models/fixtures.ts';
-import { controlNetFiles, filesOf, type Files, json, modelIndex, textFiles } from '../pipelines/tinyModels.ts';
+import {
+  controlNetFiles,
+  filesOf,
+  type Files,
+  json,
+  jsonOf,
+  modelIndex,
+  seededWeights,
+  textFiles,
+} from '../pipelines/tinyModels.ts';
 import { listener } from './listener.ts';
 
 let place: string;
@@ -65,6 +75,30 @@ beforeAll(async () => {
     ...controlNetFiles('pipe_sd_ddim/unet/config.json', 700),
     ...textFiles('', 'CLIPTextModel', 16, 300),
     'model_index.json': modelIndex('StableDiffusionControlNetPipeline', [...parts, 'controlnet']),
+  });
+  const low = { _class_name: 'DDPMScheduler', beta_schedule: 'squaredcos_cap_v2' };
+  store('tiny-x2', {
+    ...filesOf('unet_cond_x4_upscaler', 'unet/'),
+    ...filesOf('vae_kl_sd', 'vae/'),
+    ...textFiles('', 'CLIPTextModel', 20, 300),
+    'scheduler/scheduler_config.json': json({ _class_name: 'DDIMScheduler', prediction_type: 'v_prediction' }),
+    'low_res_scheduler/scheduler_config.json': json(low),
+    'model_index.json': modelIndex('StableDiffusionUpscalePipeline', parts, {
+      low_res_scheduler: ['diffusers', 'DDPMScheduler'],
+      max_noise_level: 19,
+    }),
+  });
+  const beside = { ...jsonOf('unet2d_ldm_celebahq/config.json'), in_channels: 6 };
+  store('tiny-sr', {
+    ...filesOf('vq_ldm', 'vqvae/'),
+    'unet/config.json': json(beside),
+    'unet/diffusion_pytorch_model.safetensors': file(seededWeights(unet2dWeights(readUNet2DConfig(beside)), 900)),
+    'scheduler/scheduler_config.json': json({ _class_name: 'DDIMScheduler', clip_sample: false }),
+    'model_index.json': index('LDMSuperResolutionPipeline', {
+      unet: 'UNet2DModel',
+      vqvae: 'VQModel',
+      scheduler: 'DDIMScheduler',
+    }),
   });
   store('tiny-ddim', {
     ...filesOf('unet2d_ddpm_cifar', 'unet/'),
@@ -180,6 +214,23 @@ describe('other kinds', () => {
     const alone = await generate(options({ model, seed: 6, untold: ['guidance'] }), listener(), quiet);
     expect(alone.made.pictures[0].data).toEqual(run.made.pictures[1].data);
     expect(alone.made.strip.map(({ step }) => step)).toEqual([0, 1, 2]);
+  });
+
+  test('small pictures are enlarged, by a text or without', async () => {
+    const image = await png('small.png', 8, 8);
+    const model = made['tiny-x2'];
+    const run = await generate(options({ model, prompts: ['a dog'], image, noiseLevel: 7 }), listener(), quiet);
+    const [{ width }] = run.made.pictures;
+    expect(width).toBeGreaterThan(8);
+    expect(run.made.strip[0].raster.width).toBe(width);
+    const noisy = generate(options({ model, prompts: ['a dog'], image, noiseLevel: 20 }), listener(), quiet);
+    await expect(noisy).rejects.toThrow(/noiseLevel.*19/);
+
+    const call = options({ model: made['tiny-sr'], image, batch: 2, untold: ['guidance'] });
+    const larger = await generate(call, listener(), quiet);
+    expect(larger.made.runs).toEqual([1, 1]);
+    expect(larger.made.pictures.map((picture) => picture.width)).toEqual([16, 16]);
+    expect(larger.made.pictures[0].data).not.toEqual(larger.made.pictures[1].data);
   });
 
   test('a DiT that names no classes takes their numbers', async () => {

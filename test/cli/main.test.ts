@@ -64,7 +64,43 @@ describe('generate', () => {
     });
   });
 
+  test('reads what pictures are made from, and remembers what nobody asked for', async () => {
+    const words = [
+      '--prompt',
+      'a red heart',
+      '-p',
+      'a, b',
+      '--negative',
+      'blur',
+      '--image',
+      'i.png',
+      '--mask',
+      'm.png',
+    ];
+    const more = '--control c.png --control d.png --strength .5 --noise-level 7 --tokenizer t --count 3 --guidance 0';
+    const { status, generated } = await run(['generate', ...words, ...more.split(' ')]);
+    expect(status).toBe(0);
+    expect(generated).toMatchObject({
+      prompts: ['a red heart', 'a, b'],
+      negative: 'blur',
+      image: 'i.png',
+      mask: 'm.png',
+      controls: ['c.png', 'd.png'],
+      strength: 0.5,
+      noiseLevel: 7,
+      tokenizer: 't',
+      count: 3,
+      guidance: 0,
+      untold: ['steps'],
+    });
+  });
+
   test.each([
+    ['--prompt', ' ', /--prompt: expected a text/],
+    ['--strength', '0', /--strength: expected a number from 0.01 to 1, got "0"/],
+    ['--count', '0', /--count: expected a whole number from 1 to 1024/],
+    ['--noise-level', '-1', /--noise-level/],
+    ['--mask', 'm.png', /--mask: expected together with --image/],
     ['--steps', '0', /--steps: expected a whole number from 1 to 1000, got "0"/],
     ['--steps', '1001', /--steps: .* from 1 to 1000/],
     ['--steps', '2.5', /--steps: expected a whole number/],

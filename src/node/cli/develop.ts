@@ -98,6 +98,7 @@ function callOf(kind: Kind, run: readonly Order[], options: GenerateOptions, { i
     maskImage: mask,
     controlImage: controls,
     strength,
+    noiseLevel: options.noiseLevel,
     generator: run.map(({ seed }) => new TorchGenerator(seed)),
     width: options.width ?? size?.width,
     height: options.height ?? size?.height,

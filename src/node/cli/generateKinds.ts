@@ -22,6 +22,7 @@ type Choice =
   | 'strength'
   | 'mask'
   | 'control'
+  | 'noise-level'
   | 'tokenizer'
   | 'batch'
   | 'count';
@@ -53,7 +54,7 @@ const TASKS: Readonly<Record<Task, { called: string; takes: readonly Choice[] }>
   enlarge: { called: 'LDMSuperResolutionPipeline', takes: ['image', 'eta', 'batch'] },
   enlargeByText: {
     called: 'StableDiffusionUpscalePipeline',
-    takes: ['prompt', 'negative', 'image', 'guidance', 'eta', 'batch'],
+    takes: ['prompt', 'negative', 'image', 'noise-level', 'guidance', 'eta', 'batch'],
   },
 };
 
@@ -71,6 +72,7 @@ const TAKERS: Readonly<Record<Choice, string>> = {
   strength: 'StableDiffusionPipeline, StableDiffusion3Pipeline and their like',
   mask: 'StableDiffusionPipeline, StableDiffusion3Pipeline and their like',
   control: 'StableDiffusionControlNetPipeline and StableDiffusionXLControlNetPipeline',
+  'noise-level': TASKS.enlargeByText.called,
   tokenizer: 'checkpoints in one file',
   batch: 'models of classes or texts, and super-resolution; those without texts take --count',
   count: TASKS.noise.called,
@@ -129,6 +131,7 @@ function given(options: GenerateOptions): Choice[] {
     strength: options.strength !== undefined,
     mask: options.mask !== undefined,
     control: options.controls !== undefined,
+    'noise-level': options.noiseLevel !== undefined,
     tokenizer: options.tokenizer !== undefined,
     batch: options.batch > 1,
     count: options.count !== undefined,

@@ -17,6 +17,8 @@ export interface GenerateOptions {
   controls?: string[];
   /** How much of the way is gone from `image`, above 0 … 1. */
   strength?: number;
+  /** How noisy a small picture is made before it is enlarged by a text. */
+  noiseLevel?: number;
   /** Pictures, where they are made from noise alone. */
   count?: number;
   /** Folder of a tokenizer, for a checkpoint in one file. */

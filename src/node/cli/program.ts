@@ -70,6 +70,7 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
     .option('--image <png>', 'picture to start from, or to enlarge', text('--image', 'a file name'))
     .option('--strength <x>', 'how much of --image is made anew, 0.01 to 1', decimal('--strength', 0.01, 1))
     .option('--mask <png>', 'white where --image is made anew, black where it stays', text('--mask', 'a file name'))
+    .option('--noise-level <n>', 'noise on a picture to enlarge by a text, 0 to 1000', whole('--noise-level', 0, 1000))
     .option('--control <png>', 'what a ControlNet sees; once for each', repeated('--control', 'a file name'))
     .option(
       '--count <n>',
