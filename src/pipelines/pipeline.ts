@@ -43,6 +43,8 @@ export interface LoadedPipeline {
   readonly sampleSize: { width: number; height: number };
   /** Width and height in pixels must be multiples of this. */
   readonly sizeMultiple: number;
+  /** Pixels per latent cell along each side; 1 for a pipeline that works in pixels. */
+  readonly downsampling: number;
   /** From noise to pictures. @throws as the pipeline's own documentation says. */
   generate(options: never): Promise<GenerationResult>;
   /** What a call of that size takes on this device; nothing is allocated. @throws InvalidArgumentError */

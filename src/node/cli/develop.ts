@@ -64,7 +64,7 @@ async function takeNoise(
   signal: AbortSignal,
 ): Promise<Raster> {
   // Every kind has it; the table of pipelines does not promise it.
-  const { downsampling } = pipe as Pipeline & { downsampling: number };
+  const { downsampling } = pipe;
   const [height, width] = [images[0].height / downsampling, images[0].width / downsampling];
   const length = latents.length / images.length;
   const noise = new TorchGenerator(seed).randn(length);
