@@ -213,7 +213,7 @@ describe('preconditioning', () => {
   test.each([0.002, 0.5, 80])('EDM at sigma %f is that of the other name', (sigma) => {
     const [ours, theirs] = [edm.edmPrecond({ sigmaData: 0.5 }), edmPreconditioning(0.5)];
     const level = ours.level(sigma);
-    expect(level.timestep).toBeCloseTo(edmLevel(sigma).timestep, 6);
+    expectClose([level.timestep], [edmLevel(sigma).timestep], networkTolerance('f32', 1, 2));
     const form = LinearForm.of(out);
     expectClose(values(ours.x0(x, form, level)), values(theirs.x0(x, form, level)), networkTolerance('f32', 1, 5));
     expectClose([ours.input!(level)], [theirs.input!(level)], networkTolerance('f32', 1, 2));
