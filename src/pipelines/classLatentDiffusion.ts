@@ -2,18 +2,26 @@
  * Class → picture: a class-conditional U-Net in the latent space of a KL autoencoder (Rombach et al. 2022), sampled with
  * classifier-free guidance (Ho & Salimans 2022). The folder has `unet/`, `vae/`, `scheduler/` and `id2label`.
  */
-import { LimitError, type Device, type Profile } from '../engine/index.ts';
-import { readConfig, readModelIndex, type Directory } from '../loading/index.ts';
+import type { Device } from '../engine/index.ts';
+import { readModelIndex, type Directory } from '../loading/index.ts';
 import { AutoencoderKL, sizeMultiple, UNet2D } from '../models/index.ts';
 import { guided } from '../sampler/guidance.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
+import { samplerFrom } from '../sampler/samplerFrom.ts';
 import type { Vec } from '../sampler/vec.ts';
+import {
+  BasePipeline,
+  loadParts,
+  readScheduler,
+  type Part,
+  type PictureLatents,
+  type RunShape,
+  type Work,
+} from './basePipeline.ts';
 import type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
-import type { PipelinePlan } from './generation.ts';
-import { GpuSpace } from './gpuSpace.ts';
-import type { GeneratedImage } from './image.ts';
+import type { GpuSpace } from './gpuSpace.ts';
 import { readLabels, resolveClasses } from './labels.ts';
-import { klDecoder, type LatentDecoder } from './latentDecoder.ts';
+import { klDecoder } from './latentDecoder.ts';
 import { runLatents } from './latentRun.ts';
 import { latentSize, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
@@ -22,26 +30,24 @@ interface Parts {
   unet: UNet2D;
   vae: AutoencoderKL;
   scheduler: Readonly<Record<string, unknown>>;
-  samplerFrom: (config: Readonly<Record<string, unknown>>) => Sampler;
-  labels: Readonly<Record<number, string>>;
   nullLabel: number;
-  onProgress: LoadPipelineOptions['onProgress'];
 }
 
 /** Class → picture by latent diffusion: U-Net, autoencoder, scheduler and labels of one folder on one device. */
-export class ClassLatentDiffusionPipeline {
+export class ClassLatentDiffusionPipeline extends BasePipeline {
   /** The `_class_name` of such a folder. */
   static readonly className = 'ClassLatentDiffusionPipeline';
 
-  private readonly toPictures: LatentDecoder;
-
   private constructor(
-    readonly device: Device,
+    device: Device,
     private readonly parts: Parts,
+    /** Class names by index. */
+    override readonly labels: Readonly<Record<number, string>>,
+    all: readonly Part[],
+    onProgress: LoadPipelineOptions['onProgress'],
   ) {
-    const { onProgress } = parts;
     const decode = klDecoder(device, parts.vae);
-    this.toPictures = (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options });
+    super(device, all, (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options }), onProgress);
   }
 
   /**
@@ -53,33 +59,14 @@ export class ClassLatentDiffusionPipeline {
     const { signal, variant, onProgress } = options;
     const index = await readModelIndex(directory, ClassLatentDiffusionPipeline.className, signal);
     const { labels, nullLabel } = readLabels(index.options, `${directory.name}/model_index.json`);
-    const folder = directory.folder('scheduler');
-    const scheduler = await readConfig(folder, undefined, { file: 'scheduler_config.json', signal });
-    // The solvers are a chunk of their own. A bad config is an error now, not after a minute of loading.
-    const { samplerFrom } = await import('../sampler/samplerFrom.ts');
-    samplerFrom(scheduler);
+    const scheduler = await readScheduler(directory, options);
     const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
-    const unet = await UNet2D.load(device, directory.folder('unet'), load);
-    try {
-      const vae = await AutoencoderKL.load(device, directory.folder('vae'), load);
-      return new ClassLatentDiffusionPipeline(device, {
-        unet,
-        vae,
-        scheduler,
-        samplerFrom,
-        labels,
-        nullLabel,
-        onProgress,
-      });
-    } catch (error) {
-      unet.dispose();
-      throw error;
-    }
-  }
-
-  /** Class names by index. */
-  get labels(): Readonly<Record<number, string>> {
-    return this.parts.labels;
+    return loadParts(async (own, all) => {
+      const unet = await own(UNet2D.load(device, directory.folder('unet'), load));
+      const vae = await own(AutoencoderKL.load(device, directory.folder('vae'), load));
+      const parts = { unet, vae, scheduler, nullLabel };
+      return new ClassLatentDiffusionPipeline(device, parts, labels, all, onProgress);
+    });
   }
 
   /** Pixels per latent cell along each side. */
@@ -105,7 +92,7 @@ export class ClassLatentDiffusionPipeline {
    * any of them but a lost device the pipeline stays usable.
    */
   async generate(options: ClassToImageOptions): Promise<ClassToImageResult> {
-    const { scheduler, samplerFrom, unet } = this.parts;
+    const { scheduler, unet } = this.parts;
     const sampler = samplerFrom(
       options.sampler ? { ...scheduler, _class_name: SCHEDULERS[options.sampler] } : scheduler,
     );
@@ -115,67 +102,22 @@ export class ClassLatentDiffusionPipeline {
     return runLatents({ device: this.device, sampler, shape, denoiser, decode: this.toPictures }, options);
   }
 
-  /**
-   * Latents [B,C,h,w] as {@link generate} gives them → pictures.
-   * @throws InvalidArgumentError, ShapeError when they do not fit; LimitError, OutOfMemoryError, DeviceLostError,
-   * AbortedError
-   */
-  async decode(latents: Float32Array, shape: LatentShape, signal?: AbortSignal): Promise<GeneratedImage[]> {
-    const space = await GpuSpace.open(this.device);
-    try {
-      return await this.toPictures(space, space.vec(latents, shape[0]), shape, { signal });
-    } finally {
-      space.dispose();
-    }
+  protected override get autoencoder(): PictureLatents {
+    const { vae } = this.parts;
+    return { model: vae, scale: vae.config.scalingFactor, shift: vae.config.shiftFactor };
   }
 
-  /**
-   * What a call of that size takes on this device, with guidance; nothing is allocated.
-   * @param options Pictures at once (default 1) and pixels (default {@link sampleSize}).
-   * @throws InvalidArgumentError unless width and height are multiples of {@link sizeMultiple}.
-   */
-  plan(options: { batchSize?: number; width?: number; height?: number } = {}): PipelinePlan {
+  /** One evaluation is both halves of the guidance. */
+  protected work({ batch, ...size }: RunShape): { network: Work; decoder: Work } {
     const { unet, vae } = this.parts;
-    const weightBytes = unet.weightBytes + vae.weightBytes;
-    const [height, width] = latentSize(this, options);
-    const batch = options.batchSize ?? 1;
-    try {
-      const u = unet.plan({ batch: 2 * batch, height, width });
-      const d = vae.plan('decode', { batch, height, width });
-      return {
-        fits: true,
-        peakBytes: u.peakBytes + d.peakBytes,
-        weightBytes,
-        largestBinding: u.largestBinding.bytes > d.largestBinding.bytes ? u.largestBinding : d.largestBinding,
-        dispatches: { unet: u.dispatches, decoder: d.dispatches },
-      };
-    } catch (error) {
-      if (!(error instanceof LimitError)) throw error;
-      return { fits: false, advice: error.message, weightBytes };
-    }
-  }
-
-  /**
-   * Where the time of one U-Net evaluation (with guidance) and of the decoder goes: GPU time per dispatch by timestamps.
-   * {@link profileTable} and {@link chromeTrace} show it.
-   * @throws InvalidArgumentError for a size that does not fit; AbortedError, OutOfMemoryError, DeviceLostError.
-   */
-  async profile(
-    options: { batchSize?: number; width?: number; height?: number; signal?: AbortSignal } = {},
-  ): Promise<{ unet: Profile; decoder: Profile }> {
-    const { unet, vae, onProgress } = this.parts;
-    const { batchSize: batch = 1, signal } = options;
-    const [height, width] = latentSize(this, options);
+    const both = { batch: 2 * batch, ...size };
     return {
-      unet: await unet.profile({ batch: 2 * batch, height, width }, { signal, onProgress }),
-      decoder: await vae.profile('decode', { batch, height, width }, { signal, onProgress }),
+      network: { plan: () => unet.plan(both), profile: (options) => unet.profile(both, options) },
+      decoder: {
+        plan: () => vae.plan('decode', { batch, ...size }),
+        profile: (options) => vae.profile('decode', { batch, ...size }, options),
+      },
     };
-  }
-
-  /** Releases weights and programs; the device stays. */
-  async dispose(): Promise<void> {
-    this.parts.unet.dispose();
-    this.parts.vae.dispose();
   }
 
   /** The U-Net as a denoiser: both halves of the guidance in one batch, or the conditional one alone. */
@@ -186,7 +128,8 @@ export class ClassLatentDiffusionPipeline {
     [batch, ...item]: LatentShape,
     { guidanceScale = 4, guidanceRescale, guidanceInterval: interval, checkFinite }: ClassToImageOptions,
   ): Denoiser {
-    const { unet, nullLabel, onProgress } = this.parts;
+    const { unet, nullLabel } = this.parts;
+    const { onProgress } = this;
     const call = async (v: Vec, timestep: number, labels: readonly number[], signal?: AbortSignal): Promise<Vec[]> => {
       const { buffer } = space.contiguous(v);
       const parts = labels.length / batch;

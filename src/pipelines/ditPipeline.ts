@@ -2,20 +2,27 @@
  * Class → picture by a diffusion transformer in the latent space of a KL autoencoder, with classifier-free guidance:
  * diffusers' `DiTPipeline` folders. Peebles & Xie 2023, https://arxiv.org/abs/2212.09748
  */
-import { ConfigError, InvalidArgumentError, LimitError, type Device, type Profile } from '../engine/index.ts';
-import { readConfig, readModelIndex, type Directory } from '../loading/index.ts';
+import { ConfigError, InvalidArgumentError, type Device } from '../engine/index.ts';
+import { readModelIndex, type Directory } from '../loading/index.ts';
 import { AutoencoderKL } from '../models/index.ts';
 import { DiT } from '../models/transformers/ditModel.ts';
 import { guided } from '../sampler/guidance.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
 import type { Vec } from '../sampler/vec.ts';
+import {
+  BasePipeline,
+  loadParts,
+  readScheduler,
+  type Part,
+  type PictureLatents,
+  type RunShape,
+  type Work,
+} from './basePipeline.ts';
 import type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
-import type { PipelinePlan } from './generation.ts';
-import { GpuSpace } from './gpuSpace.ts';
-import type { GeneratedImage } from './image.ts';
+import type { GpuSpace } from './gpuSpace.ts';
 import type { ClassLabel } from './labels.ts';
-import { klDecoder, type LatentDecoder } from './latentDecoder.ts';
+import { klDecoder } from './latentDecoder.ts';
 import { runLatents } from './latentRun.ts';
 import { latentSize, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
@@ -24,26 +31,25 @@ interface Parts {
   transformer: DiT;
   vae: AutoencoderKL;
   scheduler: Readonly<Record<string, unknown>>;
-  labels: Readonly<Record<number, string>>;
-  onProgress: LoadPipelineOptions['onProgress'];
 }
 
 const SCHEDULERS = { ddim: 'DDIMScheduler', ddpm: 'DDPMScheduler' } as const;
 
 /** Class → picture by a diffusion transformer: transformer, autoencoder and scheduler of one folder on one device. */
-export class DiTPipeline {
+export class DiTPipeline extends BasePipeline {
   /** The `_class_name` of such a folder. */
   static readonly className = 'DiTPipeline';
 
-  private readonly toPictures: LatentDecoder;
-
   private constructor(
-    readonly device: Device,
+    device: Device,
     private readonly parts: Parts,
+    /** Class names by index, several per class with commas between; empty where the folder has none. */
+    override readonly labels: Readonly<Record<number, string>>,
+    all: readonly Part[],
+    onProgress: LoadPipelineOptions['onProgress'],
   ) {
-    const { onProgress } = parts;
     const decode = klDecoder(device, parts.vae);
-    this.toPictures = (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options });
+    super(device, all, (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options }), onProgress);
   }
 
   /**
@@ -55,31 +61,14 @@ export class DiTPipeline {
     const { signal, variant, onProgress } = options;
     const index = await readModelIndex(directory, DiTPipeline.className, signal);
     const labels = (index.options.id2label ?? {}) as Record<number, string>;
-    const scheduler = await readConfig(directory.folder('scheduler'), undefined, {
-      file: 'scheduler_config.json',
-      signal,
-    });
-    samplerFrom(scheduler); // a bad config is an error now, not after a minute of loading
+    const scheduler = await readScheduler(directory, options);
     const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
-    const transformer = await DiT.load(device, directory.folder('transformer'), load);
-    try {
-      const vae = await AutoencoderKL.load(device, directory.folder('vae'), load);
-      try {
-        checkParts(transformer, vae);
-        return new DiTPipeline(device, { transformer, vae, scheduler, labels, onProgress });
-      } catch (error) {
-        vae.dispose();
-        throw error;
-      }
-    } catch (error) {
-      transformer.dispose();
-      throw error;
-    }
-  }
-
-  /** Class names by index, several per class with commas between; empty where the folder has none. */
-  get labels(): Readonly<Record<number, string>> {
-    return this.parts.labels;
+    return loadParts(async (own, all) => {
+      const transformer = await own(DiT.load(device, directory.folder('transformer'), load));
+      const vae = await own(AutoencoderKL.load(device, directory.folder('vae'), load));
+      checkParts(transformer, vae);
+      return new DiTPipeline(device, { transformer, vae, scheduler }, labels, all, onProgress);
+    });
   }
 
   /** Pixels per latent cell along each side. */
@@ -116,65 +105,22 @@ export class DiTPipeline {
     return runLatents({ device: this.device, sampler, shape, denoiser, decode: this.toPictures }, given);
   }
 
-  /**
-   * Latents [B,C,h,w] as {@link generate} gives them → pictures.
-   * @throws InvalidArgumentError, ShapeError when they do not fit; LimitError, OutOfMemoryError, DeviceLostError,
-   * AbortedError
-   */
-  async decode(latents: Float32Array, shape: LatentShape, signal?: AbortSignal): Promise<GeneratedImage[]> {
-    const space = await GpuSpace.open(this.device);
-    try {
-      return await this.toPictures(space, space.vec(latents, shape[0]), shape, { signal });
-    } finally {
-      space.dispose();
-    }
+  protected override get autoencoder(): PictureLatents {
+    const { vae } = this.parts;
+    return { model: vae, scale: vae.config.scalingFactor, shift: vae.config.shiftFactor };
   }
 
-  /**
-   * What a call of that size takes on this device, with guidance; nothing is allocated.
-   * @throws InvalidArgumentError unless width and height are multiples of {@link sizeMultiple}.
-   */
-  plan(options: { batchSize?: number; width?: number; height?: number } = {}): PipelinePlan {
+  /** One evaluation is both halves of the guidance. */
+  protected work({ batch, ...size }: RunShape): { network: Work; decoder: Work } {
     const { transformer, vae } = this.parts;
-    const weightBytes = transformer.weightBytes + vae.weightBytes;
-    const [height, width] = latentSize(this, options);
-    const batch = options.batchSize ?? 1;
-    try {
-      const t = transformer.plan({ batch: 2 * batch, height, width });
-      const d = vae.plan('decode', { batch, height, width });
-      return {
-        fits: true,
-        peakBytes: t.peakBytes + d.peakBytes,
-        weightBytes,
-        largestBinding: t.largestBinding.bytes > d.largestBinding.bytes ? t.largestBinding : d.largestBinding,
-        dispatches: { unet: t.dispatches, decoder: d.dispatches },
-      };
-    } catch (error) {
-      if (!(error instanceof LimitError)) throw error;
-      return { fits: false, advice: error.message, weightBytes };
-    }
-  }
-
-  /**
-   * Where the time of one evaluation of the transformer (with guidance; under `unet`) and of the decoder goes.
-   * @throws InvalidArgumentError for a size that does not fit; AbortedError, OutOfMemoryError, DeviceLostError.
-   */
-  async profile(
-    options: { batchSize?: number; width?: number; height?: number; signal?: AbortSignal } = {},
-  ): Promise<{ unet: Profile; decoder: Profile }> {
-    const { transformer, vae, onProgress } = this.parts;
-    const { batchSize: batch = 1, signal } = options;
-    const [height, width] = latentSize(this, options);
+    const both = { batch: 2 * batch, ...size };
     return {
-      unet: await transformer.profile({ batch: 2 * batch, height, width }, { signal, onProgress }),
-      decoder: await vae.profile('decode', { batch, height, width }, { signal, onProgress }),
+      network: { plan: () => transformer.plan(both), profile: (options) => transformer.profile(both, options) },
+      decoder: {
+        plan: () => vae.plan('decode', { batch, ...size }),
+        profile: (options) => vae.profile('decode', { batch, ...size }, options),
+      },
     };
-  }
-
-  /** Releases weights and programs; the device stays. */
-  async dispose(): Promise<void> {
-    this.parts.transformer.dispose();
-    this.parts.vae.dispose();
   }
 
   /** Class numbers, each as often as pictures of it are wanted. */
@@ -197,7 +143,8 @@ export class DiTPipeline {
     options: ClassToImageOptions & { guidanceScale: number },
   ): Denoiser {
     const { guidanceScale, guidanceRescale, guidanceInterval: interval, checkFinite } = options;
-    const { transformer, onProgress } = this.parts;
+    const { transformer } = this.parts;
+    const { onProgress } = this;
     const { inChannels, outChannels } = transformer.config;
     const call = async (v: Vec, timestep: number, labels: readonly number[], signal?: AbortSignal): Promise<Vec[]> => {
       const { buffer } = space.contiguous(v);
