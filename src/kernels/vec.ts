@@ -4,6 +4,7 @@ import { ceilDiv } from './common.ts';
 import matchStdShader from './vecMatchStd.wgsl';
 import normRatioShader from './vecNormRatio.wgsl';
 import programShader from './vecProgram.wgsl';
+import projectShader from './vecProject.wgsl';
 import quantileShader from './vecQuantile.wgsl';
 import statsShader from './vecStats.wgsl';
 
@@ -67,4 +68,12 @@ export const vecNormRatioKernel = defineKernel({
   shader: normRatioShader,
   tunables: { WG: [64, 32, 128] },
   grid: () => [1, 1, 1],
+});
+
+/** The part of every box of every item along one direction. */
+export const vecProjectKernel = defineKernel({
+  shader: projectShader,
+  tunables: { WG },
+  grid: ({ batch, channels, height, width, boxC, boxH, boxW }, t) =>
+    linearGrid(ceilDiv((batch * channels * height * width) / (boxC * boxH * boxW), t.WG)),
 });

@@ -1,7 +1,20 @@
 /** The sampler's vectors on the GPU, dense f32: what may be done to them. */
 import { InvalidArgumentError, ShapeError, type Device } from '../engine/index.ts';
-import { vecMatchStdKernel, vecNormRatioKernel, vecQuantileKernel, vecStatsKernel } from '../kernels/vec.ts';
-import { LinearForm, type HostValues, type Vec, type VecSpace } from '../sampler/vec.ts';
+import {
+  vecMatchStdKernel,
+  vecNormRatioKernel,
+  vecProjectKernel,
+  vecQuantileKernel,
+  vecStatsKernel,
+} from '../kernels/vec.ts';
+import {
+  checkBoxDirection,
+  LinearForm,
+  type BoxDirection,
+  type HostValues,
+  type Vec,
+  type VecSpace,
+} from '../sampler/vec.ts';
 import { GpuMemory } from './gpuMemory.ts';
 import { Block, GpuVec } from './gpuVec.ts';
 import { up4, type RowOp } from './vecProgram.ts';
@@ -137,6 +150,21 @@ export class GpuSpace extends GpuMemory implements VecSpace {
     const ratio = this.normRatio(a, b);
     const once = this.later(form, 'scale', [ratio]);
     return power === 1 ? once : this.later(LinearForm.of(once), 'scale', [ratio]);
+  }
+
+  /** {@inheritDoc VecSpace.project} */
+  project(form: LinearForm, along: BoxDirection): Vec {
+    checkBoxDirection('project', along, form.like);
+    const x = this.own(this.materialise(form));
+    const { batch, item, offset, stride } = x;
+    const { shape, box, direction } = along;
+    const [channels, height, width] = shape;
+    const [boxC, boxH, boxW] = box;
+    const [d0, d1 = 0, d2 = 0, d3 = 0] = direction;
+    const out = this.make(batch * item, batch);
+    const params = { batch, channels, height, width, boxC, boxH, boxW, offset, stride, d0, d1, d2, d3 };
+    this.queue.dispatch(vecProjectKernel, params, { x, out });
+    return out;
   }
 
   /** {@inheritDoc VecSpace.halves} @throws ShapeError when an item has an odd number of elements. */

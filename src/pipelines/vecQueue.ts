@@ -5,12 +5,20 @@ import {
   vecMatchStdKernel,
   vecNormRatioKernel,
   vecProgramKernel,
+  vecProjectKernel,
   vecQuantileKernel,
   vecStatsKernel,
 } from '../kernels/vec.ts';
 import type { Program } from './vecProgram.ts';
 
-const KERNELS = [vecProgramKernel, vecStatsKernel, vecMatchStdKernel, vecNormRatioKernel, vecQuantileKernel];
+const KERNELS = [
+  vecProgramKernel,
+  vecStatsKernel,
+  vecMatchStdKernel,
+  vecNormRatioKernel,
+  vecQuantileKernel,
+  vecProjectKernel,
+];
 
 /** Bind groups kept for buffers that meet again, as they do in every step of a loop. */
 const MAX_BIND_GROUPS = 512;

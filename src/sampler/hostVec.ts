@@ -1,6 +1,13 @@
 /** Vectors in host memory: the reference space, and the one that runs where there is no GPU. */
 import { InvalidArgumentError, ShapeError } from '../engine/errors.ts';
-import type { HostValues, LinearForm, Vec, VecSpace } from './vec.ts';
+import {
+  checkBoxDirection,
+  type BoxDirection,
+  type HostValues,
+  type LinearForm,
+  type Vec,
+  type VecSpace,
+} from './vec.ts';
 
 /** A host array of `batch` items, [B, …]. */
 export class HostVec implements Vec {
@@ -134,6 +141,27 @@ export class HostSpace implements VecSpace {
       item.forEach((x, i) => (item[i] = x * factor));
     });
     return this.vec(values, form.like.batch);
+  }
+
+  /** {@inheritDoc VecSpace.project} */
+  project(form: LinearForm, along: BoxDirection): Vec {
+    const { shape, box, direction } = along;
+    const { length, batch } = form.like;
+    checkBoxDirection('project', along, form.like);
+    const [[, H, W], [c, h, w]] = [shape, box];
+    const values = this.evaluate(form);
+    const square = h * w * direction.reduce((sum, d) => sum + d * d, 0);
+    const boxOf = (i: number): number => {
+      const [plane, row, column] = [Math.floor(i / (H * W)), Math.floor(i / W) % H, i % W];
+      return (Math.floor(plane / c) * (H / h) + Math.floor(row / h)) * (W / w) + Math.floor(column / w);
+    };
+    const at = (i: number): number => direction[Math.floor(i / (H * W)) % c];
+    const parts = new Float64Array(length / (c * h * w));
+    values.forEach((x, i) => (parts[boxOf(i)] += at(i) * x));
+    return this.vec(
+      values.map((_, i) => (at(i) * parts[boxOf(i)]) / square),
+      batch,
+    );
   }
 
   /** {@inheritDoc VecSpace.halves} @throws ShapeError when an item has an odd number of elements. */

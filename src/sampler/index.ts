@@ -124,7 +124,7 @@ export { tcd, type TcdOptions } from './tcd.ts';
 export { customTimesteps, spacedTimesteps, TIMESTEP_SPACINGS, type TimestepSpacing } from './timesteps.ts';
 export { TorchGenerator, torchNoise, type GeneratorState } from './torchGenerator.ts';
 export { uniPc, type UniPcOptions } from './uniPc.ts';
-export { LinearForm, type HostValues, type Vec, type VecSpace } from './vec.ts';
+export { LinearForm, type BoxDirection, type HostValues, type Vec, type VecSpace } from './vec.ts';
 /** Methods as their authors published them, each family under its own name; parity with the original code is tested. */
 export * as analytic from './analytic/index.ts';
 export * as dpmSolver from './dpmSolver/index.ts';

@@ -3,7 +3,7 @@
  * ten lines run on a host array and on a GPU buffer. Scalars stay in host f64; a tensor changes by linear combination
  * ({@link LinearForm}, computed once, when it is materialised) or by an operation that has a name on {@link VecSpace}.
  */
-import { InvalidArgumentError } from '../engine/errors.ts';
+import { InvalidArgumentError, ShapeError } from '../engine/errors.ts';
 
 /** A tensor of `batch` items, `length` elements in all; a host array or a GPU buffer, opaque to solvers. */
 export interface Vec {
@@ -17,6 +17,36 @@ export interface Vec {
 
 /** Values on the host, in the order [B, C, H, W] whatever the layout of the space. */
 export type HostValues = Float32Array | Float64Array;
+
+/**
+ * How the elements of an item [C, H, W] fall into boxes side by side, and one direction in all of them. Each extent of
+ * `box` divides its extent of `shape`; `direction` has one finite number per channel of the box, 1 to 4, not all 0.
+ */
+export interface BoxDirection {
+  readonly shape: readonly [channels: number, height: number, width: number];
+  readonly box: readonly [channels: number, height: number, width: number];
+  readonly direction: readonly number[];
+}
+
+/**
+ * That boxes tile the items of a vector and have a direction.
+ * @throws InvalidArgumentError, ShapeError if an item has another number of elements
+ */
+export function checkBoxDirection(where: string, { shape, box, direction }: BoxDirection, v: Vec): void {
+  if (!shape.every((n, i) => Number.isInteger(n / box[i]) && Number.isInteger(box[i]) && Math.min(n, box[i]) >= 1))
+    throw new InvalidArgumentError(
+      `${where}: expected a box that divides ${shape.join(' × ')}, got ${box.join(' × ')}; crop or pad the picture`,
+    );
+  const square = direction.reduce((sum, d) => sum + d * d, 0);
+  if (direction.length !== box[0] || direction.length > 4 || !(square > 0 && square < Infinity))
+    throw new InvalidArgumentError(
+      `${where}: expected a direction of ${box[0]} finite numbers, at most 4, not all 0, got [${direction.join(', ')}]`,
+    );
+  if (shape[0] * shape[1] * shape[2] * v.batch !== v.length)
+    throw new ShapeError(
+      `${where}: expected ${v.length / v.batch} elements per item, got shape ${shape.join(' × ')}; pass C, H, W`,
+    );
+}
 
 /**
  * Where vectors live and how they are computed with. What is elementwise may wait until a result is read, handed to a
@@ -58,6 +88,12 @@ export interface VecSpace {
    * Lin et al. 2023 (Common Diffusion Noise Schedules …), equations 15 and 16.
    */
   matchStd(form: LinearForm, reference: Vec, amount: number): Vec;
+  /**
+   * In every box of every item the part along the direction, d·(d·form)/(d·d); what is at right angles to it goes. A mean
+   * over patches, or the brightness of pixels. @throws InvalidArgumentError, ShapeError by
+   * {@link checkBoxDirection}.
+   */
+  project(form: LinearForm, along: BoxDirection): Vec;
   /**
    * A vector [B, 2C, …] as its first and last C channels, each [B, C, …]; may be views.
    * @throws ShapeError when an item has an odd number of elements.

@@ -20,6 +20,7 @@ const EXCEPTIONS: readonly [RegExp, { dispatches: number; reads?: number; why: s
   [/probabilityFlow/, { dispatches: 3, reads: 1, why: 'the error; its norm, which chooses the step; the first stage' }],
   [/logLikelihood/, { dispatches: 3, reads: 7, why: 'six divergences along the probe and the norm of the error' }],
   [/rescaled/, { dispatches: 5, why: 'the guided output, two deviations, their ratio, the update' }],
+  [/consistencyEdit (brightness|patches)/, { dispatches: 3, why: 'what x₀ lacks, its part in each box, the update' }],
   [/RePaint/, { dispatches: 57, why: 'on the way back up each of 332 training steps draws, some six to a dispatch' }],
 ];
 

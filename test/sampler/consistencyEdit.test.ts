@@ -5,8 +5,17 @@ import {
   consistencyEdit,
   maskReplacement,
   patchMeanReplacement,
+  type Replacement,
 } from '../../src/sampler/consistencyEdit.ts';
-import { HostSpace, parameterise, runSolver, TorchGenerator, veLevel, type HostVec } from '../../src/sampler/index.ts';
+import {
+  HostSpace,
+  LinearForm,
+  parameterise,
+  runSolver,
+  TorchGenerator,
+  veLevel,
+  type HostVec,
+} from '../../src/sampler/index.ts';
 import { expectClose, F64 } from '../support/close.ts';
 import { PoisonSpace } from './poisonSpace.ts';
 
@@ -19,9 +28,10 @@ describe('what is known is put back', () => {
   const size = 3 * 4 * 6;
   const known = space.vec(randn(2 * size, 1), 2);
   const x0 = space.vec(randn(2 * size, 2), 2);
+  const edited = (replace: Replacement): HostVec => LinearForm.of(replace(x0)).materialise() as HostVec;
 
-  test('brightness of the known picture, colours of the other, in every item', async () => {
-    const out = (await brightnessReplacement(known, shape)(x0)) as HostVec;
+  test('brightness of the known picture, colours of the other, in every item', () => {
+    const out = edited(brightnessReplacement(known, shape));
     const weights = [0.2989, 0.587, 0.114];
     const brightness = (v: HostVec, b: number, pixel: number): number =>
       weights.reduce((s, w, c) => s + w * v.data[b * size + c * 24 + pixel], 0);
@@ -35,8 +45,8 @@ describe('what is known is put back', () => {
       }
   });
 
-  test('means of patches of the known picture, details of the other', async () => {
-    const out = (await patchMeanReplacement(known, shape, 2)(x0)) as HostVec;
+  test('means of patches of the known picture, details of the other', () => {
+    const out = edited(patchMeanReplacement(known, shape, 2));
     for (const corner of [0, 4, 12, 24, 2 * 24 + 16, size + 14]) {
       const patch = [corner, corner + 1, corner + 6, corner + 7];
       expectClose([sum(out.data, patch)], [sum(known.data, patch)], F64);
@@ -75,14 +85,17 @@ describe('what is known is put back', () => {
 
   test.each([
     ['gray', () => brightnessReplacement(known, [1, 12, 6]), /3 channels/],
-    ['another shape', () => brightnessReplacement(known, [3, 4, 5]), /72 elements per item/],
-    ['a patch that does not fit', () => patchMeanReplacement(known, shape, 4), /divides 4 × 6/],
+    ['a patch that does not fit', () => patchMeanReplacement(known, shape, 4), /divides 3 × 4 × 6/],
+    ['half a pixel', () => patchMeanReplacement(known, shape, 0.5), /divides 3 × 4 × 6/],
     ['sigmaMin below 0', () => consistencyEdit({ replace: (x) => x, sigmaMin: -1 }), /sigmaMin ≥ 0/],
   ])('%s is refused', (_what, call, message) => {
     expect(call).toThrow(InvalidArgumentError);
     expect(call).toThrow(message);
   });
 
-  test('a mask of another shape is refused', () =>
-    expect(() => maskReplacement(known, space.vec([1]))(x0)).toThrow(ShapeError));
+  test('pictures of another shape are refused', () => {
+    expect(() => maskReplacement(known, space.vec([1]))(x0)).toThrow(ShapeError);
+    expect(() => brightnessReplacement(known, [3, 4, 5])).toThrow(ShapeError);
+    expect(() => patchMeanReplacement(known, [3, 4, 5], 1)).toThrow(/72 elements per item/);
+  });
 });

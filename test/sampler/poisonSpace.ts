@@ -26,6 +26,10 @@ export class PoisonSpace extends HostSpace {
     return this.note('scaleByNorms', super.scaleByNorms(...args));
   }
 
+  override project(...args: Parameters<HostSpace['project']>): Vec {
+    return this.note('project', super.project(...args));
+  }
+
   override mulExp(v: Vec, logScale: LinearForm): Vec {
     return this.note('mulExp', super.mulExp(v, logScale));
   }

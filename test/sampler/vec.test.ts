@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError, ShapeError } from '../../src/engine/errors.ts';
 import { HostSpace, type HostVec } from '../../src/sampler/hostVec.ts';
-import { LinearForm, type Vec } from '../../src/sampler/vec.ts';
+import { LinearForm, type BoxDirection, type Vec } from '../../src/sampler/vec.ts';
 import { expectClose, F64 } from '../support/close.ts';
 import { vecSpaceCases } from './vecSpaceCases.ts';
 
@@ -82,6 +82,19 @@ describe('named operations', () => {
     const reference = space.vec([5, 9, 1, 2], 2); // spread 2 and 1/20 of v's
     expectClose(data(space.matchStd(v, reference, 1)), [0, 4, 0, 1], F64);
     expectClose(data(space.matchStd(v, reference, 0.5)), [0, 3, 0, 10.5], F64);
+  });
+
+  test('project keeps the part along a direction in every box', () => {
+    const v = LinearForm.of(space.vec([1, 2, 3, 4, 5, 6, 7, 8], 2));
+    const rows = { shape: [1, 2, 2], box: [1, 1, 2], direction: [3] } as const;
+    expectClose(data(space.project(v, rows)), [1.5, 1.5, 3.5, 3.5, 5.5, 5.5, 7.5, 7.5], F64);
+    const pixels = { shape: [2, 1, 2], box: [2, 1, 1], direction: [1, 2] } as const;
+    expectClose(data(space.project(v, pixels)), [1.4, 2, 2.8, 4, 3.8, 4.4, 7.6, 8.8], F64);
+    const refused = (along: Partial<BoxDirection>) => expect(() => space.project(v, { ...pixels, ...along }));
+    refused({ direction: [0, 0] }).toThrow(InvalidArgumentError);
+    refused({ direction: [1] }).toThrow(/direction of 2/);
+    refused({ box: [2, 1, 4] }).toThrow(/divides 2 × 1 × 2/);
+    refused({ shape: [2, 1, 3] }).toThrow(ShapeError);
   });
 
   test('norm and quantile per item', async () => {

@@ -21,7 +21,7 @@ export type MakeVec = (values: Float32Array, shape: Shape) => Vec;
 interface Operation {
   /** Inputs, each of the shape of the case. */
   inputs: number;
-  run(space: VecSpace, inputs: Vec[]): Vec | Promise<number[]>;
+  run(space: VecSpace, inputs: Vec[], shape: Shape): Vec | Promise<number[]>;
   /** Terms of the longest sum. */
   terms?: (shape: Shape) => number;
   /** Largest magnitude on the way; inputs are within ±6. */
@@ -87,6 +87,19 @@ const OPERATIONS: Record<string, Operation> = {
   dot: { inputs: 3, scale: 200, terms: itemSize, run: (s, [a, b, c]) => s.dot(LinearForm.of(a, 0.5).plus(b), c) },
   norm: { inputs: 1, scale: 40, terms: itemSize, run: (s, [a]) => s.norm(a) },
   quantile: { inputs: 1, scale: 6, run: (s, [a]) => s.quantile(a, 0.37) },
+  'project, two channels together': {
+    inputs: 2,
+    scale: 24,
+    run: (s, [a, b], [, c, h, w]) =>
+      s.project(LinearForm.of(a).minus(b), { shape: [c, h, w], box: [2, 1, 1], direction: [0.3, -1.2] }),
+  },
+  'project, the mean of whole rows, of a half too': {
+    inputs: 1,
+    scale: 12,
+    terms: ([, , , w]) => w,
+    run: (s, [a], [, c, h, w]) =>
+      s.project(LinearForm.of(s.halves(a)[1]), { shape: [c / 2, h, w], box: [1, 1, w], direction: [2] }),
+  },
   'halves, first': { inputs: 1, scale: 6, run: (s, [a]) => LinearForm.of(s.halves(a)[0], 2).materialise() },
   'halves, second': { inputs: 1, scale: 6, run: (s, [a]) => LinearForm.of(s.halves(a)[1], 2).materialise() },
 };
@@ -115,7 +128,7 @@ async function check({ inputs, run, terms, scale }: Operation, shape: Shape, mak
   const values = Array.from({ length: inputs }, () => generator.randn(shape[0] * itemSize(shape)));
   const result = async (vecs: Vec[]): Promise<ArrayLike<number>> => {
     const { space } = vecs[0];
-    const out = await run(space, vecs);
+    const out = await run(space, vecs, shape);
     return Array.isArray(out) ? out : ((await space.read(out)) as HostValues);
   };
   const want = await result(values.map((v) => host.vec(v, shape[0])));

@@ -1,5 +1,6 @@
 /** Improved DDPM: shorter chains, and the variational bound of a trained network. */
 export { normalKl, pixelLogLikelihood, type BoundPrecision } from './bound.ts';
+export { gaussianProcess, namedSchedule, type GaussianProcess, type GaussianProcessConfig } from './process.ts';
 export { posteriorTables, respacedSchedule, respacedTimesteps, type PosteriorTables } from './respacing.ts';
 export {
   boundTerms,

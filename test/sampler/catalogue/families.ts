@@ -240,22 +240,30 @@ const wrapped: SolverCase[] = [
     () => ({ solver: s.classifierMeanShift(ddpm(), { gradient: towards, scale: 2 }), transitions: chain }),
     epsilon,
   ),
-  ...(['inpainted', 'consistencyEdit'] as const).map((kind): SolverCase => ({
-    name: kind,
-    run(space, network, extras) {
-      const [image, mask] = [
-        noise(space, 0.5),
-        space.vec(
-          Array.from({ length: SIZE }, (_, i) => i % 2),
-          BATCH,
-        ),
-      ];
-      const edit = s.consistencyEdit({ replace: s.maskReplacement(image, mask) });
-      const solver = kind === 'inpainted' ? s.inpainted(k.euler(), { image, maskImage: mask }) : edit;
-      const transitions = k.veTransitions(sigmas);
-      return s.runSolver({ x: noise(space, 10), solver, transitions, denoiser: preconditioned(network), ...extras });
-    },
-  })),
+  ...(['inpainted', 'consistencyEdit', 'consistencyEdit brightness', 'consistencyEdit patches'] as const).map(
+    (kind): SolverCase => ({
+      name: kind,
+      run(space, network, extras) {
+        const [image, mask] = [
+          noise(space, 0.5),
+          space.vec(
+            Array.from({ length: SIZE }, (_, i) => i % 2),
+            BATCH,
+          ),
+        ];
+        const replace = {
+          inpainted: s.maskReplacement(image, mask),
+          consistencyEdit: s.maskReplacement(image, mask),
+          'consistencyEdit brightness': s.brightnessReplacement(image, [3, SIZE / BATCH / 3, 1]),
+          'consistencyEdit patches': s.patchMeanReplacement(image, [SIZE / BATCH / 4, 2, 2], 2),
+        }[kind];
+        const edit = s.consistencyEdit({ replace });
+        const solver = kind === 'inpainted' ? s.inpainted(k.euler(), { image, maskImage: mask }) : edit;
+        const transitions = k.veTransitions(sigmas);
+        return s.runSolver({ x: noise(space, 10), solver, transitions, denoiser: preconditioned(network), ...extras });
+      },
+    }),
+  ),
 ];
 
 /** All of them. */
