@@ -9,6 +9,7 @@ import {
   type Report,
 } from '../engine/index.ts';
 import { readConfig, type Directory } from '../loading/index.ts';
+import { latentScaling, mapLatents } from '../models/latentScaling.ts';
 import type { SchedulerClass } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
 import { encodePictures, reconstruct, type Autoencoder, type EncodeOptions, type Latents } from './autoencoding.ts';
@@ -95,11 +96,14 @@ export interface SizeOptions {
   height?: number;
 }
 
-/** An autoencoder, and what its latents are scaled by for the network: (z − shift)·scale. */
+/** An autoencoder, and what its latents are scaled by for the network: see {@link latentScaling}. */
 export interface PictureLatents {
   model: Autoencoder;
   scale: number;
   shift?: number | null;
+  /** By channel, in place of the shift. */
+  mean?: readonly number[] | null;
+  std?: readonly number[] | null;
 }
 
 /** A pipeline without what it makes pictures from. */
@@ -135,9 +139,10 @@ export abstract class BasePipeline implements Sizes {
    * LimitError, OutOfMemoryError, DeviceLostError, AbortedError
    */
   async encode(image: ImageInput, options: EncodeOptions = {}): Promise<Latents> {
-    const { model, scale, shift } = this.requireAutoencoder('encode');
+    const { model, scale, shift, mean, std } = this.requireAutoencoder('encode');
+    const statistics = { scalingFactor: scale, shiftFactor: shift, latentsMean: mean, latentsStd: std };
     const { data, shape } = await encodePictures(model, image, options);
-    return { data: data.map((z) => (z - (shift ?? 0)) * scale), shape };
+    return { data: mapLatents(data, shape, latentScaling(statistics).toDenoiser), shape };
   }
 
   /** Pictures through the autoencoder and back: what is lost before any diffusion. @throws as {@link encode} */

@@ -13,7 +13,7 @@ import { BasePipeline, chosenScheduler, loadParts, readScheduler, type Part, typ
 import { openFluxPrompts } from './flowPrompts.ts';
 import type { GenerationResult } from './generation.ts';
 import type { GpuSpace } from './gpuSpace.ts';
-import { klDecoder, type LatentDecoder } from './latentDecoder.ts';
+import { klDecoder, klLatents, type LatentDecoder } from './latentDecoder.ts';
 import { runLatents } from './latentRun.ts';
 import { generatorOf, initialNoise, latentSize, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
@@ -140,8 +140,7 @@ export class FluxPipeline extends BasePipeline {
   }
 
   protected override get autoencoder() {
-    const { scalingFactor: scale, shiftFactor: shift } = this.parts.vae.config;
-    return { model: this.parts.vae, scale, shift };
+    return klLatents(this.parts.vae);
   }
 
   protected work({ batch, height, width }: RunShape) {

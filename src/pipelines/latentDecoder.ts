@@ -1,7 +1,9 @@
 /** From latents to pictures: the decoder's half of every latent diffusion pipeline. */
 import { numel, type Device } from '../engine/index.ts';
 import type { AutoencoderKL, RunOptions } from '../models/index.ts';
+import { latentScaling, mapLatents, type LatentMap } from '../models/latentScaling.ts';
 import { LinearForm, type Vec } from '../sampler/vec.ts';
+import type { PictureLatents } from './basePipeline.ts';
 import type { GpuSpace } from './gpuSpace.ts';
 import { GeneratedImage } from './image.ts';
 import type { LatentShape } from './latents.ts';
@@ -14,15 +16,27 @@ export type LatentDecoder = (
   options: RunOptions,
 ) => Promise<GeneratedImage[]>;
 
-/** z / scaling_factor + shift_factor through the decoder of a KL autoencoder. */
+/** A KL autoencoder, and what its config says of its latents. */
+export function klLatents(vae: AutoencoderKL): PictureLatents {
+  const { scalingFactor: scale, shiftFactor: shift, latentsMean: mean, latentsStd: std } = vae.config;
+  return { model: vae, scale, shift, mean, std };
+}
+
+/** z / scaling_factor + shift_factor, or by mean and deviation per channel, through the decoder of a KL autoencoder. */
 export function klDecoder(device: Device, vae: AutoencoderKL): LatentDecoder {
+  const { toDecoder } = latentScaling(vae.config);
   return async (space, z, shape, options) => {
-    const { scalingFactor, shiftFactor } = vae.config;
-    const latent = LinearForm.of(z, 1 / scalingFactor).plusConstant(shiftFactor ?? 0);
-    const { buffer } = space.contiguous(latent.materialise());
+    const { buffer } = space.contiguous(await mapped(space, z, shape, toDecoder));
     const out = await vae.decode({ latent: { data: buffer, shape }, ...options });
     return picturesOf(device, out.buffer, out.shape);
   };
+}
+
+/** One factor for all is a dispatch; latents are small, so that one per channel goes by the host. */
+async function mapped(space: GpuSpace, z: Vec, shape: LatentShape, map: LatentMap): Promise<Vec> {
+  const { factor, offset } = map;
+  if (factor.length === 1) return LinearForm.of(z, factor[0]).plusConstant(offset[0]).materialise();
+  return space.vec(mapLatents(Float32Array.from(await space.read(z)), shape, map), shape[0]);
 }
 
 /** Pictures [B,3,H,W] copied out of a network's output, which its next call writes over. */

@@ -1,6 +1,7 @@
 /** Pictures that a run of Stable Diffusion starts from or looks at: their latents, and masks in the latents' size. */
 import { InvalidArgumentError } from '../engine/index.ts';
 import type { AutoencoderKL, RunOptions } from '../models/index.ts';
+import { latentScaling, mapLatents } from '../models/latentScaling.ts';
 import { planesOf, repeatedTo, type Planes } from './imageInput.ts';
 import type { LatentRun } from './latentRun.ts';
 import type { Generators, LatentShape } from './latents.ts';
@@ -22,10 +23,9 @@ export async function encodePictures(
   if (n !== 1 && n !== batch) throw new InvalidArgumentError(`generate: expected 1 or ${batch} of image, got ${n}`);
   const encoded = await vae.encode({ image: planes, ...options });
   const posterior = await encoded.posterior();
-  const { scalingFactor, shiftFactor } = vae.config;
+  const { toDenoiser } = latentScaling(vae.config);
   const count = item[0] * item[1] * item[2];
-  const scaled = (noise: Float32Array) =>
-    Float32Array.from(posterior.sample(noise), (v) => (v - (shiftFactor ?? 0)) * scalingFactor);
+  const scaled = (noise: Float32Array) => mapLatents(posterior.sample(noise), posterior.shape, toDenoiser);
   if ('randn' in generator) {
     const z = scaled(generator.randn(n * count));
     return repeatedTo('image', { data: z, shape: [n, item[0], item[1], item[2]] }, batch).data as Float32Array;

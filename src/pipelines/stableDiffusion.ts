@@ -19,7 +19,7 @@ import { openClip, openSdxlPrompts, type PromptModel } from './clipPrompts.ts';
 import { ControlBranch } from './controlBranch.ts';
 import type { GenerationResult } from './generation.ts';
 import { planesOf, type Planes } from './imageInput.ts';
-import { klDecoder, type LatentDecoder } from './latentDecoder.ts';
+import { klDecoder, klLatents, type LatentDecoder } from './latentDecoder.ts';
 import { runLatents, stepChoice, type LatentRun } from './latentRun.ts';
 import { latentSize, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
@@ -211,8 +211,7 @@ export class StableDiffusionPipeline extends BasePipeline {
   }
 
   protected override get autoencoder() {
-    const { scalingFactor: scale, shiftFactor: shift } = this.parts.vae.config;
-    return { model: this.parts.vae, scale, shift };
+    return klLatents(this.parts.vae);
   }
 
   protected work({ batch, height, width }: RunShape) {

@@ -16,7 +16,7 @@ import { openSd3Prompts } from './flowPrompts.ts';
 import type { GenerationResult } from './generation.ts';
 import type { GpuSpace } from './gpuSpace.ts';
 import { planesOf } from './imageInput.ts';
-import { klDecoder, type LatentDecoder } from './latentDecoder.ts';
+import { klDecoder, klLatents, type LatentDecoder } from './latentDecoder.ts';
 import { runLatents } from './latentRun.ts';
 import { latentSize, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
@@ -140,8 +140,7 @@ export class StableDiffusion3Pipeline extends BasePipeline {
   }
 
   protected override get autoencoder() {
-    const { scalingFactor: scale, shiftFactor: shift } = this.parts.vae.config;
-    return { model: this.parts.vae, scale, shift };
+    return klLatents(this.parts.vae);
   }
 
   protected work({ batch, height, width }: RunShape) {
