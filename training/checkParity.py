@@ -10,12 +10,30 @@ from pathlib import Path
 import torch
 
 import safetensors_io
+from clip_model import CLIPText
+from condition_model import ConditionUNet
 from dit_model import DiT
 from models import AutoencoderKL, UNet2D
 from vq_model import VQModel
 
-CASES = ('unet2d_class_f16', 'unet2d_ddpm_cifar', 'vae_kl_sd', 'vq_ldm', 'dit_xl2')
-CLASSES = {'UNet2DModel': UNet2D, 'AutoencoderKL': AutoencoderKL, 'VQModel': VQModel, 'Transformer2DModel': DiT}
+CASES = (
+    'unet2d_class_f16',
+    'unet2d_ddpm_cifar',
+    'vae_kl_sd',
+    'vq_ldm',
+    'dit_xl2',
+    'unet_cond_sd15',
+    'unet_cond_sd21',
+    'clip_text',
+)
+CLASSES = {
+    'UNet2DModel': UNet2D,
+    'UNet2DConditionModel': ConditionUNet,
+    'AutoencoderKL': AutoencoderKL,
+    'VQModel': VQModel,
+    'Transformer2DModel': DiT,
+    'CLIPTextModel': CLIPText,
+}
 UNLISTED = 1e-4  # where the manifest says nothing: indices are off by a whole one or not at all
 
 
@@ -23,13 +41,22 @@ UNLISTED = 1e-4  # where the manifest says nothing: indices are off by a whole o
 def outputs(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Runs one case; returns (ours, recorded) under the output's name."""
     config = json.loads((folder / 'config.json').read_text())
-    model = CLASSES[config['_class_name']](config).eval()
-    weights = safetensors_io.load(folder / 'diffusion_pytorch_model.safetensors')
-    model.load_state_dict({name: value.float() for name, value in weights.items()})
+    name = config.get('_class_name') or config['architectures'][0]
+    model = CLASSES[name](config).eval()
+    file = 'model.safetensors' if isinstance(model, CLIPText) else 'diffusion_pytorch_model.safetensors'
+    weights = safetensors_io.load(folder / file)
+    # Older files of text models also hold the row 0, 1, 2, ... of positions.
+    weights = {name: value.float() for name, value in weights.items() if not name.endswith('.position_ids')}
+    model.load_state_dict(weights)
     io = safetensors_io.load(folder / 'io.safetensors')
     if isinstance(model, UNet2D):
         labels = io['in.class_labels'].long() if 'in.class_labels' in io else None
         ours = {'out.out': model(io['in.sample'], io['in.timestep'], labels)}
+    elif isinstance(model, ConditionUNet):
+        ours = {'out.out': model(io['in.sample'], io['in.timestep'], io['in.encoder_hidden_states'])}
+    elif isinstance(model, CLIPText):
+        states, pooled = model(io['in.input_ids'].long())
+        ours = {'out.last_hidden_state': states, 'out.pooler_output': pooled}
     elif isinstance(model, DiT):
         labels = io['in.class_labels'].long()
         ours = {'out.out': model(io['in.hidden_states'], io['in.timestep'], labels)}

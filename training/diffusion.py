@@ -71,12 +71,13 @@ def ddim(
 
 
 def guided(
-    model: Callable[[Tensor, Tensor, Tensor], Tensor], labels: Tensor, null: int, scale: float
+    model: Callable[[Tensor, Tensor, Tensor], Tensor], given: Tensor, null: int | Tensor, scale: float
 ) -> Callable[[Tensor, int], Tensor]:
-    """Classifier-free guidance, uncond + scale * (cond - uncond), both halves in one batch. Ho & Salimans
-    2022.
+    """Classifier-free guidance, uncond + scale * (cond - uncond), both halves in one batch; `null` is the label that
+    stands for none, or the states of no text. Ho & Salimans 2022.
     """
-    both = torch.cat([torch.full_like(labels, null), labels])
+    none = null.expand_as(given) if isinstance(null, Tensor) else torch.full_like(given, null)
+    both = torch.cat([none, given])
 
     def v_of(x: Tensor, t: int) -> Tensor:
         out = model(torch.cat([x, x]), torch.tensor(t, device=x.device), both).float()

@@ -37,21 +37,21 @@ def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + '\n')
 
 
-def write_model(folder: Path, model: torch.nn.Module, config: dict) -> int:
+def write_model(folder: Path, model: torch.nn.Module, config: dict, file: str = WEIGHTS_FILE) -> int:
     """config.json and the weights in f16; returns the bytes of the weights file."""
     write_json(folder / 'config.json', dict(sorted(config.items())))
     tensors = {name: value.half() for name, value in model.state_dict().items()}
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
             raise ValueError(f'export: {name} is not finite in f16')
-    safetensors_io.save(tensors, folder / WEIGHTS_FILE)
-    return (folder / WEIGHTS_FILE).stat().st_size
+    safetensors_io.save(tensors, folder / file)
+    return (folder / file).stat().st_size
 
 
-def read_model(folder: Path, model_class: type[torch.nn.Module]) -> torch.nn.Module:
+def read_model(folder: Path, model_class: type[torch.nn.Module], file: str = WEIGHTS_FILE) -> torch.nn.Module:
     """A model as exported: f16 weights widened to f32, so that computation is f32."""
     model = model_class(json.loads((folder / 'config.json').read_text()))
-    model.load_state_dict({k: v.float() for k, v in safetensors_io.load(folder / WEIGHTS_FILE).items()})
+    model.load_state_dict({k: v.float() for k, v in safetensors_io.load(folder / file).items()})
     return model.eval().requires_grad_(False)
 
 

@@ -1,5 +1,5 @@
-"""Training of a denoiser on the autoencoder's latents (16x16x4), v-prediction on the cosine schedule: what unet.py and
-dit.py share.
+"""Training of a denoiser on the autoencoder's latents (16x16x4), v-prediction on the cosine schedule: what unet.py,
+dit.py and text_unet.py share.
 
 Salimans & Ho 2022 (v), Hang et al. 2023 (min-SNR weights), Ho & Salimans 2022 (label dropout for guidance).
 """
@@ -38,18 +38,6 @@ class Noised:
     t: Tensor
 
 
-@dataclass
-class Task:
-    """What is trained. `name`: of the checkpoint; `extra_loss(out, noised)`: added to the loss, for what a network says
-    beside the velocity (its first four channels).
-    """
-
-    name: str
-    config: dict
-    model: Callable[[dict], nn.Module]
-    extra_loss: Callable[[Tensor, Noised], Tensor] | None = None
-
-
 @torch.no_grad()
 def latents_of(out: Path, pictures: Tensor, device: str) -> Tensor:
     """Scaled posterior means, [N, 4, 16, 16] f32."""
@@ -76,6 +64,24 @@ def training_set(options: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor]:
     return examples
 
 
+@dataclass
+class Task:
+    """What is trained. `name`: of the checkpoint; `extra_loss(out, noised)`: added to the loss, for what a network says
+    beside the velocity (its first four channels); `null`: the label that stands for none; `examples(options)`: latents,
+    labels and how often each is drawn; `condition(options)`: makes of labels [B] what the network takes;
+    `warm(path, model, ema)`: starts from another run.
+    """
+
+    name: str
+    config: dict
+    model: Callable[[dict], nn.Module]
+    extra_loss: Callable[[Tensor, Noised], Tensor] | None = None
+    null: int = NULL
+    examples: Callable[[argparse.Namespace], tuple[Tensor, Tensor, Tensor]] = training_set
+    condition: Callable[[argparse.Namespace], Callable[[Tensor], Tensor]] | None = None
+    warm: Callable[[Path, nn.Module, Ema], dict] = warm_start
+
+
 def train(rank: int, options: argparse.Namespace, task: Task, team: Team, examples: tuple[Tensor, ...]) -> None:
     """One process of the team; rank 0 also keeps the averages, the curve and the checkpoints."""
     device, batch = options.device, options.batch // team.ranks
@@ -92,7 +98,8 @@ def train(rank: int, options: argparse.Namespace, task: Task, team: Team, exampl
     curve, losses, saved = state.get('curve', []), [], time.time()
     before = state.get('before', {'step': 0, 'minutes': 0.0, 'curve': []})
     if options.warm and not state:
-        before = warm_start(options.warm, model, ema)
+        before = task.warm(options.warm, model, ema)
+    condition = task.condition(options) if task.condition else None
     torch.manual_seed(schedule.step * team.ranks + rank)
     print(parameters_of(model), 'weights,', len(labels), 'latents, from step', schedule.step, flush=True)
     bars = alphas_cumprod()
@@ -115,7 +122,8 @@ def train(rank: int, options: argparse.Namespace, task: Task, team: Team, exampl
     while schedule.progress() < 1:
         index = torch.multinomial(weight, batch, replacement=True)
         x0, label = latents[index], labels[index]
-        label = torch.where(torch.rand(batch) < LABEL_DROP, NULL, label)
+        label = torch.where(torch.rand(batch) < LABEL_DROP, task.null, label)
+        given = (condition(label) if condition else label).to(device)
         # Stratified over the batch: every step sees all noise levels, which calms the gradient.
         t = ((torch.arange(batch) + torch.rand(batch)) * (TRAIN_STEPS / batch)).long()
         a = bars[t][:, None, None, None]
@@ -123,7 +131,7 @@ def train(rank: int, options: argparse.Namespace, task: Task, team: Team, exampl
         x, v = a.sqrt() * x0 + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * x0
         x0, x, v = (z.to(device).contiguous(memory_format=torch.channels_last) for z in (x0, x, v))
         with autocast(device):
-            out = model(x, t.to(device), label.to(device)).float()
+            out = model(x, t.to(device), given).float()
         error = (out[:, : v.shape[1]] - v).pow(2).mean(dim=(1, 2, 3))
         loss = (snr_weight[t].to(device) * error).mean()
         if task.extra_loss is not None:
@@ -157,7 +165,7 @@ def run(task: Task, options: argparse.Namespace) -> None:
     """Trains until the budget is used."""
     prepare(options.device)
     load_vae(options.out)  # measures the latent statistics where this has not been done
-    examples = training_set(options)
+    examples = task.examples(options)
     ranks = options.ranks if options.device == 'cpu' else 1
     team = Team(ranks, task.model(task.config))
     for rank in range(1, ranks):
