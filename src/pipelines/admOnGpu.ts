@@ -10,7 +10,10 @@ import type { GpuSpace } from './gpuSpace.ts';
 export function admNetwork(
   space: GpuSpace,
   unet: AdmUNet,
-  { shape, ...conditions }: { shape: readonly number[] } & Pick<AdmCall, 'classLabels' | 'lowRes'>,
+  {
+    shape,
+    ...conditions
+  }: { shape: readonly number[] } & Pick<AdmCall, 'classLabels' | 'lowRes' | 'checkFinite' | 'onProgress'>,
 ): Network {
   return async (x, timestep, signal) => {
     const sample = { data: space.contiguous(x).buffer, shape };
@@ -27,11 +30,14 @@ export function admNetwork(
 export function classifierGradient(
   space: GpuSpace,
   classifier: AdmClassifier,
-  { shape, classLabels }: { shape: readonly number[]; classLabels: readonly number[] },
+  {
+    shape,
+    ...conditions
+  }: { shape: readonly number[]; classLabels: readonly number[] } & Pick<AdmCall, 'checkFinite' | 'onProgress'>,
 ): LogProbGradient {
   return async (x, { timestep }, signal) => {
     const sample = { data: space.contiguous(x).buffer, shape };
-    const { gradient } = await classifier.gradient({ sample, timestep, classLabels, signal });
+    const { gradient } = await classifier.gradient({ sample, timestep, signal, ...conditions });
     return space.copy(gradient.buffer, x.length, x.batch);
   };
 }

@@ -1,5 +1,7 @@
 /** `daguerre/pipelines`: every pipeline by its class, and what a pipeline of one's own is made from. */
 export * from './index.ts';
+export { ADMPipeline } from './adm.ts';
+export type { AdmOptions, AdmResult, AdmStep } from './admOptions.ts';
 export { admNetwork, classifierGradient } from './admOnGpu.ts';
 export { encodePictures, reconstruct, type Autoencoder, type EncodeOptions, type Latents } from './autoencoding.ts';
 export { ClassLatentDiffusionPipeline } from './classLatentDiffusion.ts';

@@ -40,7 +40,8 @@ export function resolveClasses(
   return list.flatMap((label) => Array<number>(times).fill(resolveClass(label, labels)));
 }
 
-function resolveClass(label: ClassLabel, labels: Readonly<Record<number, string>>): number {
+/** The number of a class. @throws InvalidArgumentError for a label that is not there; the message lists those that are. */
+export function resolveClass(label: ClassLabel, labels: Readonly<Record<number, string>>): number {
   if (typeof label === 'number' && labels[label] !== undefined) return label;
   const wanted = String(label).toLowerCase();
   const found = Object.entries(labels).find(([id, name]) => name.toLowerCase() === wanted || id === wanted);

@@ -1,6 +1,7 @@
 /** `Pipeline.fromPretrained`: reads what a folder is, loads it, and gives back something to call. */
 import { ConfigError, Device, UnsupportedError, type DeviceOptions, type Profile } from '../engine/index.ts';
 import { readModelIndex, type Directory } from '../loading/index.ts';
+import type { AdmOptions, AdmResult } from './admOptions.ts';
 import type { BasePipeline } from './basePipeline.ts';
 import type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
 import type { GenerationResult, PipelinePlan } from './generation.ts';
@@ -81,6 +82,8 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
   (options: ClassToImageOptions): Promise<ClassToImageResult>;
   /** From texts, perhaps with a picture to start from. @throws as {@link StableDiffusionPipeline.generate}. */
   (options: TextToImageOptions): Promise<GenerationResult>;
+  /** From a class, by a network that a classifier guides. @throws as {@link ADMPipeline.generate} */
+  (options: AdmOptions): Promise<AdmResult>;
   /** From noise alone, or a class. @throws as {@link UnconditionalPipeline.generate}, {@link LDMPipeline.generate} */
   (options?: UnconditionalOptions): Promise<UnconditionalResult>;
   /** From small pictures. @throws as {@link LDMSuperResolutionPipeline.generate}, {@link StableDiffusionUpscalePipeline.generate} */
@@ -88,6 +91,7 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
 }
 
 const unconditional = async () => (await import('./unconditional.ts')).UnconditionalPipeline;
+const flux = async () => (await import('./flux.ts')).FluxPipeline;
 const stableDiffusion3 = async () => (await import('./stableDiffusion3.ts')).StableDiffusion3Pipeline;
 const stableDiffusion = async () => (await import('./stableDiffusion.ts')).StableDiffusionPipeline;
 
@@ -99,6 +103,7 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   StableDiffusionImg2ImgPipeline: stableDiffusion,
   StableDiffusionInpaintPipeline: stableDiffusion,
   StableDiffusionControlNetPipeline: stableDiffusion,
+  StableDiffusionInstructPix2PixPipeline: stableDiffusion,
   LatentConsistencyModelPipeline: stableDiffusion,
   LatentConsistencyModelImg2ImgPipeline: stableDiffusion,
   StableDiffusionXLPipeline: stableDiffusion,
@@ -108,7 +113,10 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   StableDiffusion3Pipeline: stableDiffusion3,
   StableDiffusion3Img2ImgPipeline: stableDiffusion3,
   StableDiffusion3InpaintPipeline: stableDiffusion3,
-  FluxPipeline: async () => (await import('./flux.ts')).FluxPipeline,
+  ADMPipeline: async () => (await import('./adm.ts')).ADMPipeline,
+  FluxPipeline: flux,
+  FluxImg2ImgPipeline: flux,
+  FluxInpaintPipeline: flux,
   DDPMPipeline: unconditional,
   DDIMPipeline: unconditional,
   PNDMPipeline: unconditional,

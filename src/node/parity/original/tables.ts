@@ -1,20 +1,14 @@
 /** Parity of tables: schedules of Improved DDPM, sigma grids of EDM, scalings of consistency models. */
 import type { Directory } from '../../../loading/directory.ts';
 import { consistencyScalings, edmScalings, sigmaGrid, type Discretization } from '../../../sampler/edm/index.ts';
+import { namedSchedule } from '../../../sampler/iddpm/process.ts';
 import { posteriorTables, respacedSchedule, respacedTimesteps } from '../../../sampler/iddpm/respacing.ts';
 import { karrasSigmas } from '../../../sampler/kdiffusion/index.ts';
-import { NoiseSchedule } from '../../../sampler/schedule.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';
 
 type Named = 'linear' | 'cosine';
 
-/** The linear schedule is stretched so that shorter chains end as noisy. */
-export function namedSchedule(name: Named, n: number): NoiseSchedule {
-  const options = { numTrainTimesteps: n, precision: 'f64' } as const;
-  if (name === 'cosine') return new NoiseSchedule({ ...options, betaSchedule: 'squaredcos_cap_v2' });
-  const scale = 1000 / n;
-  return new NoiseSchedule({ ...options, betaStart: scale * 1e-4, betaEnd: scale * 0.02 });
-}
+export { namedSchedule };
 
 interface ScheduleConfig {
   schedules: [Named, number][];
