@@ -44,7 +44,7 @@ GESTURES = (
 )
 HELD_OUT = frozenset(COLOURED) | {f'{gesture}: {tone} skin tone' for gesture, tone in GESTURES}
 # Pictures whose mirror image is called something else, or nothing.
-HANDED = re.compile(r'left|right(?!ed)|clock|thirty|: .*, .*skin tone|magnify|keyboard|book|Japan|button|sign\b|ATM|dollar')
+HANDED = re.compile(r'left|right|clock|thirty|: .*, .*skin tone|keyboard|book|Japan|button|sign\b|ATM|dollar')
 NEVER_MIRRORED = ('Symbols', 'Flags')
 
 

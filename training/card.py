@@ -12,8 +12,9 @@ import matplotlib
 import torch
 
 import data
-from export import read_model
-from models import AutoencoderKL, UNet2D, parameters_of
+from export import read_denoiser, read_vae
+from latent_training import NULL
+from models import parameters_of
 from sample import sample, sheet
 
 matplotlib.use('Agg')
@@ -22,9 +23,9 @@ from matplotlib import pyplot  # noqa: E402  (the backend must be chosen first)
 CARD = '''---
 license: other
 license_name: see-below
-tags: [class-conditional, latent-diffusion, webgpu]
+tags: [class-conditional, {tag}, webgpu]
 ---
-# Emoji: a small class-conditional latent diffusion model
+# Emoji: a small class-conditional {title}
 
 Draws 64x64 emoji of nine groups. It exists so that an engine can be shown and tested on real weights of
 {size:.1f} MB; it is trained from nothing on {cpus} in about {hours:.1f} hours.
@@ -33,16 +34,16 @@ Draws 64x64 emoji of nine groups. It exists so that an engine can be shown and t
 
 | part | class | weights | what it does |
 | --- | --- | --- | --- |
-| `vae/` | AutoencoderKL | {vae_weights:,} | 64x64x3 to 16x16x4 and back; `scaling_factor` {scaling} |
-| `unet/` | UNet2DModel | {unet_weights:,} | velocity; labels 0-8, and {null} for "no group" (guidance) |
+| `vae/` | AutoencoderKL | {vae_weights:,} | 64x64x3 to 16x16x4 and back; `scaling_factor` {scaling}{vae_note} |
+| `{folder}/` | {denoiser_class} | {denoiser_weights:,} | {denoiser_does}; labels 0-8, and {null} for "no group" (guidance) |
 | `scheduler/` | DDIMScheduler | | `squaredcos_cap_v2`, `v_prediction`, trailing spacing |
 
 Labels are in `model_index.json` (`id2label`): {labels}.
 
 ## Use
-Draw noise [B, 4, 16, 16], run 20 DDIM steps with guidance {guidance} (v = v_null + g (v_label -
+Draw noise [B, 4, 16, 16], run {sampling_steps} DDIM steps with guidance {guidance} (v = v_null + g (v_label -
 v_null)), divide by `scaling_factor`, decode, map [-1, 1] to [0, 1]. Weights are stored in f16;
-computing in f32 gives the recorded samples of `../emoji-reference` (its `config.json` states the
+computing in f32 gives the recorded samples of `../{name}-reference` (its `config.json` states the
 arithmetic step by step).
 
 ## Data and licences
@@ -55,14 +56,14 @@ arithmetic step by step).
   theirs.
 
 ## Training
-| | autoencoder | U-Net |
+| | autoencoder | {denoiser} |
 | --- | --- | --- |
-| steps x batch | {vae_steps:,} x {vae_batch} | {unet_steps:,} x {unet_batch} |
-| minutes on {cpus} | {vae_minutes:.0f} | {unet_minutes:.0f} |
+| steps x batch | {vae_steps:,} x {vae_batch} | {denoiser_steps:,} x {denoiser_batch} |
+| minutes on {cpus} | {vae_minutes:.0f} | {denoiser_minutes:.0f} |
 | of these, decoder alone | {polish_steps:,} steps, {polish_minutes:.0f} minutes | |
-| of these, a second schedule from the first one's weights | {vae_warm} | {unet_warm} |
-| loss | L1 + 2 MSE + 1e-3 KL (2e-4 at first); decoder alone L1 + 4 MSE; second schedule L1 + 0.05 log MSE | v, min-SNR weights (5) |
-| optimiser | AdamW 2e-3, cosine to 0, EMA 0.998; decoder alone 6e-4; second schedule 1e-3 | AdamW 1e-3, cosine to 0, EMA 0.999; second schedule 6e-4 |
+| of these, a second schedule from the first one's weights | {vae_warm} | {denoiser_warm} |
+| loss | L1 + 2 MSE + 1e-3 KL (2e-4 at first); decoder alone L1 + 4 MSE; second schedule L1 + 0.05 log MSE | {loss} |
+| optimiser | AdamW 2e-3, cosine to 0, EMA 0.998; decoder alone 6e-4; second schedule 1e-3 | AdamW {rate:g}, cosine to 0, EMA 0.999{second_rate} |
 
 bf16 arithmetic with f32 weights; groups drawn in proportion to the root of their size; pictures
 mirrored except symbols and flags; 12 % of labels dropped.
@@ -73,26 +74,65 @@ mirrored except symbols and flags; 12 % of labels dropped.
 {figures}
 
 Commands (in `training/`): `python3 classifier.py train --out DIR`, then `python3 classifier.py judge
---out DIR`. The classifier is a separate CNN trained on the pictures only.
+--out DIR{judge_options}`. The classifier is a separate CNN trained on the pictures only.
 
 ## Limits
-Faces, people, clocks, signs and flags are recognised at a glance; many animals, foods and objects have
-the right colours and texture but no clear shape: training was short. The judge is itself wrong about one
+{limits} The judge is itself wrong about one
 unseen picture in six. {pictures:,} pictures are few: the model partly remembers its training set, and a sample may be a
 close copy of an emoji. More than half of the set are variants (skin tone, gender) of the same pictures,
 so held-out pictures often have near relatives in training and the held-out figures flatter the model.
 Fine detail and writing are blurred. Not a general image model.
 '''
 
+# What the card says of each denoiser, by the name of its checkpoint.
+KINDS = {
+    'unet': {
+        'tag': 'latent-diffusion',
+        'title': 'latent diffusion model',
+        'denoiser': 'U-Net',
+        'folder': 'unet',
+        'denoiser_class': 'UNet2DModel',
+        'denoiser_does': 'velocity',
+        'vae_note': '',
+        'loss': 'v, min-SNR weights (5)',
+        'second_rate': '; second schedule 6e-4',
+        'rate': 1e-3,
+        'limits': 'Faces, people, clocks, signs and flags are recognised at a glance; many animals, foods and objects '
+        'have\nthe right colours and texture but no clear shape: training was short.',
+    },
+    'dit': {
+        'tag': 'diffusion-transformer',
+        'title': 'diffusion transformer',
+        'denoiser': 'transformer',
+        'folder': 'transformer',
+        'denoiser_class': 'DiTTransformer2DModel',
+        'denoiser_does': 'velocity, and the variance of each step',
+        'vae_note': '; the one of `../emoji`',
+        'loss': 'v, min-SNR weights (5); variance: 0.1 x the variational bound',
+        'second_rate': '',
+        'rate': 1e-3,
+        'limits': 'Flags, people, hands and signs are recognised at a glance; many animals, foods and objects\nhave the '
+        'right colours but no clear shape: training was short.',
+    },
+}
+
+
+def kind_of(out: Path) -> str:
+    """The denoiser that a training folder holds."""
+    return next(name for name in KINDS if (out / f'{name}.pt').exists())
+
 
 def curves(out: Path, path: Path) -> None:
     """Held-out PSNR and both losses over steps."""
-    vae, unet = (json.loads((out / f'{name}.json').read_text()) for name in ('vae', 'unet'))
+    kind = kind_of(out)
+    # A folder of a later training links to the autoencoder of an earlier one, and its curve lies beside that.
+    logs = (out / 'vae.pt').resolve().with_suffix('.json'), out / f'{kind}.json'
+    vae, denoiser = (json.loads(log.read_text()) for log in logs)
     figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.2), dpi=80)
     for axis, rows, key, title in (
         (axes[0], vae, 'psnr', 'autoencoder: held-out PSNR, dB'),
         (axes[1], vae, 'loss', 'autoencoder: training loss'),
-        (axes[2], unet, 'loss', 'U-Net: mean squared error of v'),
+        (axes[2], denoiser, 'loss', f"{KINDS[kind]['denoiser']}: mean squared error of v"),
     ):
         points = [(r['step'], r[key]) for r in rows if r[key] is not None]
         axis.plot(*zip(*points), color='#1f6f8b')
@@ -127,11 +167,13 @@ def figures_table(figures: dict) -> str:
 def write(options: argparse.Namespace) -> None:
     out, weights = options.out, options.weights
     index = json.loads((weights / 'model_index.json').read_text())
-    unet, vae = read_model(weights / 'unet', UNet2D), read_model(weights / 'vae', AutoencoderKL)
+    kind = kind_of(out)
+    velocity, network = read_denoiser(weights)
+    vae = read_vae(weights)
     figures = json.loads((out / 'figures.json').read_text())
     (weights / 'figures.json').write_text(json.dumps(figures, indent=2) + '\n')
-    guidance = figures['samplesInTheirGroup']['guidance']
-    states = {name: torch.load(out / f'{name}.pt', map_location='cpu') for name in ('vae', 'unet')}
+    guidance, sampling_steps = (figures['samplesInTheirGroup'][key] for key in ('guidance', 'steps'))
+    states = {name: torch.load(out / f'{name}.pt', map_location='cpu') for name in ('vae', kind)}
     training, held = data.load(out / 'data', False), data.load(out / 'data', True)
     before = {name: s.get('before', {'step': 0, 'minutes': 0}) for name, s in states.items()}
     polish = states['vae'].get('polish') or before['vae'].get('polish', {'steps': 0, 'minutes': 0})
@@ -148,17 +190,20 @@ def write(options: argparse.Namespace) -> None:
 
     labels = torch.arange(len(data.GROUPS)).repeat_interleave(10)
     noise = torch.randn(len(labels), 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    sheet(sample(unet, vae, labels, noise, 20, guidance), 10, weights / 'samples.png')
+    sheet(sample(velocity, vae, labels, noise, sampling_steps, guidance), 10, weights / 'samples.png')
     size = sum(f.stat().st_size for f in weights.rglob('*.safetensors'))
     (weights / 'README.md').write_text(
         CARD.format(
+            **KINDS[kind],
+            name=weights.name,
             size=size / 1e6,
             cpus=options.hardware,
             guidance=f'{guidance:g}',
-            null=index['null_label'],
+            sampling_steps=sampling_steps,
+            null=NULL,
             hours=sum(minutes.values()) / 60,
             vae_weights=parameters_of(vae),
-            unet_weights=parameters_of(unet),
+            denoiser_weights=parameters_of(network),
             scaling=vae.config['scaling_factor'],
             labels=', '.join(f'{k} {v}' for k, v in index['id2label'].items()),
             font_version=options.font_version,
@@ -171,10 +216,11 @@ def write(options: argparse.Namespace) -> None:
             vae_batch=states['vae']['batch'],
             vae_minutes=minutes['vae'],
             vae_warm=warm('vae'),
-            unet_steps=steps['unet'],
-            unet_batch=states['unet']['batch'],
-            unet_minutes=minutes['unet'],
-            unet_warm=warm('unet'),
+            denoiser_steps=steps[kind],
+            denoiser_batch=states[kind]['batch'],
+            denoiser_minutes=minutes[kind],
+            denoiser_warm=warm(kind),
+            judge_options='' if weights.name == 'emoji' else f' --weights ../weights/{weights.name}',
             figures=figures_table(figures),
         )
     )

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers import Downsample, GroupNorm, ResnetBlock, TimestepEmbedding, Upsample, timestep_embedding
+from layers import Downsample, GroupNorm, ResnetBlock, TimestepEmbedding, Upsample, attend, timestep_embedding
 from models import VERSION
 
 
@@ -28,7 +28,7 @@ class Attention(nn.Module):
             f(y).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for f, y in ((self.to_q, x), (self.to_k, context), (self.to_v, context))
         )
-        out = F.scaled_dot_product_attention(q, k, v)  # [B, heads, T, d]
+        out = attend(q, k, v)  # [B, heads, T, d]
         return self.to_out[0](out.transpose(1, 2).flatten(2))
 
 

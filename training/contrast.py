@@ -1,5 +1,6 @@
-"""Contrastive training of a picture tower and a text tower: what text_encoder.py and text_judge.py share. Radford et al.
-2021, section 2.3.
+"""Contrastive training of a picture tower and a text tower: what text_encoder.py and text_judge.py share.
+
+Radford et al. 2021, section 2.3.
 """
 
 import argparse
@@ -21,8 +22,8 @@ from models import parameters_of
 
 @dataclass
 class Pair:
-    """What is trained. `name`: of the checkpoint; `build(emoji)`: the towers; `inputs(texts)`: what the text tower takes;
-    `all_names`: whether held-out combinations are seen.
+    """What is trained. `name`: of the checkpoint; `build(emoji)`: the towers; `all_names`: whether held-out combinations
+    are seen.
     """
 
     name: str

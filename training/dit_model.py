@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers import TimestepEmbedding, timestep_embedding
+from layers import TimestepEmbedding, attend, timestep_embedding
 from models import VERSION
 
 TIME_FEATURES = 256
@@ -77,7 +77,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (f(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for f in (self.to_q, self.to_k, self.to_v))
-        out = F.scaled_dot_product_attention(q, k, v)  # [B, heads, T, d]
+        out = attend(q, k, v)  # [B, heads, T, d]
         return self.to_out[0](out.transpose(1, 2).flatten(2))
 
 
