@@ -19,6 +19,7 @@ export * from './pool2d.ts';
 export * from './relativeBias.ts';
 export * from './reparameterise.ts';
 export * from './resampleGrad.ts';
+export * from './resizeAntialias.ts';
 export * from './resizeBilinear.ts';
 export * from './rmsNorm.ts';
 export * from './rope.ts';

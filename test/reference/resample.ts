@@ -60,3 +60,38 @@ export function upfirdnReference(
     return sum;
   });
 }
+
+/** Keys's cubic with a = −½, and the triangle. */
+const FILTERS = {
+  bicubic: (x: number) =>
+    x < 1 ? 1.5 * x ** 3 - 2.5 * x ** 2 + 1 : x < 2 ? -0.5 * x ** 3 + 2.5 * x ** 2 - 4 * x + 2 : 0,
+  bilinear: (x: number) => Math.max(0, 1 - x),
+};
+
+/** Row i: the weights of all places of the input in place i of the output. */
+export function antialiasWeights(from: number, to: number, filter: keyof typeof FILTERS): number[][] {
+  const scale = Math.max(1, from / to);
+  return Array.from({ length: to }, (_, i) => {
+    const centre = ((i + 0.5) * from) / to;
+    const row = Array.from({ length: from }, (_, j) => FILTERS[filter](Math.abs(j + 0.5 - centre) / scale));
+    const sum = row.reduce((a, b) => a + b, 0);
+    return row.map((w) => w / sum);
+  });
+}
+
+/** Both axes at once. */
+export function resizeAntialiasReference(
+  x: Picture,
+  height: number,
+  width: number,
+  filter: keyof typeof FILTERS,
+): Truth {
+  const [B, H, W, C] = x.shape;
+  const at = reader(x);
+  const [rows, columns] = [antialiasWeights(H, height, filter), antialiasWeights(W, width, filter)];
+  return build([B, height, width, C], (b, i, j, c) => {
+    let sum = 0;
+    for (let y = 0; y < H; y++) for (let z = 0; z < W; z++) sum += rows[i][y] * columns[j][z] * at(b, y, z, c);
+    return sum;
+  });
+}
