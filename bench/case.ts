@@ -1,19 +1,25 @@
 /** What the bench times: a case makes a subject for a device, a subject does the work once per call. */
 import type { Device } from '../src/engine/index.ts';
-import type { Problem, ProblemData } from './kernels/problem.ts';
+import type { Problem } from './kernels/problem.ts';
+import type { GrowthCase } from './scaling/growth.ts';
 import type { Selectable } from './select.ts';
+
+/** The largest error of a result as a fraction of what is tolerated; NaN counts as infinite. */
+export type Check = (result: Float32Array) => number | Promise<number>;
 
 export interface BenchCase extends Selectable {
   /** Cases of a group are measured in turns: A B C A B C … */
   group: string;
-  /** What a peer needs to do the same work; undefined for models, which peers read from a file. */
-  problem?: Problem;
-  /** Loads weights and inputs; compiles nothing yet. */
+  /** What a peer needs to do the same work, and what is thought of its result. */
+  peerWork?: { work: PeerWork; check: Check };
+  /** Of the suite `scaling`. */
+  growth?: GrowthCase;
+  /** Gets weights and inputs ready in memory or, where they are files, on the GPU; compiles nothing yet. */
   open(device: Device): Promise<Subject>;
 }
 
 export interface Subject {
-  /** Compiles and runs once; resolves when the GPU is done. */
+  /** Brings weights from memory to the GPU, compiles and runs once; resolves when the GPU is done. */
   first(): Promise<void>;
   /**
    * Runs and compares with the truth.
@@ -27,26 +33,39 @@ export interface Subject {
   gpuMs?(runs: number): Promise<number>;
   /** Dispatches of one run; known after {@link first}. */
   readonly dispatches: number;
+  /** What the plan says of memory between the layers; known after {@link first}. */
+  readonly activations?: { peakBytes: number; liveBytes: number };
   dispose(): void | Promise<void>;
 }
 
+/** What a peer is told to do: a problem, which it makes graph and data of itself, or an exported model by its name. */
+export type PeerWork = { problem: Problem } | { model: string };
+
 /**
- * Another runtime. It takes part in every group whose problems it knows: opened and checked before anything is timed,
- * then run in turns with ours. It should be at its best settings, with inputs and outputs on the GPU.
+ * Another runtime. It takes part in every case whose work it knows: opened and checked before anything is timed, then
+ * run in turns with ours. It should be at its best settings, with weights, inputs and outputs on the GPU.
  */
 export interface Peer {
   name: string;
-  version: string;
-  /** Undefined where it cannot do this work on this adapter. */
-  open(problem: Problem, data: ProblemData, dtype: 'f32' | 'f16'): Promise<PeerSubject | undefined>;
+  /** It computes on the processor, whatever the adapter: not a competitor on the GPU but a mark to come near. */
+  native?: boolean;
+  /** The ways in which it can do this work; the fastest counts. None where it cannot. */
+  variants(work: PeerWork, dtype: 'f32' | 'f16'): readonly string[];
+  open(work: PeerWork, variant: string, dtype: 'f32' | 'f16'): Promise<PeerSubject>;
 }
 
+/** Times are taken where the peer runs, so that what lies between is not in them. */
 export interface PeerSubject {
-  /** Prepares and runs once; resolves when done. */
-  first(): Promise<void>;
-  /** Runs once; resolves when done. */
-  run(): Promise<void>;
-  /** The result of the last run, row-major, channels last, as the problem says. */
+  readonly version: string;
+  /** How it is set up, for people. */
+  readonly settings: string;
+  /** Whether runs stand behind each other; otherwise it waits for each, and so do we in what it is compared with. */
+  readonly pipelined: boolean;
+  /** Prepares and runs once. @returns milliseconds */
+  first(): Promise<number>;
+  /** @returns milliseconds of all runs */
+  run(runs: number): Promise<number>;
+  /** The result, row-major, as the work says. */
   output(): Promise<Float32Array>;
   dispose(): void | Promise<void>;
 }

@@ -20,14 +20,15 @@ type BenchPage = typeof globalThis & {
  */
 export async function runInChromium(
   selection: Selection,
-  { weights, adapter, signal, note }: RunContext,
+  { folders, adapter, signal, note }: RunContext,
   page: string,
 ): Promise<CoreReport> {
   if (!existsSync(join(page, 'index.html'))) {
     throw new NotFoundError(`bench: expected the built page in ${page}, got nothing; start it with npm run bench`);
   }
   const server = await serveFolders([
-    { prefix: '/weights/', folder: weights },
+    { prefix: '/weights/', folder: folders.weights },
+    { prefix: '/truth/', folder: folders.truths },
     { prefix: '/', folder: page },
   ]);
   const browser = await launchBrowser({

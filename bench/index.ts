@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../src/node/setup/cacheFolder.ts';
 import { runInChromium } from './chromium.ts';
-import { runInNode } from './node.ts';
+import { foldersOf, runInNode } from './node.ts';
 import type { BenchReport } from './result.ts';
 import type { Selection } from './select.ts';
 
@@ -12,8 +12,8 @@ export interface RunBenchOptions extends Selection {
   host: 'node' | 'chromium';
   /** See `BenchOptions`. */
   adapter: string;
-  /** Folder with `emoji` and `emoji-reference`; default `weights` of the package. */
-  weights?: string;
+  /** Names of other runtimes to measure beside ours; default all that are installed. */
+  peers?: readonly string[];
   /** Folder of the built page, for Chromium; default `.bench/page` of the package. */
   page?: string;
   signal?: AbortSignal;
@@ -27,9 +27,9 @@ export interface RunBenchOptions extends Selection {
  */
 export async function runBench(options: RunBenchOptions): Promise<BenchReport> {
   const root = packageRoot();
-  const { host, adapter, signal, note, suites, only, dtypes, reps, quick } = options;
-  const selection: Selection = { suites, only, dtypes, reps, quick };
-  const context = { weights: options.weights ?? join(root, 'weights'), adapter, signal, note };
+  const { host, adapter, peers, signal, note, suites, only, dtypes, reps, budgetMs, quick } = options;
+  const selection: Selection = { suites, only, dtypes, reps, budgetMs, quick };
+  const context = { folders: foldersOf(root), adapter, peers, signal, note };
   const date = new Date().toISOString();
   const core =
     host === 'node'

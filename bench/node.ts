@@ -1,25 +1,55 @@
 /** The bench in Node, on Dawn. */
+import { join } from 'node:path';
 import { openGpu } from '../src/node/adapter.ts';
+import { pathDirectory } from '../src/node/fileSource.ts';
+import type { Peer } from './case.ts';
+import { nodePeers, type NodePeerFolders } from './peers/nodePeers.ts';
 import type { CoreReport } from './run.ts';
 import { runCases } from './run.ts';
-import { pathDirectory } from '../src/node/fileSource.ts';
 import type { Selection } from './select.ts';
 
 export interface RunContext {
-  /** The folder `weights` of this package, on disk. */
-  weights: string;
+  /** Folders on disk: `weights` of this package, recorded outputs of models, and what peers need. */
+  folders: { weights: string; truths: string; peers: NodePeerFolders };
   adapter: string;
+  /** Names of peers; all that are installed where undefined. */
+  peers?: readonly string[];
   signal?: AbortSignal;
   note?(line: string): void;
 }
 
 /** @throws AdapterError, AbortedError */
-export async function runInNode(
-  selection: Selection,
-  { weights, adapter, signal, note }: RunContext,
-): Promise<CoreReport> {
+export async function runInNode(selection: Selection, context: RunContext): Promise<CoreReport> {
+  const { folders, adapter, signal, note } = context;
   // First runs are compared: Mesa would otherwise take what it compiled on an earlier day from its disk cache.
   process.env.MESA_SHADER_CACHE_DISABLE ??= 'true';
-  const { gpu } = await openGpu({ adapter });
-  return runCases(selection, { gpu, weights: pathDirectory(weights), signal, note });
+  const { gpu, name } = await openGpu({ adapter });
+  const peers = chosenPeers(await nodePeers(folders.peers, name), context.peers);
+  if (peers.length) note?.(`peers: ${peers.map((p) => p.name).join(', ')}`);
+  return runCases(selection, {
+    gpu,
+    weights: pathDirectory(folders.weights),
+    truths: pathDirectory(folders.truths),
+    peers,
+    signal,
+    note,
+  });
+}
+
+/** Those asked for by name. */
+export function chosenPeers(peers: readonly Peer[], names: readonly string[] | undefined): Peer[] {
+  return peers.filter((p) => names === undefined || names.includes(p.name));
+}
+
+/** Where everything lies below the root of this package. */
+export function foldersOf(root: string): RunContext['folders'] {
+  return {
+    weights: join(root, 'weights'),
+    truths: join(root, 'bench', 'models', 'truth'),
+    peers: {
+      packages: join(root, 'bench', 'peers'),
+      graphs: join(root, '.cache', 'bench', 'graphs'),
+      child: join(root, '.bench', 'node', 'child.js'),
+    },
+  };
 }

@@ -9,8 +9,11 @@ export interface BenchOptions extends Selection {
   host: 'node' | 'chromium';
   /** `auto`, `hardware`, `lavapipe`, `swiftshader` or part of a device name; in Chromium `hardware` or `swiftshader`. */
   adapter: string;
+  /** Names of other runtimes to measure beside ours; undefined for all that are installed. */
+  peers?: readonly string[];
   /** Files to write to and to compare with. */
   json?: string;
+  html?: string;
   baseline?: string;
 }
 
@@ -21,8 +24,11 @@ interface Parsed {
   only?: string;
   dtype: 'f32' | 'f16' | 'both';
   reps: number;
+  budget: number;
+  peers: string;
   quick?: boolean;
   json?: string;
+  html?: string;
   baseline?: string;
 }
 
@@ -43,7 +49,7 @@ export function parseOptions(argv: readonly string[], print = console.log): Benc
         'in Chromium: swiftshader or hardware (default: swiftshader)',
       text('--adapter', 'a name'),
     )
-    .option('--suite <name>', 'kernels, models or all', choice('--suite', [...SUITES, 'all'] as const), 'all')
+    .option('--suite <name>', 'kernels, models, scaling or all', choice('--suite', [...SUITES, 'all'] as const), 'all')
     .option(
       '--only <glob>',
       'only cases whose name, group or shape fits, such as "conv2d" or "*sd15*"',
@@ -51,8 +57,16 @@ export function parseOptions(argv: readonly string[], print = console.log): Benc
     )
     .option('--dtype <type>', 'storage: f32, f16 or both', choice('--dtype', ['f32', 'f16', 'both'] as const), 'f32')
     .option('--reps <n>', 'times measured of each case, 3 to 1000; slow cases get fewer', whole('--reps', 3, 1000), 15)
+    .option('--budget <s>', 'seconds that a case, or a peer of it, may take, 1 to 3600', whole('--budget', 1, 3600), 10)
+    .option(
+      '--peers <names>',
+      'other runtimes: all (that are installed), none, or names by commas: onnxruntime, onnxruntime-cpu, jax-js, tfjs',
+      text('--peers', 'names'),
+      'all',
+    )
     .option('--quick', 'a small case of each group, measured three times: does everything work?')
     .option('--json <file>', 'also write the report as JSON', text('--json', 'a file name'))
+    .option('--html <file>', 'also write the report as a page with plots', text('--html', 'a file name'))
     .option(
       '--baseline <file>',
       'compare with a report of before; exit status 1 where a case became slower',
@@ -75,8 +89,16 @@ export function parseOptions(argv: readonly string[], print = console.log): Benc
     only: o.only,
     dtypes: DTYPES[o.dtype],
     reps: o.reps,
+    budgetMs: 1000 * o.budget,
+    peers: peerNames(o.peers),
     quick: o.quick ?? false,
     json: o.json,
+    html: o.html,
     baseline: o.baseline,
   };
+}
+
+function peerNames(names: string): string[] | undefined {
+  if (names === 'all') return undefined;
+  return names === 'none' ? [] : names.split(',').map((name) => name.trim());
 }

@@ -17,7 +17,7 @@ import type { Subject } from './case.ts';
 
 export interface ProgramWork {
   graph: Graph;
-  /** Loaded already; the subject disposes of them. */
+  /** Brought to the GPU by the first run, unless they are there; the subject disposes of them. */
   weights?: Weights;
   /** Row-major values of every input. */
   inputs: Readonly<Record<string, Float32Array | Uint32Array>>;
@@ -36,6 +36,7 @@ export class ProgramSubject implements Subject {
 
   async first(): Promise<void> {
     const { graph, weights, inputs } = this.work;
+    await weights?.load(graph);
     this.program = await Program.compile(this.device, graph, weights, { rewrites });
     for (const [name, t] of graph.inputs) {
       const bytes = deviceBytes(t, inputs[name]);
@@ -61,6 +62,11 @@ export class ProgramSubject implements Subject {
 
   get dispatches(): number {
     return this.program!.report.dispatches;
+  }
+
+  get activations(): { peakBytes: number; liveBytes: number } {
+    const { peakBytes, liveBytes } = this.program!.report;
+    return { peakBytes, liveBytes };
   }
 
   dispose(): void {

@@ -1,21 +1,31 @@
 /** What a run of the bench writes down. Times in milliseconds, sizes in bytes, rates in 10⁹ per second. */
 import { FormatError } from '../src/engine/errors.ts';
+import type { Roofline, Standing } from './roofline/roofline.ts';
+import type { GrowthCase } from './scaling/growth.ts';
 
-export type Suite = 'kernels' | 'models';
-export const SUITES: readonly Suite[] = ['kernels', 'models'];
+export type Suite = 'kernels' | 'models' | 'scaling';
+export const SUITES: readonly Suite[] = ['kernels', 'models', 'scaling'];
 
 /** Another runtime on the same work, the same adapter and the same data, in the same run. */
 export interface PeerResult {
   name: string;
   version: string;
+  /** Which of its ways of doing this work was the fastest, and how it was set up. */
+  variant: string;
+  settings: string;
+  /** It computed on the processor, not on the adapter. */
+  native: boolean;
   /** Median wall time of a run. */
   ms: number;
+  spread: number;
   /** Preparing and the first run. */
   firstMs: number;
-  /** The peer's ms over ours: above 1 we are faster. */
+  /** The peer's ms over ours, each run awaited where the peer waits: above 1 we are faster. */
   ratio: number;
   /** Largest error as a fraction of what is tolerated of us; a peer above 1 is reported, not refused. */
   maxError: number;
+  /** Its other ways, which were slower when warm. */
+  others: { variant: string; ms: number; firstMs: number }[];
 }
 
 export interface BenchResult {
@@ -28,23 +38,31 @@ export interface BenchResult {
   /** The fastest, and the distance between the quartiles as a fraction of the median. */
   minMs: number;
   spread: number;
+  /** The same, each run awaited before the next; only where a peer works so and `ms` is of several runs. */
+  awaitedMs: number | null;
   /** Median time between the first and the last timestamp of a run; null where the adapter has no timestamps. */
   gpuMs: number | null;
-  /** Compilation, allocation and the first run on a fresh device; reading weights is not in it. */
+  /** Weights from memory to the GPU, compilation, allocation and the first run on a fresh device. */
   firstMs: number;
   /** Of the arithmetic that the formula needs, whatever the kernel does; null for work that memory bounds. */
   gflops: number | null;
   /** Inputs, weights and outputs once each; null for whole models. */
   gbps: number | null;
+  /** The least time under the adapter's roof, and what part of it was reached; null where no work is counted. */
+  roof: Standing | null;
   /** Everything that the work held on the GPU: weights, inputs, outputs, activations, parameters. */
   peakBytes: number;
   dispatches: number;
+  /** Memory between the layers as planned, and the largest set that lives at once; null for a whole pipeline. */
+  activations: { peakBytes: number; liveBytes: number } | null;
   /** Times measured, and runs in each. */
   reps: number;
   runsPerRep: number;
   /** Largest error found before timing, as a fraction of what is tolerated. */
   maxError: number;
   peers: PeerResult[];
+  /** Of the suite `scaling`: which curve this is a point of. */
+  growth?: GrowthCase;
 }
 
 /** A case that could not be measured; a wrong result is one. */
@@ -63,6 +81,8 @@ export interface BenchReport {
   adapter: string;
   /** ISO 8601. */
   date: string;
+  /** What the adapter was measured to do at best. */
+  roofline?: Roofline;
   results: BenchResult[];
   failures: BenchFailure[];
 }

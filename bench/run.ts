@@ -1,38 +1,44 @@
-/** The bench itself, the same in Node and in a page: it is given a way to open devices and a place to read models from. */
+/** The bench itself, the same in Node and in a page: it is given a way to open devices and places to read from. */
 import { describe, Device, throwIfAborted } from '../src/engine/index.ts';
-import type { Directory } from '../src/loading/index.ts';
 import type { BenchCase, Peer } from './case.ts';
 import { kernelCases } from './kernels/cases.ts';
 import { measureGroup } from './measure.ts';
-import { modelCases } from './models/cases.ts';
+import { modelCases, type ModelFolders } from './models/cases.ts';
 import type { BenchReport } from './result.ts';
+import { measureRoofline } from './roofline/roofline.ts';
+import { scalingCases } from './scaling/cases.ts';
 import { selects, type Selection } from './select.ts';
 
-export interface Host {
+export interface Host extends ModelFolders {
   gpu: GPU;
-  /** The folder `weights` of this package. */
-  weights: Directory;
   peers?: readonly Peer[];
   signal?: AbortSignal;
   note?(line: string): void;
 }
 
 /** What the core knows of a report; the host adds commit, date and its own kind. */
-export type CoreReport = Pick<BenchReport, 'adapter' | 'results' | 'failures'>;
+export type CoreReport = Pick<BenchReport, 'adapter' | 'results' | 'failures' | 'roofline'>;
 
 /** Runs the selected cases group by group. @throws AdapterError, AbortedError */
 export async function runCases(selection: Selection, host: Host): Promise<CoreReport> {
   const openDevice = () => Device.open({ gpu: host.gpu, powerPreference: 'high-performance', label: 'bench' });
   const probe = await openDevice();
   const { software } = probe.caps;
-  const report: CoreReport = { adapter: describe(probe.info), results: [], failures: [] };
+  const adapter = describe(probe.info);
+  host.note?.(`on ${adapter}`);
+  const roofline = selection.quick ? undefined : await measureRoofline(probe);
+  if (roofline) {
+    const { fmaGflops, copyGbps } = roofline;
+    host.note?.(`roof: ${fmaGflops.toFixed(0)} GFLOP/s, ${copyGbps.toFixed(1)} GB/s`);
+  }
   probe.dispose();
-  host.note?.(`on ${report.adapter}`);
+  const report: CoreReport = { adapter, roofline, results: [], failures: [] };
 
   const cases: BenchCase[] = [];
   for (const dtype of selection.dtypes) {
     if (selection.suites.includes('kernels')) cases.push(...kernelCases(dtype));
-    if (selection.suites.includes('models')) cases.push(...(await modelCases(host.weights, dtype)));
+    if (selection.suites.includes('models')) cases.push(...(await modelCases(host, dtype)));
+    if (selection.suites.includes('scaling')) cases.push(...scalingCases(dtype));
   }
   const chosen = cases.filter((c) => selects(selection, software, c));
   const reps = selection.quick ? Math.min(3, selection.reps) : selection.reps;
@@ -42,7 +48,9 @@ export async function runCases(selection: Selection, host: Host): Promise<CoreRe
     const { results, failures } = await measureGroup(members, {
       openDevice,
       reps,
+      budgetMs: selection.budgetMs,
       peers: host.peers,
+      roofline,
       signal: host.signal,
       note: host.note,
     });

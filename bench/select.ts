@@ -9,6 +9,8 @@ export interface Selection {
   dtypes: readonly ('f32' | 'f16')[];
   /** Times measured of each case, at most. */
   reps: number;
+  /** Milliseconds that a case, or a peer of it, may take of being measured; default 10,000. */
+  budgetMs?: number;
   /** One small case of each group, and no more than three times. */
   quick: boolean;
 }
@@ -22,10 +24,11 @@ export function fits(pattern: string, text: string): boolean {
   return new RegExp(`^${source}$`, 'is').test(text);
 }
 
-/** Work that a processor does in about a second or less; a GPU gets all of it. */
-/** Multiply–adds × 2. */
+/** What a processor is given of kernels: about a second each. A GPU gets all. Multiply–adds × 2, and bytes. */
 export const SOFTWARE_FLOPS = 2.2e9;
 export const SOFTWARE_BYTES = 64 * 2 ** 20;
+/** Of models it is given what takes some seconds. */
+export const SOFTWARE_MODEL_FLOPS = 2e11;
 
 export interface Selectable {
   suite: Suite;
@@ -48,6 +51,8 @@ export function selects(selection: Selection, software: boolean, c: Selectable):
     (only === undefined || names.some((name) => fits(only, name))) &&
     (!quick || c.quick === true) &&
     // What is asked for by its full name runs even where it takes long.
-    (!software || only === c.name || c.suite === 'models' || (c.flops <= SOFTWARE_FLOPS && c.bytes <= SOFTWARE_BYTES))
+    (!software || only === c.name || (c.flops <= mostFlops(c.suite) && c.bytes <= SOFTWARE_BYTES))
   );
 }
+
+const mostFlops = (suite: Suite) => (suite === 'kernels' ? SOFTWARE_FLOPS : SOFTWARE_MODEL_FLOPS);

@@ -17,24 +17,40 @@ export function verifyClose(
 ): number {
   const { ok, message } = compare(got, want, tolerance, what);
   if (!ok) throw new MismatchError(`bench: wrong result; ${message}`);
+  return errorOf(got, want, tolerance);
+}
+
+/** The largest |got − want| as a fraction of its tolerance; infinite where a value is NaN or missing. */
+export function errorOf(got: ArrayLike<number>, want: ArrayLike<number>, tolerance: ArrayLike<number>): number {
+  if (got.length !== want.length) return Infinity;
   let worst = 0;
-  for (let i = 0; i < want.length; i++) worst = Math.max(worst, Math.abs(got[i] - want[i]) / tolerance[i]);
+  for (let i = 0; i < want.length; i++) {
+    const error = Math.abs(got[i] - want[i]) / tolerance[i];
+    worst = Number.isNaN(error) ? Infinity : Math.max(worst, error);
+  }
   return worst;
 }
 
-/**
- * ‖got − want‖ / ‖want‖ as a fraction of what is tolerated.
- * @throws MismatchError when it is above 1, or not finite
- */
-export function verifyNorm(got: ArrayLike<number>, want: ArrayLike<number>, tolerance: number, what: string): number {
+/** ‖got − want‖ / ‖want‖; infinite where values are missing or not finite. */
+export function relativeNorm(got: ArrayLike<number>, want: ArrayLike<number>): number {
+  if (got.length !== want.length) return Infinity;
   let difference = 0;
   let size = 0;
   for (let i = 0; i < want.length; i++) {
     difference += (got[i] - want[i]) ** 2;
     size += want[i] ** 2;
   }
-  const relative = got.length === want.length ? Math.sqrt(difference / size) : NaN;
-  if (!(relative <= tolerance)) {
+  const relative = Math.sqrt(difference / size);
+  return Number.isFinite(relative) ? relative : Infinity;
+}
+
+/**
+ * {@link relativeNorm} as a fraction of what is tolerated.
+ * @throws MismatchError when it is above 1
+ */
+export function verifyNorm(got: ArrayLike<number>, want: ArrayLike<number>, tolerance: number, what: string): number {
+  const relative = relativeNorm(got, want);
+  if (relative > tolerance) {
     throw new MismatchError(
       `bench: wrong result; ${what}: relative error ${relative} of ${got.length} values, expected at most ${tolerance}`,
     );

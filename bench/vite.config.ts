@@ -18,8 +18,12 @@ export default defineConfig(({ mode }) => ({
       ? { outDir: '../../.bench/page', rolldownOptions: { checks } }
       : {
           outDir: '.bench/node',
-          ssr: 'bench/main.ts',
-          rolldownOptions: { checks, output: { entryFileNames: 'main.js' } },
+          ssr: true,
+          rolldownOptions: {
+            checks,
+            input: { main: 'bench/main.ts', child: 'bench/peers/child.ts' },
+            output: { entryFileNames: '[name].js' },
+          },
         }),
   },
 }));

@@ -2,7 +2,7 @@
 import { Weights, type Device, type WeightSource } from '../../src/engine/index.ts';
 import type { BenchCase } from '../case.ts';
 import { ProgramSubject } from '../programSubject.ts';
-import { verifyClose } from '../verify.ts';
+import { errorOf, verifyClose } from '../verify.ts';
 import { bytesOf, count, flopsOf, operands, problemData, type Problem, type ProblemData } from './problem.ts';
 import { recordProblem } from './record.ts';
 import { SHAPES, type Shape } from './shapes.ts';
@@ -20,41 +20,38 @@ export function kernelCase({ id, problem, quick }: Shape, dtype: 'f32' | 'f16'):
     flops: flopsOf(problem),
     bytes: bytesOf(problem, dtype),
     quick,
-    problem,
+    peerWork: { work: { problem }, check: (out) => problemError(problem, problemData(problem, dtype), dtype, out) },
     async open(device: Device) {
       const data = problemData(problem, dtype);
-      const graph = recordProblem(problem, dtype);
-      const weights = new Weights(device, recordSource(problem, data));
-      await weights.load(graph);
       return new ProgramSubject(device, {
-        graph,
-        weights,
+        graph: recordProblem(problem, dtype),
+        weights: new Weights(device, recordSource(problem, data)),
         inputs: data,
         async verify(program) {
           await program.run();
-          return verifyProblem(problem, data, dtype, await program.read('out'), name);
+          const { got, want, tolerance } = samples(problem, data, dtype, await program.read('out'));
+          return verifyClose(got, want, tolerance, name);
         },
       });
     },
   };
 }
 
-/** Sampled outputs against f64. @throws MismatchError */
-export function verifyProblem(
-  problem: Problem,
-  data: ProblemData,
-  dtype: 'f32' | 'f16',
-  out: Float32Array,
-  what: string,
-): number {
+/** The largest error of sampled outputs against f64, as a fraction of what is tolerated. */
+export function problemError(problem: Problem, data: ProblemData, dtype: 'f32' | 'f16', out: Float32Array): number {
+  if (out.length !== count(operands(problem).out)) return Infinity;
+  const { got, want, tolerance } = samples(problem, data, dtype, out);
+  return errorOf(got, want, tolerance);
+}
+
+function samples(problem: Problem, data: ProblemData, dtype: 'f32' | 'f16', out: Float32Array) {
   const indices = sampleIndices(count(operands(problem).out));
   const truths = indices.map(truthOf(problem, data, dtype));
-  return verifyClose(
-    indices.map((i) => out[i]),
-    truths.map((t) => t.want),
-    truths.map((t) => t.tolerance),
-    what,
-  );
+  return {
+    got: indices.map((i) => out[i]),
+    want: truths.map((t) => t.want),
+    tolerance: truths.map((t) => t.tolerance),
+  };
 }
 
 /** Data by name as a place that weights come from. */

@@ -10,13 +10,14 @@ export interface ModelCase {
   /** Its arithmetic is counted, as the ops count it; undefined for a whole pipeline. */
   graph?: Graph;
   quick?: boolean;
+  peerWork?: BenchCase['peerWork'];
 }
 
 /** A case of the model suite. */
 export function modelCase(
-  { group, id, dtype, graph, quick }: ModelCase,
+  { group, id, dtype, graph, quick, peerWork }: ModelCase,
   open: (device: Device) => Promise<Subject>,
 ): BenchCase {
   const flops = graph ? prepare(graph, DEFAULT_CAPABILITIES, { rewrites }).report.flops : 0;
-  return { suite: 'models', group, name: `${group}/${id}`, dtype, flops, bytes: 0, quick, open };
+  return { suite: 'models', group, name: `${group}/${id}`, dtype, flops, bytes: 0, quick, peerWork, open };
 }

@@ -9,7 +9,8 @@ async function benchRun(selection: Selection): Promise<{ report?: CoreReport; er
     if (!navigator.gpu) throw new Error('this browser has no WebGPU');
     const note = (globalThis as { benchNote?: (line: string) => void }).benchNote ?? console.log;
     const weights = urlDirectory(new URL('weights/', location.href));
-    return { report: await runCases(selection, { gpu: navigator.gpu, weights, note }) };
+    const truths = urlDirectory(new URL('truth/', location.href));
+    return { report: await runCases(selection, { gpu: navigator.gpu, weights, truths, note }) };
   } catch (error) {
     return { error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
   }

@@ -3,7 +3,7 @@ import { compareReports } from '../../bench/baseline.ts';
 import { readReport } from '../../bench/result.ts';
 import { reportTable } from '../../bench/table.ts';
 import { FormatError, InvalidArgumentError } from '../../src/engine/errors.ts';
-import { report, result } from './reports.ts';
+import { peerResult, report, result } from './reports.ts';
 
 const verdicts = (now: object, then: object) =>
   compareReports(report({ results: [result(now)] }), report({ results: [result(then)] })).changes.map((c) => c.verdict);
@@ -68,10 +68,7 @@ describe('reading a report', () => {
 });
 
 describe('the table', () => {
-  const peers = [
-    { name: 'onnxruntime', version: '1', ms: 20, firstMs: 30, ratio: 2, maxError: 0.5 },
-    { name: 'jax-js', version: '1', ms: 80, firstMs: 30, ratio: 8, maxError: 0.5 },
-  ];
+  const peers = [peerResult({ name: 'onnxruntime', ratio: 2 }), peerResult({ name: 'jax-js', ratio: 8 })];
   const text = reportTable(
     report({
       results: [result({ peers, gflops: null }), result({ name: 'matmul/longer-name', gpuMs: null })],

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { BenchCase, Peer, Subject } from '../../bench/case.ts';
-import type { MatmulProblem } from '../../bench/kernels/problem.ts';
+import type { BenchCase, Peer, PeerSubject, Subject } from '../../bench/case.ts';
+import { problemError } from '../../bench/kernels/cases.ts';
+import { problemData, type MatmulProblem } from '../../bench/kernels/problem.ts';
 import { measureGroup } from '../../bench/measure.ts';
 import { AbortedError, type Device } from '../../src/engine/index.ts';
 import { linearReference } from '../reference/linear.ts';
@@ -126,22 +127,26 @@ describe('a group', () => {
 
 describe('a peer', () => {
   const problem: MatmulProblem = { op: 'matmul', M: 3, N: 5, K: 7 };
-  const peer = (log: string[], factor: number, more: Partial<Peer> = {}): Peer => ({
+  const right = () => {
+    const { x, w, b } = problemData(problem, 'f32');
+    return Float32Array.from(linearReference(x, w, problem, { bias: b }));
+  };
+  /** Takes `ms` a run by name of variant. */
+  const peer = (log: string[], ms: Record<string, number>, more: Partial<PeerSubject> = {}): Peer => ({
     name: 'peer',
-    version: '1.2.3',
-    open: async (p, { x, w, b }) => ({
-      first: async () => void log.push('peer first'),
-      run: async () => {
-        log.push('peer run');
-        clock += 24;
-      },
-      output: async () => Float32Array.from(linearReference(x, w, p as MatmulProblem, { bias: b }), (v) => v * factor),
-      dispose: () => void log.push('peer disposed'),
+    variants: () => Object.keys(ms),
+    open: async (_, variant) => ({
+      ...{ version: '1.2.3', settings: `as ${variant}`, pipelined: true },
+      first: async () => (log.push(`${variant} first`), 100),
+      run: async (runs) => (log.push(`${variant} run`), ms[variant] * runs),
+      output: async () => right(),
+      dispose: () => void log.push(`${variant} disposed`),
+      ...more,
     }),
-    ...more,
   });
-  const measure = (log: string[], peers: Peer[], notes: string[] = []) =>
-    measureGroup([fakeCase('a', log, {}, { problem })], {
+  const check = (out: Float32Array) => problemError(problem, problemData(problem, 'f32'), 'f32', out);
+  const measure = (log: string[], peers: Peer[], { notes = [] as string[], subject = {} as Partial<Subject> } = {}) =>
+    measureGroup([fakeCase('a', log, subject, { peerWork: { work: { problem }, check } })], {
       openDevice: async () => fakeDevice(),
       now,
       reps: 3,
@@ -149,37 +154,72 @@ describe('a peer', () => {
       note: (line) => void notes.push(line),
     });
 
-  test('gets the same data, is checked alike, takes turns with ours, and is given as a ratio', async () => {
+  test('is checked as we are, takes turns with ours, and is given as a ratio', async () => {
     const log: string[] = [];
-    const { results } = await measure(log, [peer(log, 1)]);
+    const { results } = await measure(log, [peer(log, { plain: 24 })]);
     const [p] = results[0].peers;
-    expect(p).toMatchObject({ name: 'peer', version: '1.2.3', ms: 24, ratio: 2 });
+    expect(p).toMatchObject({ name: 'peer', version: '1.2.3', variant: 'plain', settings: 'as plain', native: false });
+    expect(p).toMatchObject({ ms: 24, firstMs: 100, ratio: 2, spread: 0, others: [] });
     expect(p.maxError).toBeLessThan(1);
-    expect(log.slice(-8)).toEqual([
-      'a run',
-      'peer run',
-      'a run',
-      'peer run',
-      'a run',
-      'peer run',
-      'peer disposed',
-      'a disposed',
-    ]);
+    const turns = ['a run', 'plain run', 'a run', 'plain run', 'a run', 'plain run'];
+    expect(log.slice(-8)).toEqual([...turns, 'plain disposed', 'a disposed']);
   });
 
-  test('that errs is left out with a line, and ours is measured all the same', async () => {
+  test('with several ways of doing the work counts by the fastest; one that is clearly slower takes no turns', async () => {
+    const log: string[] = [];
+    const { results } = await measure(log, [peer(log, { near: 30, fast: 24, slow: 60 })]);
+    const [p] = results[0].peers;
+    expect(p).toMatchObject({ variant: 'fast', ms: 24, ratio: 2 });
+    expect(p.others).toEqual([
+      { variant: 'near', ms: 30, firstMs: 100 },
+      { variant: 'slow', ms: 60, firstMs: 100 },
+    ]);
+    expect(log.filter((l) => l === 'slow run')).toHaveLength(2);
+    expect(log.filter((l) => l === 'near run')).toHaveLength(2 + 3);
+    expect(log.indexOf('slow disposed')).toBeLessThan(log.lastIndexOf('a run'));
+  });
+
+  test('that is wrong does not count where it has a way that is right, and is reported with its error else', async () => {
+    const wrong = async () => right().map((v) => v * 1.01);
+    const both = peer([], { right: 24, wrong: 12 });
+    const mixed: Peer = {
+      ...both,
+      open: async (...args) => ({ ...(await both.open(...args)), ...(args[1] === 'wrong' && { output: wrong }) }),
+    };
+    expect((await measure([], [mixed])).results[0].peers[0]).toMatchObject({ variant: 'right', ratio: 2 });
+    const { results } = await measure([], [peer([], { wrong: 12 }, { output: wrong })]);
+    expect(results[0].peers[0].ratio).toBe(1);
+    expect(results[0].peers[0].maxError).toBeGreaterThan(1);
+  });
+
+  test('that waits for each run is compared with ours awaited too, where that makes a difference', async () => {
+    // A run takes 2 ms, and waiting for it another 1.
+    let pending = 0;
+    const device = () => ({ ...fakeDevice(), idle: async () => void ((clock += pending && 1), (pending = 0)) });
+    const run = async () => void ((clock += 2), (pending = 1));
+    const short = fakeCase('a', [], { run }, { peerWork: { work: { problem }, check } });
+    const options = { openDevice: async () => device() as never, now, reps: 3 };
+    const { results } = await measureGroup([short], { ...options, peers: [peer([], { p: 6 }, { pipelined: false })] });
+    expect(results[0].runsPerRep).toBeGreaterThan(1);
+    expect(results[0].ms).toBeLessThan(3);
+    expect(results[0].awaitedMs).toBe(3);
+    expect(results[0].peers[0].ratio).toBe(2);
+  });
+
+  test('that fails is left out with a line, and ours is measured all the same', async () => {
     const log: string[] = [];
     const notes: string[] = [];
-    const { results, failures } = await measure(log, [peer(log, 1.01)], notes);
+    const output = () => Promise.reject(new Error('no memory'));
+    const { results, failures } = await measure(log, [peer(log, { plain: 24 }, { output })], { notes });
     expect(results[0].peers).toEqual([]);
     expect(failures).toEqual([]);
-    expect(notes.at(-1)).toMatch(/peer left out: bench: wrong result/);
-    expect(log).toContain('peer disposed');
+    expect(notes.at(-1)).toBe('a f32: peer (plain) left out: no memory');
+    expect(log).toContain('plain disposed');
   });
 
   test('that cannot do the work is passed over in silence', async () => {
     const notes: string[] = [];
-    const { results } = await measure([], [peer([], 1, { open: async () => undefined })], notes);
+    const { results } = await measure([], [peer([], {})], { notes });
     expect(results[0].peers).toEqual([]);
     expect(notes).toEqual(['a f32']);
   });

@@ -13,27 +13,33 @@ describe('options', () => {
     expect(parse('')).toEqual({
       host: 'chromium',
       adapter: 'swiftshader',
-      suites: ['kernels', 'models'],
+      suites: ['kernels', 'models', 'scaling'],
       only: undefined,
       dtypes: ['f32'],
       reps: 15,
+      budgetMs: 10_000,
+      peers: undefined,
       quick: false,
       json: undefined,
+      html: undefined,
       baseline: undefined,
     });
   });
 
   test('are all read', () => {
-    const line = '--node --adapter lavapipe --suite kernels --only conv2d --dtype both --reps 5 --quick';
-    expect(parse(`${line} --json out.json --baseline old.json`)).toEqual({
+    const line = '--node --adapter lavapipe --suite kernels --only conv2d --dtype both --reps 5 --budget 60 --quick';
+    expect(parse(`${line} --peers onnxruntime,tfjs --json out.json --html out.html --baseline old.json`)).toEqual({
       host: 'node',
       adapter: 'lavapipe',
       suites: ['kernels'],
       only: 'conv2d',
       dtypes: ['f32', 'f16'],
       reps: 5,
+      budgetMs: 60_000,
+      peers: ['onnxruntime', 'tfjs'],
       quick: true,
       json: 'out.json',
+      html: 'out.html',
       baseline: 'old.json',
     });
   });
@@ -46,7 +52,7 @@ describe('options', () => {
   });
 
   test.each([
-    ['--suite everything', /--suite: expected kernels or models or all/],
+    ['--suite everything', /--suite: expected kernels or models or scaling or all/],
     ['--dtype f64', /--dtype/],
     ['--reps 2', /--reps: expected a whole number from 3/],
     ['--reps many', /--reps/],
@@ -78,7 +84,7 @@ describe('a pattern', () => {
 });
 
 describe('selection', () => {
-  const all: Selection = { suites: ['kernels', 'models'], dtypes: ['f32', 'f16'], reps: 9, quick: false };
+  const all: Selection = { suites: ['kernels', 'models', 'scaling'], dtypes: ['f32', 'f16'], reps: 9, quick: false };
   const small = { suite: 'kernels', name: 'matmul/a', dtype: 'f32', flops: 1e6, bytes: 1e6 } as const;
   const large = { ...small, name: 'matmul/b', flops: 2 * SOFTWARE_FLOPS };
 

@@ -1,10 +1,13 @@
-import type { BenchReport, BenchResult } from '../../bench/result.ts';
+import type { BenchReport, BenchResult, PeerResult } from '../../bench/result.ts';
 
 /** A result like those that the bench writes. */
 export function result(changes: Partial<BenchResult>): BenchResult {
   return {
     ...{ suite: 'kernels', name: 'matmul/a', dtype: 'f32', ms: 10, minMs: 9, spread: 0.02, gpuMs: 8, firstMs: 50 },
     ...{
+      awaitedMs: null,
+      activations: null,
+      roof: null,
       gflops: 12.5,
       gbps: 3.25,
       peakBytes: 2 ** 20,
@@ -24,4 +27,12 @@ export function report(changes: Partial<BenchReport>): BenchReport {
     ...{ results: [], failures: [] },
     ...changes,
   } as BenchReport;
+}
+
+export function peerResult(changes: Partial<PeerResult>): PeerResult {
+  return {
+    ...{ name: 'onnxruntime', version: '1', variant: 'exported', settings: 'at its best', native: false },
+    ...{ ms: 20, spread: 0.1, firstMs: 30, ratio: 2, maxError: 0.5, others: [] },
+    ...changes,
+  };
 }

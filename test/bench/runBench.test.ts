@@ -9,7 +9,14 @@ import { readReport } from '../../bench/result.ts';
 import { NotFoundError } from '../../src/engine/errors.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'daguerre-bench-'));
-const small = { suites: ['kernels'], only: 'matmul/cube-64*', dtypes: ['f32'], reps: 3, quick: true } as const;
+const small = {
+  suites: ['kernels'],
+  only: 'matmul/cube-64*',
+  dtypes: ['f32'],
+  reps: 3,
+  quick: true,
+  peers: [],
+} as const;
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -62,7 +69,18 @@ describe('the command', () => {
     const out: string[] = [];
     const notes: string[] = [];
     const terminal = { out: (s: string) => out.push(s), note: (s: string) => notes.push(s), columns: 80 };
-    const argv = ['--node', '--adapter', 'lavapipe', '--suite', 'kernels', '--only', 'matmul/cube-64*', '--quick'];
+    const argv = [
+      '--node',
+      '--adapter',
+      'lavapipe',
+      '--suite',
+      'kernels',
+      '--only',
+      'matmul/cube-64*',
+      '--quick',
+      '--peers',
+      'none',
+    ];
     const status = await main([...argv, ...line.split(' ').filter(Boolean)], terminal);
     return { status, out: out.join('\n'), notes: notes.join('\n') };
   };

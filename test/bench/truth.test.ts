@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { verifyProblem } from '../../bench/kernels/cases.ts';
+import { problemError } from '../../bench/kernels/cases.ts';
 import { count, flopsOf, operands, problemData, type Problem } from '../../bench/kernels/problem.ts';
 import { SHAPES } from '../../bench/kernels/shapes.ts';
 import { sampleIndices, truthOf } from '../../bench/kernels/truth.ts';
@@ -57,12 +57,12 @@ describe('sampled truth', () => {
   test.each(whole)('of %j refuses one wrong element, and NaN', (problem, reference) => {
     const data = problemData(problem, 'f32');
     const got = Float32Array.from(reference(data));
-    expect(verifyProblem(problem, data, 'f32', got, 'right')).toBeLessThan(1);
+    expect(problemError(problem, data, 'f32', got)).toBeLessThan(1);
     const [, last] = sampleIndices(got.length);
     for (const wrong of [NaN, got[last] + 0.01]) {
       const changed = Float32Array.from(got);
       changed[last] = wrong;
-      expect(() => verifyProblem(problem, data, 'f32', changed, 'wrong')).toThrow(MismatchError);
+      expect(problemError(problem, data, 'f32', changed)).toBeGreaterThan(1);
     }
   });
 

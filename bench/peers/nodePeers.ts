@@ -1,0 +1,63 @@
+/** The peers of a run in Node: each in a child process of its own, on the adapter that we are on. */
+import { fork } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { softwareEnvironment, type SoftwareAdapter } from '../../src/node/softwareAdapter.ts';
+import type { Peer } from '../case.ts';
+import { makeGraphWeights } from './graphWeights.ts';
+import { peersOver } from './peers.ts';
+import type { Channel } from './protocol.ts';
+
+export interface NodePeerFolders {
+  /** Holds `node_modules` with the peers; see bench/peers/package.json. */
+  packages: string;
+  /** Exported models; see bench/peers/export.py. */
+  graphs: string;
+  /** The built child.ts. */
+  child: string;
+}
+
+/** What is installed, as peers. @param adapter the name that `openGpu` gave of what it opened */
+export async function nodePeers(folders: NodePeerFolders, adapter: string): Promise<Peer[]> {
+  const isThere = (name: string) => existsSync(join(folders.packages, 'node_modules', name, 'package.json'));
+  const env = await environmentFor(adapter);
+  const spawn = () => forkChannel(folders, env);
+  return peersOver(spawn, {
+    onnxruntime: isThere('onnxruntime-node'),
+    cpu: isThere('onnxruntime-node'),
+    'jax-js': isThere('@jax-js/jax'),
+    tfjs: isThere('@tensorflow/tfjs-backend-webgpu'),
+    models: (name) => existsSync(join(folders.graphs, name)),
+    prepare: (model, variant) => void makeGraphWeights(join(folders.graphs, model), variant),
+  });
+}
+
+/** Only the driver that we use, and no cache of compiled shaders: first runs are compared. */
+async function environmentFor(adapter: string): Promise<Record<string, string | undefined>> {
+  const isSoftware = adapter === 'lavapipe' || adapter === 'swiftshader';
+  const drivers = isSoftware ? await softwareEnvironment([adapter as SoftwareAdapter]) : {};
+  return { ...process.env, ...drivers, DAGUERRE_ADAPTER: adapter, MESA_SHADER_CACHE_DISABLE: 'true' };
+}
+
+/** A child and the way to it; `close` ends it. */
+function forkChannel(
+  { packages, graphs, child: file }: NodePeerFolders,
+  env: Record<string, string | undefined>,
+): Channel & { close(): void } {
+  const child = fork(file, [packages, graphs], {
+    env,
+    serialization: 'advanced',
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  });
+  let said = '';
+  child.stderr!.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-2000)));
+  return {
+    send: (message) => {
+      if (child.connected) child.send(message as object);
+    },
+    onMessage: (listener) => void child.on('message', listener),
+    onEnd: (listener) => void child.once('exit', (code, signal) => listener(`${signal ?? code}; ${said.trim()}`)),
+    // Asked nicely it would run its destructors, in which some drivers crash.
+    close: () => void child.kill('SIGKILL'),
+  };
+}

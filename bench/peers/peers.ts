@@ -1,0 +1,69 @@
+/** Peers over channels, whatever carries them: a process per piece of work in Node, a worker in a page. */
+import type { Peer, PeerSubject, PeerWork } from '../case.ts';
+import { graphOf, variantsOf } from './engines/onnxruntime.ts';
+import { PeerClient, type Channel, type Job } from './protocol.ts';
+
+/** Of which peers there are. */
+export interface Available {
+  onnxruntime: boolean;
+  /** onnxruntime's native CPU provider. */
+  cpu: boolean;
+  'jax-js': boolean;
+  tfjs: boolean;
+  /** Whether a model's graphs were exported. */
+  models(name: string): boolean;
+  /** Called before a model is opened: makes what its export leaves out. */
+  prepare?(model: string, variant: string): void | Promise<void>;
+}
+
+const TENSOR_PEERS: readonly string[] = ['matmul', 'conv2d', 'attention'];
+const MODEL_VARIANTS = ['exported', 'fused'] as const;
+
+/** @param spawn starts the other side and gives the way to it */
+export function peersOver(spawn: () => Channel & { close(): void }, available: Available): Peer[] {
+  const open = async (job: Job): Promise<PeerSubject> => {
+    const channel = spawn();
+    const client = new PeerClient(channel);
+    try {
+      const { version, settings, pipelined } = await client.open(job);
+      return {
+        version,
+        settings,
+        pipelined,
+        first: () => client.first(),
+        run: (runs) => client.run(runs),
+        output: () => client.output(),
+        dispose: () => channel.close(),
+      };
+    } catch (error) {
+      channel.close();
+      throw error;
+    }
+  };
+  const peers: Peer[] = [];
+  const ort = (name: string, provider: 'webgpu' | 'cpu', few: boolean): Peer => ({
+    name,
+    native: provider === 'cpu',
+    variants(work, dtype) {
+      if (dtype !== 'f32') return [];
+      if ('model' in work && !available.models(work.model)) return [];
+      const all = 'model' in work ? MODEL_VARIANTS : variantsOf(work.problem);
+      return few ? all.slice(0, 1) : all;
+    },
+    async open(work, variant, dtype) {
+      if ('model' in work) await available.prepare?.(work.model, graphOf(variant));
+      return open({ engine: 'onnxruntime', provider, variant, work, dtype });
+    },
+  });
+  const tensors = (name: 'jax-js' | 'tfjs'): Peer => ({
+    name,
+    variants: (work, dtype) =>
+      dtype === 'f32' && 'problem' in work && TENSOR_PEERS.includes(work.problem.op) ? ['default'] : [],
+    open: (work: PeerWork, variant, dtype) => open({ engine: name, variant, work, dtype }),
+  });
+  if (available.onnxruntime) peers.push(ort('onnxruntime', 'webgpu', false));
+  if (available.cpu) peers.push(ort('onnxruntime-cpu', 'cpu', true));
+  if (available['jax-js']) peers.push(tensors('jax-js'));
+  if (available.tfjs) peers.push(tensors('tfjs'));
+  return peers;
+}
