@@ -42,6 +42,23 @@ export {
   type HiddenStates,
 } from './textEncoders/clipTextModel.ts';
 export { readClipTextConfig, type ClipTextConfig } from './textEncoders/clipTextConfig.ts';
+export {
+  CLIPVisionModelWithProjection,
+  clipVisionWeights,
+  planClipVision,
+  type ClipVisionCall,
+  type ClipVisionOptions,
+  type ClipVisionOutput,
+} from './imageEncoders/clipVisionModel.ts';
+export { readClipVisionConfig, type ClipVisionConfig } from './imageEncoders/clipVisionConfig.ts';
+export {
+  planUnclipTextProj,
+  UnCLIPTextProjModel,
+  unclipTextProjWeights,
+  type UnclipTextProjCall,
+  type UnclipTextProjShape,
+} from './unclip/textProjModel.ts';
+export { readUnclipTextProjConfig, type UnclipTextProjConfig } from './unclip/textProj.ts';
 export { readT5Config, type T5Config } from './textEncoders/t5Config.ts';
 export { planT5, T5EncoderModel, t5Weights, type T5Call } from './textEncoders/t5EncoderModel.ts';
 export type { TextInput, TokenBatch } from './textEncoders/tokenIds.ts';

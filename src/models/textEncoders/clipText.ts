@@ -11,6 +11,9 @@ import { dense } from '../layers.ts';
 import type { WeightScope } from '../weightScope.ts';
 import type { ClipTextConfig } from './clipTextConfig.ts';
 
+/** What a layer is made of. */
+export type ClipLayerConfig = Pick<ClipTextConfig, 'hiddenSize' | 'intermediateSize' | 'heads' | 'eps' | 'act'>;
+
 /** Host-made inputs of a call. */
 export interface ClipTextInputs {
   /** u32 [B,T]. */
@@ -36,15 +39,19 @@ export function clipTextStates(
   let x = ids.graph.scope(e.path, () => add(embedding(ids, table), embedding(positions, places))); // [B,T,D]
   const states = [x];
   for (let i = 0; i < layers; i++) {
-    x = clipTextLayer(config, t.at('encoder', 'layers', i), x, mask); // [B,T,D]
+    x = clipLayer(config, t.at('encoder', 'layers', i), x, mask); // [B,T,D]
     states.push(x);
   }
   return states;
 }
 
-/** x [B,T,D] → [B,T,D]. */
-function clipTextLayer(config: ClipTextConfig, w: WeightScope, x: Tensor, mask: Tensor): Tensor {
-  const { hiddenSize: D, intermediateSize, heads, eps, act } = config;
+/** A layer of either half of CLIP: x [B,T,D] → [B,T,D]. */
+export function clipLayer(
+  { hiddenSize: D, intermediateSize, heads, eps, act }: ClipLayerConfig,
+  w: WeightScope,
+  x: Tensor,
+  mask?: Tensor,
+): Tensor {
   const attn = w.at('self_attn');
   const n = affineNorm(w.at('layer_norm1'), x, eps); // [B,T,D]
   const q = dense(attn.at('q_proj'), n, D); // [B,T,D]

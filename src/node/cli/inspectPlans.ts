@@ -174,6 +174,17 @@ const PLANNERS: Readonly<Record<string, (raw: RawConfig) => Planner>> = {
   CLIPTextModel: clip('CLIPTextModel'),
   CLIPModel: clip('CLIPTextModel'),
   CLIPTextModelWithProjection: clip('CLIPTextModelWithProjection'),
+  CLIPVisionModelWithProjection(raw) {
+    const config = m.readClipVisionConfig(raw);
+    return { plan: ({ batch }, ...rest) => m.planClipVision(config, { batch }, ...rest) };
+  },
+  UnCLIPTextProjModel(raw) {
+    const config = m.readUnclipTextProjConfig(raw);
+    // As its text encoder has them, with and without guidance.
+    const plan = ({ batch }: Cells, dtype: Dtype, caps: Capabilities) =>
+      m.planUnclipTextProj(config, { batch: 2 * batch, tokens: 77 }, dtype, caps);
+    return { plan };
+  },
   T5EncoderModel: t5,
   T5ForConditionalGeneration: t5,
   T5Model: t5,
