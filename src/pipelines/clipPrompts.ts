@@ -114,7 +114,8 @@ export async function openSdxlPrompts(
   }
 }
 
-const adaptable = (part: AdaptableText['part'], model: CLIPTextModel): AdaptableText => ({
+/** One of a pipeline's text encoders, for adapters. */
+export const adaptable = (part: AdaptableText['part'], model: CLIPTextModel): AdaptableText => ({
   part,
   setLoras: (uses, options) => model.setLoras(uses, { part, ...options }),
 });

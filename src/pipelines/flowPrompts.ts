@@ -8,7 +8,15 @@ import { CLIPTextModel, CLIPTextModelWithProjection } from '../models/textEncode
 import { T5EncoderModel } from '../models/textEncoders/t5EncoderModel.ts';
 import { encodeT5Prompts } from '../models/textEncoders/t5Prompts.ts';
 import type { Owner, Part } from './basePipeline.ts';
-import type { PromptEncoder, TextStates } from './promptEncoder.ts';
+import { adaptable, type PromptModel } from './clipPrompts.ts';
+import type { TextStates } from './promptEncoder.ts';
+
+/** Text encoders that belong to their pipeline. */
+export type FlowPrompts = Pick<PromptModel, 'encode' | 'texts'>;
+
+/** Tokens of T5 per prompt, untold. */
+const SD3_TOKENS = 256;
+const FLUX_TOKENS = 512;
 
 /** What a text model and its tokenizer are opened with. */
 interface Opening {
@@ -46,8 +54,7 @@ export async function openSd3Prompts(
   opening: Opening,
   index: ModelIndex,
   width: number,
-  maxSequenceLength = 256,
-): Promise<PromptEncoder | undefined> {
+): Promise<FlowPrompts | undefined> {
   if (!hasPart(index, 'text_encoder') || !hasPart(index, 'text_encoder_2')) return undefined;
   const clips = [
     await open(opening, CLIPTextModelWithProjection, ''),
@@ -63,12 +70,15 @@ export async function openSd3Prompts(
       'joint_attention_dim',
     );
   }
-  return async (prompts, { clipSkip = 0, signal, onWarning, prompts2 = prompts, prompts3 = prompts }) => {
+  const encode: FlowPrompts['encode'] = async (prompts, options) => {
+    const { clipSkip = 0, maxSequenceLength, signal, onWarning, prompts2 = prompts, prompts3 = prompts } = options;
     const B = prompts.length;
     const length = clips[0].tokenizer.maxLength ?? clips[0].model.config.maxLength;
+    const none = maxSequenceLength ?? length;
+    const tokens = { maxSequenceLength: maxSequenceLength ?? SD3_TOKENS, signal, onWarning };
     const behind = t5
-      ? await encodeT5Prompts(t5.tokenizer, t5.model, prompts3, { maxSequenceLength, signal, onWarning })
-      : { data: new Float32Array(B * length * width), shape: [B, length, width] };
+      ? await encodeT5Prompts(t5.tokenizer, t5.model, prompts3, tokens)
+      : { data: new Float32Array(B * none * width), shape: [B, none, width] };
     const S = length + behind.shape[1];
     const data = new Float32Array(B * S * width);
     for (let b = 0; b < B; b++) {
@@ -96,6 +106,10 @@ export async function openSd3Prompts(
     }
     return { data, shape: [B, S, width], pooled: { data: pooled, shape: [B, P] } } satisfies TextStates;
   };
+  return {
+    encode,
+    texts: [adaptable('text_encoder', clips[0].model), adaptable('text_encoder_2', clips[1].model)],
+  };
 }
 
 /**
@@ -107,8 +121,7 @@ export async function openFluxPrompts(
   opening: Opening,
   index: ModelIndex,
   width: number,
-  maxSequenceLength = 512,
-): Promise<PromptEncoder | undefined> {
+): Promise<FlowPrompts | undefined> {
   if (!hasPart(index, 'text_encoder') || !hasPart(index, 'text_encoder_2')) return undefined;
   const clip = await open(opening, CLIPTextModel, '');
   const t5 = await open(opening, T5EncoderModel, '_2');
@@ -120,7 +133,8 @@ export async function openFluxPrompts(
       'joint_attention_dim',
     );
   }
-  return async (prompts, { signal, onWarning, prompts2 = prompts }) => {
+  const encode: FlowPrompts['encode'] = async (prompts, options) => {
+    const { maxSequenceLength = FLUX_TOKENS, signal, onWarning, prompts2 = prompts } = options;
     const { model, tokenizer } = clip;
     const maxLength = tokenizer.maxLength ?? model.config.maxLength;
     const { inputIds } = tokenizer.encode(prompts, { maxLength, onWarning });
@@ -132,4 +146,5 @@ export async function openFluxPrompts(
       pooled: { data: vector, shape: [prompts.length, model.config.hiddenSize] },
     };
   };
+  return { encode, texts: [adaptable('text_encoder', clip.model)] };
 }

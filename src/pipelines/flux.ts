@@ -1,37 +1,45 @@
 /**
  * Text → picture by the flow of a large transformer over latents packed two by two: diffusers' folders of Flux. Guidance
- * is distilled into the network (dev), or there is none (schnell). Black Forest Labs 2024.
+ * is distilled into the network (dev), or there is none (schnell). The same object makes image → image and fills masks.
+ * Black Forest Labs 2024.
  */
-import { type Device, UnsupportedError } from '../engine/index.ts';
+import type { Device } from '../engine/index.ts';
 import { readModelIndex, type Directory, type RawConfig } from '../loading/index.ts';
 import { AutoencoderKL } from '../models/index.ts';
 import { FluxTransformer } from '../models/transformers/fluxModel.ts';
 import { packLatents, unpackLatents } from '../models/transformers/packing.ts';
+import { guided } from '../sampler/guidance.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
+import type { Vec } from '../sampler/vec.ts';
 import { BasePipeline, chosenScheduler, loadParts, readScheduler, type Part, type RunShape } from './basePipeline.ts';
-import { openFluxPrompts } from './flowPrompts.ts';
+import { openFluxPrompts, type FlowPrompts } from './flowPrompts.ts';
+import { checkChannels, dynamicMu, flowStrength } from './flowSteps.ts';
 import type { GenerationResult } from './generation.ts';
 import type { GpuSpace } from './gpuSpace.ts';
 import { klDecoder, klLatents, type LatentDecoder } from './latentDecoder.ts';
-import { runLatents } from './latentRun.ts';
-import { generatorOf, initialNoise, latentSize, type LatentShape } from './latents.ts';
+import { runLatents, stepChoice } from './latentRun.ts';
+import { initialNoise, latentSize, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
-import { conditionsOf, type PromptEncoder } from './promptEncoder.ts';
-import { RunConditions } from './sdConditions.ts';
-import { checkChannels, dynamicMu } from './stableDiffusion3.ts';
+import { PipelineLoras, type PipelineLora } from './pipelineLoras.ts';
+import { conditionsOf } from './promptEncoder.ts';
+import { RunConditions, type StepConditions } from './sdConditions.ts';
+import { givenPicture, startingPoint } from './sdPictures.ts';
+import type { SourceOptions } from './source.ts';
 import type { TextToImageOptions } from './textToImage.ts';
 
 interface Parts {
   transformer: FluxTransformer;
   vae: AutoencoderKL;
-  encode: PromptEncoder | undefined;
+  text: FlowPrompts | undefined;
   scheduler: RawConfig;
   all: readonly Part[];
 }
 
 /** What the reference library does without being told. */
-const DEFAULTS = { numInferenceSteps: 28, guidanceScale: 3.5 } as const;
+const DEFAULTS = { numInferenceSteps: 28, guidanceScale: 3.5, trueCfgScale: 1, strength: 0.6 } as const;
+/** From pictures. */
+const PICTURE_GUIDANCE = 7;
 /** Latent cells along each side of a token. */
 const SIDE = 2;
 /** Flux's configs do not say what it was trained at: its pictures are of a megapixel. */
@@ -39,17 +47,22 @@ const CELLS = 128;
 
 /** Text → picture: two text encoders, transformer and autoencoder of one folder on one device. */
 export class FluxPipeline extends BasePipeline {
-  /** The `_class_name` of such folders. */
-  static readonly className = 'FluxPipeline';
+  /** The `_class_name`s of such folders. */
+  static readonly classNames = ['FluxPipeline', 'FluxImg2ImgPipeline', 'FluxInpaintPipeline'];
+
+  private readonly loras: PipelineLoras;
 
   private constructor(
     device: Device,
     private readonly parts: Parts,
-    onProgress: LoadPipelineOptions['onProgress'],
+    { onProgress, token, endpoint, local }: LoadPipelineOptions & SourceOptions,
   ) {
     const decode = klDecoder(device, parts.vae);
     const toPictures: LatentDecoder = (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options });
     super(device, parts.all, toPictures, onProgress);
+    const { transformer, text } = parts;
+    const network = { part: 'transformer' as const, setLoras: transformer.setLoras.bind(transformer) };
+    this.loras = new PipelineLoras([network, ...(text?.texts ?? [])], { token, endpoint, local });
   }
 
   /**
@@ -57,18 +70,22 @@ export class FluxPipeline extends BasePipeline {
    * @throws NotFoundError, NetworkError, FormatError, ConfigError for parts of different models, UnsupportedError for a
    * scheduler that is not built, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
    */
-  static async load(device: Device, directory: Directory, options: LoadPipelineOptions = {}): Promise<FluxPipeline> {
+  static async load(
+    device: Device,
+    directory: Directory,
+    options: LoadPipelineOptions & SourceOptions = {},
+  ): Promise<FluxPipeline> {
     const { signal, variant, onProgress } = options;
-    const index = await readModelIndex(directory, FluxPipeline.className, signal);
+    const index = await readModelIndex(directory, FluxPipeline.classNames, signal);
     const scheduler = await readScheduler(directory, options);
     const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
     return loadParts(async (own, all) => {
       const transformer = await own(FluxTransformer.load(device, directory.folder('transformer'), load));
       const { jointAttentionDim, inChannels } = transformer.config;
-      const encode = await openFluxPrompts({ device, directory, load, own }, index, jointAttentionDim);
+      const text = await openFluxPrompts({ device, directory, load, own }, index, jointAttentionDim);
       const vae = await own(AutoencoderKL.load(device, directory.folder('vae'), load));
       checkChannels(directory.name, inChannels / SIDE ** 2, vae);
-      return new FluxPipeline(device, { transformer, vae, encode, scheduler, all }, onProgress);
+      return new FluxPipeline(device, { transformer, vae, text, scheduler, all }, options);
     });
   }
 
@@ -93,50 +110,71 @@ export class FluxPipeline extends BasePipeline {
   }
 
   /**
-   * From noise to pictures; by default 28 steps with a guidance scale of 3.5, which a network without distilled guidance
-   * does not read.
-   * @throws InvalidArgumentError for an option out of range; UnsupportedError for a picture to start from; LimitError where
-   * the size does not fit the device; AbortedError when the signal fires, between two submits; NonFiniteError,
-   * DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
+   * From noise, or from a picture, to pictures; by default 28 steps with a guidance scale of 3.5 (from a picture 7, and a
+   * strength of 0.6), which a network without distilled guidance does not read.
+   * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
+   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
+   * any of them but a lost device the pipeline stays usable.
    */
   async generate(options: TextToImageOptions): Promise<GenerationResult> {
-    const given = { ...DEFAULTS, ...options };
-    if (given.image || given.maskImage || given.controlImage) {
-      throw new UnsupportedError('generate: expected texts alone, got a picture, and Flux from pictures is not built');
-    }
-    const { vae, encode, scheduler } = this.parts;
+    const { vae, text, scheduler } = this.parts;
+    const image = options.image && givenPicture(vae, options.image);
+    const given = { ...DEFAULTS, ...(image && { guidanceScale: PICTURE_GUIDANCE }), ...options };
     const sampler = samplerFrom(chosenScheduler(scheduler, options.scheduler));
-    const [height, width] = latentSize(this, given);
-    const texts = await conditionsOf(given, encode, false, { pooled: true });
+    const [height, width] = latentSize(this, image ?? given);
+    const contrast = given.negativePrompt !== undefined || given.negativePromptEmbeds !== undefined;
+    const texts = await conditionsOf(given, text?.encode, contrast && given.trueCfgScale > 1, { pooled: true });
     const shape: LatentShape = [texts.text.shape[0], vae.config.latentChannels, height, width];
-    const generator = generatorOf(given.generator);
-    const noise = packLatents({ data: initialNoise(shape, given.latents, generator), shape });
-    const packed: LatentShape = [noise.shape[0], noise.shape[1], noise.shape[2], 1];
-    const unpacked = (data: Float32Array) => unpackLatents({ data, shape: noise.shape }, { height, width }).data;
+    const { pack, unpack, tokens } = packingOf(shape);
     const n = given.numInferenceSteps;
-    const sigmas =
-      given.sigmas ??
-      (given.timesteps ? undefined : Array.from({ length: n }, (_, i) => 1 + (i * (1 / n - 1)) / (n - 1 || 1)));
+    const sigmas = given.sigmas ?? (given.timesteps ? undefined : evenSigmas(n));
+    const steps = { ...given, sigmas };
+    const mu = dynamicMu(sampler, tokens[1]);
+    const strength = image ? flowStrength(sampler, { ...stepChoice(steps), mu }, given.strength) : 1;
+    const run = { signal: given.signal, onProgress: this.onProgress };
+    const start = startingPoint(vae, image, shape, { maskImage: given.maskImage, strength }, run, pack);
     const conditions = new RunConditions(this.device, texts, {});
     try {
       const result = await runLatents(
         {
           device: this.device,
           sampler,
-          shape: packed,
-          choice: { mu: dynamicMu(sampler, noise.shape[1]) },
-          denoiser: (space) => this.denoiser(space, sampler, packed, [height / SIDE, width / SIDE], conditions, given),
+          shape: tokens,
+          choice: { mu },
+          // Drawn in the order of latents.
+          noise: (generator) =>
+            given.packedLatents && given.latents
+              ? initialNoise(tokens, given.latents, generator)
+              : pack(initialNoise(shape, given.latents, generator)),
+          denoiser: (space) => this.denoiser(space, sampler, tokens, [height / SIDE, width / SIDE], conditions, given),
           decode: async (space, z, _shape, run) => {
-            const latents = space.vec(unpacked(Float32Array.from(await space.read(z))), shape[0]);
+            const latents = space.vec(unpack(Float32Array.from(await space.read(z))), shape[0]);
             return this.toPictures(space, latents, shape, run);
           },
+          start,
         },
-        { ...given, sigmas, generator, latents: noise.data },
+        steps,
       );
-      return { ...result, latents: unpacked(result.latents) };
+      return given.packedLatents ? result : { ...result, latents: unpack(result.latents) };
     } finally {
       conditions.dispose();
     }
+  }
+
+  /** Merges adapters of low rank in place of those before. @throws as {@link StableDiffusionPipeline.loadLoras} */
+  loadLoras(loras: readonly PipelineLora[], options: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.loras.load(loras, options);
+  }
+
+  /** Gives back the weights of the pipeline's own files, bit by bit. @throws AbortedError, DeviceLostError */
+  unloadLoras(options: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.loras.load([], options);
+  }
+
+  /** Releases weights and programs; the device stays. */
+  override async dispose(): Promise<void> {
+    await super.dispose();
+    await this.loras.dispose();
   }
 
   protected override get autoencoder() {
@@ -159,27 +197,52 @@ export class FluxPipeline extends BasePipeline {
     sampler: Sampler,
     [batch, T, C]: LatentShape,
     grid: readonly [number, number],
-    { text }: RunConditions,
-    { guidanceScale, checkFinite }: TextToImageOptions,
+    { text, both }: RunConditions,
+    options: TextToImageOptions & { trueCfgScale: number },
   ): Denoiser {
     const { transformer } = this.parts;
     const { onProgress } = this;
+    const { guidanceScale, trueCfgScale, guidanceRescale, guidanceInterval: interval, checkFinite } = options;
     const guidance = transformer.config.guidanceEmbeds ? guidanceScale : undefined;
     const { numTrainTimesteps } = sampler.config;
-    return sampler.denoiser(async (v, timestep, signal) => {
+    const call = async (v: Vec, timestep: number, told: StepConditions, signal?: AbortSignal): Promise<Vec[]> => {
+      const { buffer } = space.contiguous(v);
+      const { encoderHiddenStates, addedCondKwargs } = told;
+      const parts = encoderHiddenStates.shape[0] / batch;
       const out = await transformer.forward({
-        hiddenStates: { data: space.contiguous(v).buffer, shape: [batch, T, C] },
+        hiddenStates: { data: Array<GPUBuffer>(parts).fill(buffer), shape: [parts * batch, T, C] },
         timestep: timestep / numTrainTimesteps,
-        encoderHiddenStates: text.encoderHiddenStates,
-        pooledProjections: text.addedCondKwargs!.textEmbeds!,
+        encoderHiddenStates,
+        pooledProjections: addedCondKwargs!.textEmbeds!,
         guidance,
         grid,
         signal,
         checkFinite,
         onProgress,
       });
-      // A copy, since the next call of the network writes over its output.
-      return space.copy(out.buffer, v.length, batch);
+      // Copies, since the next call of the network writes over its output.
+      return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, v.length, batch, i * v.length));
+    };
+    const alone = sampler.denoiser(async (v, t, signal) => (await call(v, t, text, signal))[0]);
+    if (!both) return alone;
+    const pair = sampler.pairDenoiser(async (v, t, signal) => {
+      const [uncond, cond] = await call(v, t, both, signal);
+      return [uncond, cond];
     });
+    return guided(pair, trueCfgScale, { guidanceRescale, interval, conditional: interval && alone });
   }
+}
+
+/** From 1 to 1/n: Flux names its levels, and the shift moves them. */
+const evenSigmas = (n: number) => Array.from({ length: n }, (_, i) => 1 + (i * (1 / n - 1)) / (n - 1 || 1));
+
+/** Latents of a shape as tokens, and back. */
+function packingOf(shape: LatentShape) {
+  const [B, C, height, width] = shape;
+  const tokens: LatentShape = [B, (height * width) / SIDE ** 2, C * SIDE ** 2, 1];
+  return {
+    tokens,
+    pack: (data: Float32Array) => packLatents({ data, shape }).data,
+    unpack: (data: Float32Array) => unpackLatents({ data, shape: tokens.slice(0, 3) }, { height, width }).data,
+  };
 }

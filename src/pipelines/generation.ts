@@ -24,6 +24,8 @@ export interface GenerationOptions {
   generator?: number | NormalGenerator | readonly NormalGenerator[];
   /** The noise of stochastic steps from one Brownian path, so that the number of steps does not change it. */
   brownian?: BrownianOptions;
+  /** `latent`: no pictures are decoded, and `images` is empty; default `image`. */
+  outputType?: 'image' | 'latent';
   /** Initial noise [B,C,h,w] of unit variance, in place of the generator's. */
   latents?: Float32Array;
   /** Pixels; multiples of the pipeline's `sizeMultiple`. */

@@ -1,6 +1,6 @@
 /** The loop that every latent diffusion pipeline shares: noise, sampler, steps told to the user, decoder. */
 import { throwIfAborted, type Device } from '../engine/index.ts';
-import type { Denoiser, Sampler, StepChoice } from '../sampler/index.ts';
+import type { Denoiser, SampleOptions, Sampler, StepChoice } from '../sampler/index.ts';
 import type { Vec } from '../sampler/vec.ts';
 import type { GenerationOptions, GenerationResult } from './generation.ts';
 import { GpuSpace } from './gpuSpace.ts';
@@ -23,12 +23,14 @@ export interface LatentRun {
   /** The network with its conditions and guidance, on vectors of the run's space. */
   denoiser(space: GpuSpace): Denoiser;
   decode: LatentDecoder;
+  /** Unit noise to begin with, where it is not drawn in the order of `shape`. */
+  noise?(generator: Generators): Float32Array;
   /** Image to image; what it draws comes before the noise. */
   start?(space: GpuSpace, generator: Generators): Promise<StartingPoint>;
   /** What draws after the noise, before the denoiser is made. */
   prepare?(space: GpuSpace, generator: Generators): Promise<void>;
-  /** What a kind of pipeline says of the steps beside their number. */
-  choice?: Pick<StepChoice, 'mu' | 'originalInferenceSteps'>;
+  /** What a kind of pipeline says of the steps beside their number; with `start`, the options' latents are the state there. */
+  choice?: Pick<SampleOptions, 'mu' | 'originalInferenceSteps' | 'start' | 'end'>;
 }
 
 /** How many steps, or which, as the sampler wants to be told. */
@@ -52,7 +54,8 @@ export async function runLatents(run: LatentRun, options: GenerationOptions): Pr
     const stepMs: number[] = [];
     let before = performance.now();
     const start = await run.start?.(space, generator);
-    const noise = space.vec(initialNoise(shape, options.latents, generator), shape[0]);
+    const values = run.noise?.(generator) ?? initialNoise(shape, options.latents, generator);
+    const noise = space.vec(values, shape[0]);
     await run.prepare?.(space, generator);
     const x = await sampler.sample({
       ...start,
@@ -76,7 +79,7 @@ export async function runLatents(run: LatentRun, options: GenerationOptions): Pr
     const latents = Float32Array.from(await space.read(x));
     expectFinite(latents);
     const decoding = performance.now();
-    const images = await decode(space, x, shape, { signal, checkFinite });
+    const images = options.outputType === 'latent' ? [] : await decode(space, x, shape, { signal, checkFinite });
     await device.idle();
     const done = performance.now();
     return { images, latents, timing: { totalMs: done - started, stepMs, decodeMs: done - decoding } };

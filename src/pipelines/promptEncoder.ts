@@ -13,7 +13,7 @@ export interface TextStates {
 /** Prompts → states. @throws InvalidArgumentError, AbortedError, DeviceLostError */
 export type PromptEncoder = (
   prompts: readonly string[],
-  options: Pick<TextToImageOptions, 'clipSkip' | 'signal' | 'onWarning'> & {
+  options: Pick<TextToImageOptions, 'clipSkip' | 'maxSequenceLength' | 'signal' | 'onWarning'> & {
     /** What a second text encoder reads, where there is one; default the same. */
     prompts2?: readonly string[];
     /** As `prompts2`, for a third one. */
@@ -36,6 +36,10 @@ export interface Conditions {
   negative: TextStates | undefined;
 }
 
+/** Tokens that the transformers which read T5 were trained with at most. */
+const LONGEST = 512;
+const isLength = (tokens: number) => tokens >= 1 && tokens <= LONGEST;
+
 /**
  * States of all pictures of a call, prompts or embeddings, several pictures of one prompt behind each other.
  * @param encode undefined for a folder without text encoder
@@ -57,7 +61,12 @@ export async function conditionsOf(
   if (!Number.isInteger(numImagesPerPrompt) || numImagesPerPrompt < 1) {
     throw new InvalidArgumentError(`generate: expected numImagesPerPrompt of 1 or more, got ${numImagesPerPrompt}`);
   }
-  const { signal, onWarning, clipSkip } = options;
+  const { signal, onWarning, clipSkip, maxSequenceLength } = options;
+  if (maxSequenceLength !== undefined && !(Number.isInteger(maxSequenceLength) && isLength(maxSequenceLength))) {
+    throw new InvalidArgumentError(
+      `generate: expected maxSequenceLength to be an integer of 1 … ${LONGEST}, got ${maxSequenceLength}`,
+    );
+  }
   const ask = (name: 'prompt' | 'negativePrompt', texts: string | readonly string[], skip?: number) => {
     const prompts = listOf(name, texts);
     const [prompts2, prompts3] = ([`${name}2`, `${name}3`] as const).map((other) => {
@@ -65,7 +74,7 @@ export async function conditionsOf(
       return more === undefined ? undefined : oneText(other, listOf(other, more), prompts.length);
     });
     // The reference library leaves no layers out for negative prompts.
-    if (encode) return encode(prompts, { signal, onWarning, clipSkip: skip, prompts2, prompts3 });
+    if (encode) return encode(prompts, { signal, onWarning, clipSkip: skip, maxSequenceLength, prompts2, prompts3 });
     throw new InvalidArgumentError(
       'generate: expected promptEmbeds and negativePromptEmbeds, got prompts, and this pipeline has no text encoder, or no ' +
         'tokenizer for it: a checkpoint in one file needs option tokenizer when it is loaded',

@@ -16,6 +16,8 @@ export interface MoreConditions {
   timeIds?: { text: readonly number[]; negative: readonly number[] };
   /** Features of the guidance scale. */
   timestepCond?: Float32Array;
+  /** Whether guidance also looks at the texts once more, where the network does not see the picture that it edits. */
+  edits?: boolean;
   /** A class for all, as super-resolution is told of the noise on what it enlarges. */
   classLabel?: number;
 }
@@ -24,7 +26,7 @@ export interface MoreConditions {
 export class RunConditions {
   /** Of the conditional half alone. */
   readonly text: StepConditions;
-  /** Of both, the unconditional half first; undefined without guidance. */
+  /** Of both, the unconditional half first; undefined without guidance. Edits: conditional, then twice unconditional. */
   readonly both: StepConditions | undefined;
   private readonly buffers: GPUBuffer[] = [];
 
@@ -37,7 +39,8 @@ export class RunConditions {
     this.text = this.of([{ states: text, buffer: own, ids: more.timeIds?.text }]);
     if (!negative) return;
     const other = { states: negative, buffer: this.upload(negative), ids: more.timeIds?.negative };
-    this.both = this.of([other, { states: text, buffer: own, ids: more.timeIds?.text }]);
+    const cond = { states: text, buffer: own, ids: more.timeIds?.text };
+    this.both = this.of(more.edits ? [cond, other, other] : [other, cond]);
   }
 
   /** Releases the states. */
@@ -103,7 +106,9 @@ export function sdxlTimeIds(
   const { originalSize = size, cropsCoordsTopLeft = [0, 0], targetSize = size } = options;
   const { aestheticScore = 6, negativeAestheticScore = 2.5 } = options;
   const { negativeOriginalSize = originalSize, negativeTargetSize = targetSize } = options;
-  const { negativeCropsCoordsTopLeft = cropsCoordsTopLeft } = options;
+  // The reference library's negative crop is 0, 0 where it builds numbers of the negative half's own.
+  const own = aesthetic || (options.negativeOriginalSize && options.negativeTargetSize);
+  const { negativeCropsCoordsTopLeft = own ? [0, 0] : cropsCoordsTopLeft } = options;
   const text = [...originalSize, ...cropsCoordsTopLeft, ...(aesthetic ? [aestheticScore] : targetSize)];
   const negative = [
     ...negativeOriginalSize,

@@ -2,14 +2,32 @@
 import { InvalidArgumentError } from '../engine/index.ts';
 import type { AutoencoderKL, RunOptions } from '../models/index.ts';
 import { latentScaling, mapLatents } from '../models/latentScaling.ts';
-import { planesOf, repeatedTo, type Planes } from './imageInput.ts';
+import { planesOf, repeatedTo, type ImageInput, type Planes } from './imageInput.ts';
 import type { LatentRun } from './latentRun.ts';
 import type { Generators, LatentShape } from './latents.ts';
 import type { TextToImageOptions } from './textToImage.ts';
 
+/** A picture to start from: pixels, or latents in the scale of `generate`; and its size in pixels. */
+export interface GivenPicture extends Planes {
+  height: number;
+  width: number;
+}
+
+/**
+ * Pixels [B,3,H,W], or what another pipeline's `latents` are, [B,C,h,w], told apart by their channels.
+ * @throws InvalidArgumentError for another shape, or values that are not finite
+ */
+export function givenPicture(vae: AutoencoderKL, image: ImageInput): GivenPicture {
+  const { inChannels, latentChannels } = vae.config;
+  const latents = 'shape' in image && image.shape[1] === latentChannels && latentChannels !== inChannels;
+  const planes = planesOf('image', image, latents ? latentChannels : inChannels, [-1, 1]);
+  const factor = latents ? vae.downsampling : 1;
+  return { ...planes, height: factor * planes.shape[2], width: factor * planes.shape[3] };
+}
+
 /**
  * Latents [B,C,h,w] of one picture or B, drawn from the encoder's posterior and scaled. One generator draws once per picture
- * given; several draw for each result its own.
+ * given; several draw for each result its own. What is latents already stays as it is.
  * @throws InvalidArgumentError for another number of pictures or generators; LimitError, AbortedError, OutOfMemoryError
  */
 export async function encodePictures(
@@ -21,6 +39,10 @@ export async function encodePictures(
 ): Promise<Float32Array> {
   const n = planes.shape[0];
   if (n !== 1 && n !== batch) throw new InvalidArgumentError(`generate: expected 1 or ${batch} of image, got ${n}`);
+  const { inChannels, latentChannels } = vae.config;
+  if (planes.shape[1] === latentChannels && latentChannels !== inChannels) {
+    return repeatedTo('image', planes, batch).data as Float32Array;
+  }
   const encoded = await vae.encode({ image: planes, ...options });
   const posterior = await encoded.posterior();
   const { toDenoiser } = latentScaling(vae.config);
@@ -40,6 +62,28 @@ export async function encodePictures(
   }
   generator.forEach((g, i) => out.set(g.randn(count), i * count));
   return scaled(out);
+}
+
+/**
+ * Most likely latents [B,C,h,w] of a picture to edit, as the encoder gives them: networks that edit were trained without
+ * the scale. Several results per picture have it behind each other, as the reference library repeats them.
+ * @throws as {@link encodePictures}
+ */
+export async function editedPicture(
+  vae: AutoencoderKL,
+  planes: Planes,
+  [batch, ...item]: LatentShape,
+  options: RunOptions,
+): Promise<Float32Array> {
+  const n = planes.shape[0];
+  if (batch % n !== 0) throw new InvalidArgumentError(`generate: expected 1 or ${batch} of image, got ${n}`);
+  const { inChannels } = vae.config;
+  const z =
+    planes.shape[1] === inChannels
+      ? (await (await vae.encode({ image: planes, ...options })).posterior()).mode()
+      : planes.data;
+  const one = repeatedTo('image', { data: z, shape: [1, n * item[0], item[1], item[2]] }, batch / n);
+  return Float32Array.from(one.data);
 }
 
 /** A mask of pixels, 0 or 1 each. @throws InvalidArgumentError unless it has the picture's size */
@@ -69,26 +113,56 @@ export function latentMask({ data, shape }: Planes, [B, , h, w]: LatentShape, ch
 
 /**
  * Where a run begins that starts from a picture, or fills a mask in it; undefined where it starts from noise.
+ * @param arrange from latents [B,C,h,w] to the order in which the run has them; default the same.
  * @throws InvalidArgumentError for a mask without picture, or of another size
  */
 export function startingPoint(
   vae: AutoencoderKL,
-  image: Planes | undefined,
+  image: GivenPicture | undefined,
   shape: LatentShape,
   { maskImage, strength }: Pick<TextToImageOptions, 'maskImage'> & { strength: number },
   run: RunOptions,
+  arrange: (latents: Float32Array) => Float32Array = (latents) => latents,
 ): LatentRun['start'] {
   if (!image) {
     if (maskImage) throw new InvalidArgumentError('generate: expected image with maskImage, got none');
     return undefined;
   }
   const [batch, channels] = shape;
-  const mask = maskImage && readMask(maskImage, shape, [image.shape[2], image.shape[3]]);
+  const mask = maskImage && readMask(maskImage, shape, [image.height, image.width]);
   return async (space, generator) => ({
-    image: space.vec(await encodePictures(vae, image, shape, generator, run), batch),
+    image: space.vec(arrange(await encodePictures(vae, image, shape, generator, run)), batch),
     strength,
-    maskImage: mask && space.vec(latentMask(mask, shape, channels), batch),
+    maskImage: mask && space.vec(arrange(latentMask(mask, shape, channels)), batch),
   });
+}
+
+/**
+ * What a network that fills masks sees beside the state: where, and the latents of what is known.
+ * @returns values [B,1,h,w] and [B,C,h,w]
+ * @throws InvalidArgumentError without both, or for latents in place of a picture
+ */
+export function shownPicture(
+  vae: AutoencoderKL,
+  image: GivenPicture | undefined,
+  maskImage: TextToImageOptions['maskImage'],
+  shape: LatentShape,
+  run: RunOptions,
+): (generator: Generators) => Promise<[mask: Float32Array, masked: Float32Array]> {
+  if (!image || !maskImage) {
+    const missing = image ? 'no maskImage' : maskImage ? 'no image' : 'neither';
+    throw new InvalidArgumentError(
+      `generate: expected image and maskImage, since this network fills masks in pictures, got ${missing}`,
+    );
+  }
+  if (image.shape[1] !== vae.config.inChannels) {
+    throw new InvalidArgumentError('generate: expected image in pixels, since its masked part is encoded, got latents');
+  }
+  const mask = readMask(maskImage, shape, [image.height, image.width]);
+  return async (generator) => {
+    const masked = await encodePictures(vae, maskedPictures(image, mask), shape, generator, run);
+    return [latentMask(mask, shape, 1), masked];
+  };
 }
 
 /** Pictures with grey where something new is wanted, one per mask. */

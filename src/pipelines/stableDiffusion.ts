@@ -13,23 +13,23 @@ import { ControlNet } from '../models/controlNet/controlNetModel.ts';
 import type { ModelSource } from '../models/modelSource.ts';
 import { UNet2DCondition } from '../models/unetCondition/unetConditionModel.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
-import type { Vec } from '../sampler/vec.ts';
 import { BasePipeline, chosenScheduler, loadParts, type Part, type RunShape } from './basePipeline.ts';
 import { openClip, openSdxlPrompts, type PromptModel } from './clipPrompts.ts';
 import { ControlBranch } from './controlBranch.ts';
+import { editDenoiser, editsGuided } from './editDenoiser.ts';
 import type { GenerationResult } from './generation.ts';
-import { planesOf, type Planes } from './imageInput.ts';
 import { klDecoder, klLatents, type LatentDecoder } from './latentDecoder.ts';
-import { runLatents, stepChoice, type LatentRun } from './latentRun.ts';
-import { latentSize, type LatentShape } from './latents.ts';
+import { runLatents } from './latentRun.ts';
+import { generatorOf, latentSize, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
 import { PipelineLoras, type PipelineLora } from './pipelineLoras.ts';
 import { conditionsOf } from './promptEncoder.ts';
 import { guidanceFeatures, RunConditions, sdxlTimeIds } from './sdConditions.ts';
 import { sdDenoiser } from './sdDenoiser.ts';
 import { SD_KINDS, type SdKind } from './sdKinds.ts';
-import { encodePictures, latentMask, maskedPictures, readMask, startingPoint } from './sdPictures.ts';
+import { givenPicture } from './sdPictures.ts';
 import { folderSources, type SdSources } from './sdSources.ts';
+import { sdStart } from './sdStart.ts';
 import type { SourceOptions } from './source.ts';
 import type { TextToImageOptions } from './textToImage.ts';
 
@@ -150,37 +150,39 @@ export class StableDiffusionPipeline extends BasePipeline {
     const sampler = samplerFrom(chosenScheduler(this.parts.scheduler, options.scheduler));
     const { timeCondProjDim } = unet.config;
     const needs = { pooled: kind.xl, zerosForEmpty: kind.xl && fields['force_zeros_for_empty_prompt'] !== false };
-    const guided = given.guidanceScale > 1 && timeCondProjDim === null;
-    const image = given.image && planesOf('image', given.image, 3, [-1, 1]);
-    const [height, width] = image ? [image.shape[2], image.shape[3]] : [given.height, given.width];
-    const [h, w] = latentSize(this, { height, width });
+    const guided = kind.edits ? editsGuided(given) : given.guidanceScale > 1 && timeCondProjDim === null;
+    const image = given.image && givenPicture(vae, given.image);
+    const [h, w] = latentSize(this, image ?? given);
     const texts = await conditionsOf(given, text?.encode, guided, needs);
     const batch = texts.text.shape[0];
     const shape: LatentShape = [batch, vae.config.latentChannels, h, w];
     const size = [h * this.downsampling, w * this.downsampling] as const;
     const timeIds = kind.xl ? sdxlTimeIds(given, size, fields['requires_aesthetics_score'] === true) : undefined;
     const timestepCond = timeCondProjDim === null ? undefined : guidanceFeatures(given.guidanceScale, timeCondProjDim);
-    const choice = { originalInferenceSteps: given.originalInferenceSteps };
-    const all = { ...stepChoice(given), ...choice, strength: image && given.strength };
-    const steps = sampler.timesteps(all).slice(sampler.start(all));
-    const beside: Vec[] = [];
-    const pictures = this.pictures(shape, image, given, beside);
-    const conditions = new RunConditions(this.device, texts, { timeIds, timestepCond });
+    const generator = generatorOf(given.generator);
+    const shown = unet.config.inChannels > unet.config.outChannels;
+    const { onProgress } = this;
+    const begin = await sdStart({ kind, vae, sampler, shape, image, shown, generator }, given, {
+      signal: given.signal,
+      onProgress,
+    });
+    const conditions = new RunConditions(this.device, texts, { timeIds, timestepCond, edits: kind.edits });
+    const { steps, beside, latents, edited, ...start } = begin;
     let control: ControlBranch | undefined;
     try {
       if (controlNets.length > 0) control = new ControlBranch(this.device, controlNets, given, batch, [h, w]);
-      const run = { unet, sampler, shape, conditions, control, steps, beside, onProgress: this.onProgress };
+      const run = { unet, sampler, shape, conditions, control, steps, beside, onProgress };
       return await runLatents(
         {
           device: this.device,
           sampler,
           shape,
-          choice,
-          denoiser: (space) => sdDenoiser(space, run, given),
+          denoiser: (space) =>
+            edited ? editDenoiser(space, { ...run, image: edited }, given) : sdDenoiser(space, run, given),
           decode: this.toPictures,
-          ...pictures,
+          ...start,
         },
-        given,
+        { ...given, generator, latents: latents ?? given.latents },
       );
     } finally {
       conditions.dispose();
@@ -215,42 +217,14 @@ export class StableDiffusionPipeline extends BasePipeline {
   }
 
   protected work({ batch, height, width }: RunShape) {
-    const { unet, vae } = this.parts;
-    const u = { batch: unet.config.timeCondProjDim === null ? 2 * batch : batch, height, width };
+    const { kind, unet, vae } = this.parts;
+    const parts = kind.edits ? 3 : unet.config.timeCondProjDim === null ? 2 : 1;
+    const u = { batch: parts * batch, height, width };
     const d = { batch, height, width };
     return {
       network: { plan: () => unet.plan(u), profile: (options: object) => unet.profile(u, options) },
       decoder: { plan: () => vae.plan('decode', d), profile: (options: object) => vae.profile('decode', d, options) },
     };
-  }
-
-  /** What a run draws for its pictures: before the noise for what it starts from, behind it for what the network is shown. */
-  private pictures(
-    shape: LatentShape,
-    image: Planes | undefined,
-    options: TextToImageOptions & { strength: number },
-    beside: Vec[],
-  ): Pick<LatentRun, 'start' | 'prepare'> {
-    const { unet, vae } = this.parts;
-    const { maskImage, strength, signal } = options;
-    const shown = unet.config.inChannels > unet.config.outChannels;
-    const run = { signal, onProgress: this.onProgress };
-    // A network that is shown mask and picture keeps what is known by itself.
-    const start = startingPoint(vae, image, shape, shown ? { strength } : { maskImage, strength }, run);
-    if (!shown) return { start };
-    if (!image || !maskImage) {
-      const missing = image ? 'no maskImage' : maskImage ? 'no image' : 'neither';
-      throw new InvalidArgumentError(
-        `generate: expected image and maskImage, since this U-Net fills masks in pictures, got ${missing}`,
-      );
-    }
-    const [batch] = shape;
-    const mask = readMask(maskImage, shape, [image.shape[2], image.shape[3]]);
-    const prepare: LatentRun['prepare'] = async (space, generator) => {
-      const masked = await encodePictures(vae, maskedPictures(image, mask), shape, generator, run);
-      beside.push(space.vec(latentMask(mask, shape, 1), batch), space.vec(masked, batch));
-    };
-    return strength === 1 ? { prepare } : { start, prepare };
   }
 }
 
@@ -266,13 +240,14 @@ const defaultStrength = (kind: SdKind, { maskImage }: TextToImageOptions) =>
   maskImage ? kind.maskStrength : kind.strength;
 
 /** @throws UnsupportedError for a U-Net that wants what this pipeline does not have */
-function checkForm(name: string, { config }: UNet2DCondition, { xl }: SdKind): void {
+function checkForm(name: string, { config }: UNet2DCondition, { xl, edits = false }: SdKind): void {
   const { inChannels, outChannels, addition, classEmbedding } = config;
-  // Nine: latents, mask, latents of what is known.
-  if (inChannels !== outChannels && inChannels !== 2 * outChannels + 1) {
+  // Nine: latents, mask, latents of what is known. Eight: latents, and those of what is edited.
+  const known = edits ? [2 * outChannels] : [outChannels, 2 * outChannels + 1];
+  if (!known.includes(inChannels)) {
     throw new UnsupportedError(
-      `${name}: expected a U-Net that reads latents alone, or with a mask and masked latents, got one of ${inChannels} ` +
-        'channels',
+      `${name}: expected a U-Net that reads latents ${edits ? 'and those of a picture' : 'alone, or with a mask and masked latents'}, ` +
+        `got one of ${inChannels} channels`,
     );
   }
   const wanted = xl ? 'text_time' : 'none';

@@ -2,39 +2,43 @@
  * Text → picture by a transformer that follows a straight flow: diffusers' folders of Stable Diffusion 3 and 3.5. The same
  * object makes image → image and fills masks. Esser et al. 2024, https://arxiv.org/abs/2403.03206
  */
-import { ConfigError, type Device } from '../engine/index.ts';
+import type { Device } from '../engine/index.ts';
 import { readModelIndex, type Directory, type RawConfig } from '../loading/index.ts';
 import { AutoencoderKL } from '../models/index.ts';
 import { SD3Transformer } from '../models/transformers/sd3Model.ts';
-import { resolutionMu } from '../sampler/flowMatching.ts';
 import { guided } from '../sampler/guidance.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
 import type { Vec } from '../sampler/vec.ts';
+import { channelJoin } from './channelJoin.ts';
 import { BasePipeline, chosenScheduler, loadParts, readScheduler, type Part, type RunShape } from './basePipeline.ts';
-import { openSd3Prompts } from './flowPrompts.ts';
+import { openSd3Prompts, type FlowPrompts } from './flowPrompts.ts';
+import { checkChannels, dynamicMu, flowStrength } from './flowSteps.ts';
 import type { GenerationResult } from './generation.ts';
 import type { GpuSpace } from './gpuSpace.ts';
-import { planesOf } from './imageInput.ts';
 import { klDecoder, klLatents, type LatentDecoder } from './latentDecoder.ts';
-import { runLatents } from './latentRun.ts';
+import { runLatents, stepChoice, type LatentRun } from './latentRun.ts';
 import { latentSize, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
-import { conditionsOf, type PromptEncoder } from './promptEncoder.ts';
+import { PipelineLoras, type PipelineLora } from './pipelineLoras.ts';
+import { conditionsOf } from './promptEncoder.ts';
 import { RunConditions, type StepConditions } from './sdConditions.ts';
-import { startingPoint } from './sdPictures.ts';
+import { givenPicture, shownPicture, startingPoint } from './sdPictures.ts';
+import type { SourceOptions } from './source.ts';
 import type { TextToImageOptions } from './textToImage.ts';
 
 interface Parts {
   transformer: SD3Transformer;
   vae: AutoencoderKL;
-  encode: PromptEncoder | undefined;
+  text: FlowPrompts | undefined;
   scheduler: RawConfig;
   all: readonly Part[];
 }
 
 /** What the reference library does without being told. */
-const DEFAULTS = { numInferenceSteps: 28, guidanceScale: 7 } as const;
+const DEFAULTS = { numInferenceSteps: 28, guidanceScale: 7, strength: 0.6 } as const;
+/** From pictures. */
+const PICTURE_STEPS = 50;
 
 /** Text → picture: three text encoders, transformer and autoencoder of one folder on one device. */
 export class StableDiffusion3Pipeline extends BasePipeline {
@@ -45,14 +49,19 @@ export class StableDiffusion3Pipeline extends BasePipeline {
     'StableDiffusion3InpaintPipeline',
   ];
 
+  private readonly loras: PipelineLoras;
+
   private constructor(
     device: Device,
     private readonly parts: Parts,
-    onProgress: LoadPipelineOptions['onProgress'],
+    { onProgress, token, endpoint, local }: LoadPipelineOptions & SourceOptions,
   ) {
     const decode = klDecoder(device, parts.vae);
     const toPictures: LatentDecoder = (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options });
     super(device, parts.all, toPictures, onProgress);
+    const { transformer, text } = parts;
+    const network = { part: 'transformer' as const, setLoras: transformer.setLoras.bind(transformer) };
+    this.loras = new PipelineLoras([network, ...(text?.texts ?? [])], { token, endpoint, local });
   }
 
   /**
@@ -63,7 +72,7 @@ export class StableDiffusion3Pipeline extends BasePipeline {
   static async load(
     device: Device,
     directory: Directory,
-    options: LoadPipelineOptions = {},
+    options: LoadPipelineOptions & SourceOptions = {},
   ): Promise<StableDiffusion3Pipeline> {
     const { signal, variant, onProgress } = options;
     const index = await readModelIndex(directory, StableDiffusion3Pipeline.classNames, signal);
@@ -71,11 +80,13 @@ export class StableDiffusion3Pipeline extends BasePipeline {
     const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
     return loadParts(async (own, all) => {
       const transformer = await own(SD3Transformer.load(device, directory.folder('transformer'), load));
-      const { jointAttentionDim } = transformer.config;
-      const encode = await openSd3Prompts({ device, directory, load, own }, index, jointAttentionDim);
+      const { inChannels, jointAttentionDim } = transformer.config;
+      const text = await openSd3Prompts({ device, directory, load, own }, index, jointAttentionDim);
       const vae = await own(AutoencoderKL.load(device, directory.folder('vae'), load));
-      checkChannels(directory.name, transformer.config.inChannels, vae);
-      return new StableDiffusion3Pipeline(device, { transformer, vae, encode, scheduler, all }, onProgress);
+      // A network that fills masks also sees the mask and what is known.
+      const shown = inChannels === 2 * vae.config.latentChannels + 1;
+      checkChannels(directory.name, shown ? vae.config.latentChannels : inChannels, vae);
+      return new StableDiffusion3Pipeline(device, { transformer, vae, text, scheduler, all }, options);
     });
   }
 
@@ -101,25 +112,33 @@ export class StableDiffusion3Pipeline extends BasePipeline {
   }
 
   /**
-   * From noise, or from a picture, to pictures; by default 28 steps with a guidance scale of 7, and a strength of 0.6. A
-   * scale of 1 or less is the conditional network alone.
+   * From noise, or from a picture, to pictures; by default 28 steps (50 of which from a picture 0.6, its strength) with a
+   * guidance scale of 7. A scale of 1 or less is the conditional network alone.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
    * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
    * any of them but a lost device the pipeline stays usable.
    */
   async generate(options: TextToImageOptions): Promise<GenerationResult> {
-    const given = { ...DEFAULTS, ...options, strength: options.strength ?? 0.6 };
-    const { transformer, vae, encode, scheduler } = this.parts;
+    const { transformer, vae, text, scheduler } = this.parts;
+    const image = options.image && givenPicture(vae, options.image);
+    const given = { ...DEFAULTS, ...(image && { numInferenceSteps: PICTURE_STEPS }), ...options };
     const sampler = samplerFrom(chosenScheduler(scheduler, options.scheduler));
-    const image = given.image && planesOf('image', given.image, 3, [-1, 1]);
-    const [height, width] = image ? [image.shape[2], image.shape[3]] : [given.height, given.width];
-    const [h, w] = latentSize(this, { height, width });
-    const texts = await conditionsOf(given, encode, given.guidanceScale > 1, { pooled: true });
+    const [h, w] = latentSize(this, image ?? given);
+    const texts = await conditionsOf(given, text?.encode, given.guidanceScale > 1, { pooled: true });
     const shape: LatentShape = [texts.text.shape[0], vae.config.latentChannels, h, w];
     const { patchSize } = transformer.config;
     const mu = dynamicMu(sampler, Math.floor(h / patchSize) * Math.floor(w / patchSize));
-    const { onProgress } = this;
-    const start = startingPoint(vae, image, shape, given, { signal: given.signal, onProgress });
+    const strength = image ? flowStrength(sampler, { ...stepChoice(given), mu }, given.strength) : 1;
+    const run = { signal: given.signal, onProgress: this.onProgress };
+    const shown = transformer.config.inChannels > shape[1];
+    const { maskImage } = given;
+    const point = startingPoint(vae, image, shape, shown ? { strength } : { maskImage, strength }, run);
+    const start = shown && given.strength === 1 ? undefined : point;
+    const looks = shown ? shownPicture(vae, image, maskImage, shape, run) : undefined;
+    const beside: Vec[] = [];
+    const prepare: LatentRun['prepare'] = async (space, generator) => {
+      for (const values of (await looks?.(generator)) ?? []) beside.push(space.vec(values, shape[0]));
+    };
     const conditions = new RunConditions(this.device, texts, {});
     try {
       return await runLatents(
@@ -128,15 +147,32 @@ export class StableDiffusion3Pipeline extends BasePipeline {
           sampler,
           shape,
           choice: { mu },
-          denoiser: (space) => this.denoiser(space, sampler, shape, conditions, given),
+          denoiser: (space) => this.denoiser(space, sampler, shape, conditions, beside, given),
           decode: this.toPictures,
           start,
+          prepare,
         },
         given,
       );
     } finally {
       conditions.dispose();
     }
+  }
+
+  /** Merges adapters of low rank in place of those before. @throws as {@link StableDiffusionPipeline.loadLoras} */
+  loadLoras(loras: readonly PipelineLora[], options: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.loras.load(loras, options);
+  }
+
+  /** Gives back the weights of the pipeline's own files, bit by bit. @throws AbortedError, DeviceLostError */
+  unloadLoras(options: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.loras.load([], options);
+  }
+
+  /** Releases weights and programs; the device stays. */
+  override async dispose(): Promise<void> {
+    await super.dispose();
+    await this.loras.dispose();
   }
 
   protected override get autoencoder() {
@@ -159,16 +195,19 @@ export class StableDiffusion3Pipeline extends BasePipeline {
     sampler: Sampler,
     [batch, ...item]: LatentShape,
     { text, both }: RunConditions,
+    beside: readonly Vec[],
     { guidanceScale = 1, guidanceRescale, guidanceInterval: interval, checkFinite }: TextToImageOptions,
   ): Denoiser {
     const { transformer } = this.parts;
     const { onProgress } = this;
+    const { inChannels } = transformer.config;
+    const join = beside.length > 0 ? channelJoin(space, batch, batch * inChannels * item[1] * item[2]) : undefined;
     const call = async (v: Vec, timestep: number, told: StepConditions, signal?: AbortSignal): Promise<Vec[]> => {
-      const { buffer } = space.contiguous(v);
+      const buffer = join ? join([v, ...beside]) : space.contiguous(v).buffer;
       const { encoderHiddenStates, addedCondKwargs } = told;
       const parts = encoderHiddenStates.shape[0] / batch;
       const out = await transformer.forward({
-        sample: { data: Array<GPUBuffer>(parts).fill(buffer), shape: [parts * batch, ...item] },
+        sample: { data: Array<GPUBuffer>(parts).fill(buffer), shape: [parts * batch, inChannels, item[1], item[2]] },
         timestep,
         encoderHiddenStates,
         pooledProjections: addedCondKwargs!.textEmbeds!,
@@ -187,19 +226,4 @@ export class StableDiffusion3Pipeline extends BasePipeline {
     });
     return guided(pair, guidanceScale, { guidanceRescale, interval, conditional: interval && alone });
   }
-}
-
-/** The logarithm of the shift by the number of tokens, where the schedule depends on it. */
-export function dynamicMu({ config }: Sampler, tokens: number): number | undefined {
-  return config.useDynamicShifting ? resolutionMu(tokens, config) : undefined;
-}
-
-/** @throws ConfigError for parts that belong to different models */
-export function checkChannels(name: string, channels: number, vae: AutoencoderKL): void {
-  if (channels === vae.config.latentChannels) return;
-  throw new ConfigError(
-    `${name}: expected a transformer of the ${vae.config.latentChannels} latent channels of vae/, got ${channels}; take ` +
-      'both from one pipeline',
-    'in_channels',
-  );
 }

@@ -39,6 +39,8 @@ export interface TextToImageOptions extends GenerationOptions, SizeConditions {
   prompt3?: string | readonly string[];
   negativePrompt2?: string | readonly string[];
   negativePrompt3?: string | readonly string[];
+  /** Tokens of T5 per prompt (SD3 256, Flux 512), at most 512. Without T5 (SD3) as many zeros, by default as CLIP has. */
+  maxSequenceLength?: number;
   /** In place of prompts: text states on the host, [N,S,E]. */
   promptEmbeds?: TensorInput;
   /** In place of negative prompts: [N,S,E] or [1,S,E]. */
@@ -47,6 +49,13 @@ export interface TextToImageOptions extends GenerationOptions, SizeConditions {
   pooledPromptEmbeds?: TensorInput;
   /** [N,P] or [1,P]. */
   negativePooledPromptEmbeds?: TensorInput;
+  /**
+   * Flux: guidance between the prompt and the negative prompt, which doubles the work; above 1, and where a negative prompt
+   * is given. `guidanceScale` is what the network was distilled with. Default 1.
+   */
+  trueCfgScale?: number;
+  /** Flux: `latents` are tokens [B,T,4C] on their way in and out, as the reference library has them; default [B,C,h,w]. */
+  packedLatents?: boolean;
   /** Pictures per prompt; default 1. */
   numImagesPerPrompt?: number;
   /**
@@ -65,10 +74,21 @@ export interface TextToImageOptions extends GenerationOptions, SizeConditions {
   clipSkip?: number;
   /** Told of a prompt that is longer than the text encoder takes; what is beyond is left out. */
   onWarning?: (warning: TruncationWarning) => void;
-  /** Image to image: where to start, a picture for each result or one for all. The size follows from it. */
+  /**
+   * Image to image: where to start, a picture for each result or one for all: pixels, or latents as another pipeline left
+   * them. The size follows from it.
+   */
   image?: ImageInput;
-  /** How much of the way is gone from `image`, in (0, 1]; default 0.8, with a mask 1 (SDXL 0.3 and 0.9999). */
+  /** How much of the way is gone from `image`, in (0, 1]; default 0.8, with a mask 1 (SDXL 0.3 and 0.9999, SD3 and Flux 0.6). */
   strength?: number;
+  /**
+   * Part of the schedule, 0 … 1, after which to stop with what is noisy still: `latents` are for another pipeline's
+   * `image`, which goes on from the same `denoisingStart`. SDXL's base and refiner. Podell et al. 2023, section 2.5.
+   */
+  denoisingEnd?: number;
+  denoisingStart?: number;
+  /** InstructPix2Pix: how closely `image` is followed, ≥ 1; default 1.5. Brooks et al. 2023, section 3.2.1. */
+  imageGuidanceScale?: number;
   /**
    * Inpainting: 1 (white) where something new is wanted, 0 where `image` stays; one channel, of the picture's size. A
    * network of nine channels is shown both, and may change what lies around.

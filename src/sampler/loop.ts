@@ -59,6 +59,8 @@ export interface RunOptions {
   noise?: NoiseSource;
   /** Steps to leave out at the start, 0 … steps − 1; default 0. */
   start?: number;
+  /** Step after which to stop, with what is noisy still, 1 … steps; default all. */
+  end?: number;
   /** Go on from here; `x` then only gives shape and space, and `generator`s are set to where they stood. */
   resume?: SamplerState;
   /** Called after each step and awaited. */
@@ -193,18 +195,20 @@ export async function runSteps(
  *
  * @returns the state after the last transition, [B, C, …]; the caller releases it
  * @throws AbortedError once the signal fires, between steps at the latest
- * @throws InvalidArgumentError if `start` or `resume` do not fit, or the solver draws noise and there is no generator
+ * @throws InvalidArgumentError if `start`, `end` or `resume` do not fit, or the solver draws noise and there is no generator
  */
-export async function runSolver({ start, ...options }: RunOptions): Promise<Vec> {
+export async function runSolver({ start, end: last, ...options }: RunOptions): Promise<Vec> {
   const { x: begin, transitions, denoiser, solver, resume, signal } = options;
   const steps = transitions.length;
   const step = resume?.step ?? start ?? 0;
   if (!Number.isInteger(step) || step < 0 || step > steps || (step === steps && !resume))
     throw new InvalidArgumentError(`sample: expected start in 0 … ${steps - 1}, got ${step}; there are ${steps} steps`);
+  if (last !== undefined && !(Number.isInteger(last) && last <= steps && (last > step || resume)))
+    throw new InvalidArgumentError(`sample: expected end in ${step + 1} … ${steps}, got ${last}`);
   const end = await runSteps(
     { ...options, begin: { x: begin, history: [], numbers: [] }, step, steps },
     async ({ x, history }, index, noise) => {
-      if (index === steps) return undefined;
+      if (index === steps || (last !== undefined && index >= last)) return undefined;
       const at = { ...transitions[index], index, transitions };
       const done = await solver({ ...at, x, denoise: denoiser, noise, history, signal });
       return { x: done.x, x0: done.x0, history: done.history ?? [], numbers: [], at: at.from };

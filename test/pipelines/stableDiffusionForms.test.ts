@@ -305,7 +305,7 @@ describe('a U-Net of nine channels', () => {
 
   it('wants a picture and a mask', async () => {
     for (const [options, message] of [
-      [{}, /expected image and maskImage, since this U-Net fills masks in pictures, got neither/],
+      [{}, /expected image and maskImage, since this network fills masks in pictures, got neither/],
       [{ image }, /got no maskImage/],
     ] as const) {
       const error = await failure(run(source, { ...text, ...options }));

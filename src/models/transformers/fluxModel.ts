@@ -1,6 +1,7 @@
 /** `FluxTransformer2DModel` on a device: load it once, call it with any batch, size and length of text. */
 import { InvalidArgumentError, type Device, type Graph, type Profile, type Report } from '../../engine/index.ts';
 import { LoadedModel, type ModelDefinition } from '../loadedModel.ts';
+import { setLoras, type LoraUse } from '../lora/mergeLoras.ts';
 import type { ModelOutput, RunOptions, TensorInput } from '../modelRuntime.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
 import type { WeightScope } from '../weightScope.ts';
@@ -108,6 +109,16 @@ export class FluxTransformer {
   /** What a call of that shape takes here; nothing is allocated. @throws LimitError, ShapeError */
   plan(shape: FluxShape): Report {
     return this.model.plan(shape);
+  }
+
+  /**
+   * Merges adapters of low rank into the weights, in place of those before; none at all give back the file's weights, bit
+   * by bit. Waits for calls under way.
+   * @throws WeightError naming keys of an adapter for another model, and then nothing changes; AbortedError,
+   * DeviceLostError.
+   */
+  setLoras(uses: readonly LoraUse[], options: { signal?: AbortSignal } = {}): Promise<void> {
+    return setLoras(this.model, 'transformer', uses, options);
   }
 
   /** Bytes of the weights on the GPU. */

@@ -9,6 +9,7 @@ import {
 } from '../../engine/index.ts';
 import { decode, DTYPE_BYTES, findNonFinite, type Checkpoint, type Dtype } from '../../loading/index.ts';
 import { LoadedModel, type ModelDefinition } from '../loadedModel.ts';
+import { setLoras, type LoraUse } from '../lora/mergeLoras.ts';
 import type { ModelOutput, RunOptions, TensorInput } from '../modelRuntime.ts';
 import { openModel, type LoadOptions, type ModelSource } from '../modelSource.ts';
 import type { WeightScope } from '../weightScope.ts';
@@ -140,6 +141,16 @@ export class SD3Transformer {
   /** What a call of that shape takes here; nothing is allocated. @throws LimitError, ShapeError */
   plan(shape: SD3Shape): Report {
     return this.model.plan(shape);
+  }
+
+  /**
+   * Merges adapters of low rank into the weights, in place of those before; none at all give back the file's weights, bit
+   * by bit. Waits for calls under way.
+   * @throws WeightError naming keys of an adapter for another model, and then nothing changes; AbortedError,
+   * DeviceLostError.
+   */
+  setLoras(uses: readonly LoraUse[], options: { signal?: AbortSignal } = {}): Promise<void> {
+    return setLoras(this.model, 'transformer', uses, options);
   }
 
   /** Bytes of the weights on the GPU. */

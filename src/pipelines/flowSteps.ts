@@ -1,0 +1,35 @@
+/** What the pipelines of straight flows (Stable Diffusion 3, Flux) have in common. */
+import { ConfigError, InvalidArgumentError } from '../engine/index.ts';
+import type { AutoencoderKL } from '../models/index.ts';
+import { resolutionMu } from '../sampler/flowMatching.ts';
+import type { Sampler, StepChoice } from '../sampler/index.ts';
+
+/** The logarithm of the shift by the number of tokens, where the schedule depends on it. */
+export function dynamicMu({ config }: Sampler, tokens: number): number | undefined {
+  return config.useDynamicShifting ? resolutionMu(tokens, config) : undefined;
+}
+
+/**
+ * The strength that leaves ⌈steps·strength⌉ steps: the reference library's flows round up where its other pipelines
+ * round down.
+ * @throws InvalidArgumentError unless it is in (0, 1]; as {@link Sampler.transitions} for steps that are none
+ */
+export function flowStrength(sampler: Sampler, choice: StepChoice, strength: number): number {
+  if (!(strength > 0 && strength <= 1)) {
+    throw new InvalidArgumentError(`generate: expected strength in (0, 1], got ${strength}`);
+  }
+  const steps = sampler.transitions(choice).length;
+  const left = steps - Math.floor(steps - steps * strength);
+  // Half a step more, which rounding down takes off again.
+  return left === steps ? 1 : (left + 0.5) / steps;
+}
+
+/** @throws ConfigError for parts that belong to different models */
+export function checkChannels(name: string, channels: number, vae: AutoencoderKL): void {
+  if (channels === vae.config.latentChannels) return;
+  throw new ConfigError(
+    `${name}: expected a transformer of the ${vae.config.latentChannels} latent channels of vae/, got ${channels}; take ` +
+      'both from one pipeline',
+    'in_channels',
+  );
+}

@@ -1,0 +1,75 @@
+/** Where a run of Stable Diffusion begins, and what its network is shown of pictures. */
+import { InvalidArgumentError, UnsupportedError } from '../engine/index.ts';
+import type { AutoencoderKL, RunOptions } from '../models/index.ts';
+import type { Sampler } from '../sampler/index.ts';
+import type { Vec } from '../sampler/vec.ts';
+import { denoisingPart } from './denoisingPart.ts';
+import { stepChoice, type LatentRun } from './latentRun.ts';
+import type { Generators, LatentShape } from './latents.ts';
+import type { SdKind } from './sdKinds.ts';
+import { editedPicture, encodePictures, shownPicture, startingPoint, type GivenPicture } from './sdPictures.ts';
+import type { TextToImageOptions } from './textToImage.ts';
+
+/** What a run begins with. */
+export interface SdStart extends Pick<LatentRun, 'start' | 'prepare' | 'choice'> {
+  /** What the network is told at each step that is done. */
+  steps: readonly number[];
+  /** In place of noise: another pipeline's state at the first step. */
+  latents?: Float32Array;
+  /** What the network sees in the channels behind the state; filled when the run is prepared. */
+  beside: readonly Vec[];
+  /** Latents of a picture that is edited. */
+  edited?: Float32Array;
+}
+
+/** What is known of a run before its pictures. */
+export interface SdStartOptions {
+  kind: SdKind;
+  vae: AutoencoderKL;
+  sampler: Sampler;
+  shape: LatentShape;
+  image: GivenPicture | undefined;
+  /** Whether the network reads more channels than it writes. */
+  shown: boolean;
+  generator: Generators;
+}
+
+/**
+ * Reads the pictures of a call. The order of draws is the reference library's: what a run starts from, the noise, what the
+ * network is shown.
+ * @throws InvalidArgumentError for pictures that are missing or do not fit, or parts of the schedule that leave no step;
+ * LimitError, AbortedError, OutOfMemoryError
+ */
+export async function sdStart(
+  { kind, vae, sampler, shape, image, shown, generator }: SdStartOptions,
+  given: TextToImageOptions & { strength: number },
+  run: RunOptions,
+): Promise<SdStart> {
+  const { maskImage, strength, denoisingStart, originalInferenceSteps } = given;
+  const own = { ...stepChoice(given), originalInferenceSteps };
+  const part = denoisingPart(sampler, own, given);
+  const choice = { originalInferenceSteps, ...part };
+  if (kind.edits) {
+    if (!image) throw new InvalidArgumentError('generate: expected image, which this pipeline edits, got none');
+    const edited = await editedPicture(vae, image, shape, run);
+    return { choice, steps: sampler.timesteps(own), beside: [], edited };
+  }
+  const beside: Vec[] = [];
+  const looks = shown ? shownPicture(vae, image, maskImage, shape, run) : undefined;
+  const prepare: LatentRun['prepare'] = async (space, generator) => {
+    for (const values of (await looks?.(generator)) ?? []) beside.push(space.vec(values, shape[0]));
+  };
+  if (denoisingStart !== undefined) {
+    if (!image) throw new InvalidArgumentError('generate: expected image with denoisingStart, got none');
+    if (maskImage) {
+      throw new UnsupportedError('generate: expected denoisingStart or maskImage, got both, which is not built');
+    }
+    const latents = await encodePictures(vae, image, shape, generator, run);
+    return { choice, steps: sampler.timesteps(own).slice(part.start, part.end), prepare, latents, beside };
+  }
+  const all = { ...own, strength: image && strength };
+  const steps = sampler.timesteps(all).slice(sampler.start(all), part.end);
+  // A network that is shown mask and picture keeps what is known by itself.
+  const point = startingPoint(vae, image, shape, shown ? { strength } : { maskImage, strength }, run);
+  return { choice, steps, prepare, beside, start: shown && strength === 1 ? undefined : point };
+}
