@@ -3,6 +3,12 @@ export * from './index.ts';
 export { ADMPipeline } from './adm.ts';
 export type { AdmOptions, AdmResult, AdmStep } from './admOptions.ts';
 export { admNetwork, classifierGradient } from './admOnGpu.ts';
+export {
+  AutoencoderPipeline,
+  type AutoencoderOptions,
+  type AutoencoderResult,
+  type Codes,
+} from './autoencoderPipeline.ts';
 export { encodePictures, reconstruct, type Autoencoder, type EncodeOptions, type Latents } from './autoencoding.ts';
 export { ClassLatentDiffusionPipeline } from './classLatentDiffusion.ts';
 export { ControlBranch } from './controlBranch.ts';

@@ -1,7 +1,15 @@
 /** `Pipeline.fromPretrained`: reads what a folder is, loads it, and gives back something to call. */
-import { ConfigError, Device, UnsupportedError, type DeviceOptions, type Profile } from '../engine/index.ts';
-import { readModelIndex, type Directory } from '../loading/index.ts';
+import {
+  ConfigError,
+  Device,
+  NotFoundError,
+  UnsupportedError,
+  type DeviceOptions,
+  type Profile,
+} from '../engine/index.ts';
+import { configClass, readConfig, readModelIndex, type Directory } from '../loading/index.ts';
 import type { AdmOptions, AdmResult } from './admOptions.ts';
+import type { AutoencoderOptions, AutoencoderPipeline, AutoencoderResult } from './autoencoderPipeline.ts';
 import type { BasePipeline } from './basePipeline.ts';
 import type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
 import type { GenerationResult, PipelinePlan } from './generation.ts';
@@ -78,16 +86,24 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
   readonly encode?: BasePipeline['encode'];
   /** Pictures through the autoencoder and back. @throws as {@link BasePipeline.encode} */
   readonly reconstruct?: BasePipeline['reconstruct'];
+  /** Pictures → indices of a codebook; of an autoencoder with one. @throws as {@link AutoencoderPipeline.generate} */
+  readonly encodeToIndices?: AutoencoderPipeline['encodeToIndices'];
+  /** Indices of a codebook → pictures. @throws as {@link AutoencoderPipeline.generate} */
+  readonly decodeIndices?: AutoencoderPipeline['decodeIndices'];
+  /** Entries of the codebook. */
+  readonly codebookSize?: number;
   /** From noise to pictures. @throws as {@link ClassLatentDiffusionPipeline.generate}. */
   (options: ClassToImageOptions): Promise<ClassToImageResult>;
   /** From texts, perhaps with a picture to start from. @throws as {@link StableDiffusionPipeline.generate}. */
   (options: TextToImageOptions): Promise<GenerationResult>;
-  /** From a class, by a network that a classifier guides. @throws as {@link ADMPipeline.generate} */
-  (options: AdmOptions): Promise<AdmResult>;
   /** From noise alone, or a class. @throws as {@link UnconditionalPipeline.generate}, {@link LDMPipeline.generate} */
   (options?: UnconditionalOptions): Promise<UnconditionalResult>;
+  /** From pictures, codes, or nothing, through an autoencoder. @throws as {@link AutoencoderPipeline.generate} */
+  (options: AutoencoderOptions): Promise<AutoencoderResult>;
   /** From small pictures. @throws as {@link LDMSuperResolutionPipeline.generate}, {@link StableDiffusionUpscalePipeline.generate} */
   (options: SuperResolutionOptions | UpscaleOptions): Promise<GenerationResult>;
+  /** From a class, by a network that a classifier guides. @throws as {@link ADMPipeline.generate} */
+  (options: AdmOptions): Promise<AdmResult>;
 }
 
 const unconditional = async () => (await import('./unconditional.ts')).UnconditionalPipeline;
@@ -127,6 +143,15 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   LDMSuperResolutionPipeline: async () => (await import('./ldmSuperResolution.ts')).LDMSuperResolutionPipeline,
   StableDiffusionUpscalePipeline: async () =>
     (await import('./stableDiffusionUpscale.ts')).StableDiffusionUpscalePipeline,
+};
+
+const autoencoder = async () => (await import('./autoencoderPipeline.ts')).AutoencoderPipeline;
+
+/** Components that are of use alone, by the `_class_name` of their folder's `config.json`. */
+const COMPONENTS: Readonly<Record<string, () => Promise<PipelineClass>>> = {
+  VQModel: autoencoder,
+  AutoencoderKL: autoencoder,
+  AutoencoderTiny: autoencoder,
 };
 
 const noLoras = () =>
@@ -189,7 +214,16 @@ async function load(
   const file = resolveFile(given, options);
   if (file) return (await import('./singleFilePipeline.ts')).loadSingleFile(open, file, options);
   const directory = resolveSource(given, options);
-  const { className } = await readModelIndex(directory, undefined, options.signal);
+  const { className, component } = await classOf(directory, options.signal);
+  if (component) {
+    const autoencoders = Object.keys(COMPONENTS);
+    if (autoencoders.includes(className)) return (await COMPONENTS[className]()).load(await open(), directory, options);
+    throw new ConfigError(
+      `${directory.name}: expected a pipeline or an autoencoder (${autoencoders.join(', ')}), got the component ` +
+        `${className}; name the folder above it, or load it by its own class`,
+      '_class_name',
+    );
+  }
   if (!Object.hasOwn(PIPELINES, className)) {
     if (!className.endsWith('Pipeline')) {
       throw new ConfigError(`${directory.name}: expected a pipeline, got _class_name ${className}`, '_class_name');
@@ -201,4 +235,18 @@ async function load(
   }
   const device = await open();
   return (await PIPELINES[className]()).load(device, directory, options);
+}
+
+/** What a folder says it is: a pipeline's, or one component's alone. @throws NotFoundError where it says neither */
+async function classOf(directory: Directory, signal?: AbortSignal): Promise<{ className: string; component: boolean }> {
+  try {
+    const { className } = await readModelIndex(directory, undefined, signal);
+    return { className, component: false };
+  } catch (error) {
+    if (!(error instanceof NotFoundError)) throw error;
+    const config = await readConfig(directory, undefined, { signal }).catch(() => undefined);
+    const className = config && configClass(config);
+    if (className === undefined) throw error;
+    return { className, component: true };
+  }
 }

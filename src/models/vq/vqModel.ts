@@ -17,9 +17,10 @@ import { readVQConfig, type VQConfig } from './vqConfig.ts';
 
 /**
  * One of the ways through. `encode`: image → latents; `indices`: image → indices; `quantize`: latents → indices and
- * entries; `decode`: latents → entries → image; `decodeAsIs`: latents → image; `decodeIndices`: indices → image.
+ * entries; `decode`: latents → entries → image; `decodeAsIs`: latents → image; `decodeIndices`: indices → image; `lookup`:
+ * indices → entries.
  */
-export type VQPart = 'encode' | 'indices' | 'quantize' | 'decode' | 'decodeAsIs' | 'decodeIndices';
+export type VQPart = 'encode' | 'indices' | 'quantize' | 'decode' | 'decodeAsIs' | 'decodeIndices' | 'lookup';
 
 /** What changes the recording: pixels for `encode` and `indices`, latent cells for the others. */
 export interface VQCall {
@@ -51,9 +52,10 @@ export const vqDefinition: ModelDefinition<VQConfig, VQCall> = {
   className: 'VQModel',
   readConfig: readVQConfig,
   record(g, w, config, { part, batch, channels, height, width }) {
-    if (part === 'decodeIndices') {
+    if (part === 'decodeIndices' || part === 'lookup') {
       const indices = g.input('indices', [batch * height * width], { dtype: 'u32' });
-      g.output('out', vqDecode(config, w, vqLookup(config, w, indices, [batch, height, width])));
+      const zq = vqLookup(config, w, indices, [batch, height, width]); // [B,h,w,E]
+      g.output('out', part === 'lookup' ? toNchw(zq) : vqDecode(config, w, zq));
       return;
     }
     const looksAt = part === 'encode' || part === 'indices' ? 'image' : 'latent';
@@ -148,17 +150,12 @@ export class VQModel {
    * @throws InvalidArgumentError for an index beyond the codebook or another shape; otherwise as {@link encode}.
    */
   async decodeIndices({ indices, ...options }: RunOptions & { indices: CodeIndices }): Promise<ModelOutput> {
-    const { data, shape } = indices;
-    if (shape.length !== 3 || numel(shape) !== data.length || data.length === 0) {
-      throw new InvalidArgumentError(
-        `VQModel decodeIndices: expected indices of shape [B,h,w] with as many elements, got ${formatShape(shape)} ` +
-          `and ${data.length} elements`,
-      );
-    }
-    expectIds('VQModel decodeIndices', data, this.config.numVqEmbeddings);
-    const [batch, height, width] = shape;
-    const call: VQCall = { part: 'decodeIndices', batch, channels: this.config.vqEmbedDim, height, width };
-    return this.model.run(call, { indices: Uint32Array.from(data) }, options);
+    return this.fromIndices('decodeIndices', indices, options);
+  }
+
+  /** indices [B,h,w] → their entries as latents [B,E,h,w], valid until the next call. @throws as {@link decodeIndices} */
+  async lookup({ indices, ...options }: RunOptions & { indices: CodeIndices }): Promise<ModelOutput> {
+    return this.fromIndices('lookup', indices, options);
   }
 
   /** Where the time of such a call goes, dispatch by dispatch. @throws as {@link encode} */
@@ -179,6 +176,23 @@ export class VQModel {
   /** Releases programs and weights; while a call is under way, as soon as it ends. */
   dispose(): void {
     this.model.dispose();
+  }
+
+  private fromIndices(
+    part: 'decodeIndices' | 'lookup',
+    { data, shape }: CodeIndices,
+    options: RunOptions,
+  ): Promise<ModelOutput> {
+    if (shape.length !== 3 || numel(shape) !== data.length || data.length === 0) {
+      throw new InvalidArgumentError(
+        `VQModel ${part}: expected indices of shape [B,h,w] with as many elements, got ${formatShape(shape)} ` +
+          `and ${data.length} elements`,
+      );
+    }
+    expectIds(`VQModel ${part}`, data, this.config.numVqEmbeddings);
+    const [batch, height, width] = shape;
+    const call: VQCall = { part, batch, channels: this.config.vqEmbedDim, height, width };
+    return this.model.run(call, { indices: Uint32Array.from(data) }, options);
   }
 
   private call(part: VQPart, name: string, input: TensorInput): VQCall {
