@@ -108,7 +108,7 @@ KINDS = {
         'denoiser_class': 'DiTTransformer2DModel',
         'denoiser_does': 'velocity, and the variance of each step',
         'vae_note': '; the one of `../emoji`',
-        'loss': 'v, min-SNR weights (5); variance: 0.1 x the variational bound',
+        'loss': 'v, weights min(SNR + 1, 5) / (SNR + 1); variance: 0.1 x the variational bound',
         'second_rate': '',
         'rate': 1e-3,
         'limits': 'Flags, people, hands and signs are recognised at a glance; many animals, foods and objects\nhave the '

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffusion import alphas_cumprod
 from dit_model import DiT, dit_config
-from latent_training import NULL, Noised, Task, options_of, run
+from latent_training import NULL, Noised, Task, even_noise, options_of, run
 
 # Transformer and autoencoder together stay below 8 MB in f16.
 CONFIG = dit_config(layers=6, heads=4, head_dim=32, classes=NULL)
@@ -53,4 +53,4 @@ def bound(out: Tensor, noised: Noised) -> Tensor:
 
 
 if __name__ == '__main__':
-    run(Task('dit', CONFIG, DiT, bound), options_of(minutes=120))
+    run(Task('dit', CONFIG, DiT, bound, weight=even_noise), options_of(minutes=120))

@@ -64,11 +64,24 @@ def training_set(options: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor]:
     return examples
 
 
+def min_snr(snr: Tensor) -> Tensor:
+    """The min-SNR weight of x0, expressed for v: close to none where there is almost only noise."""
+    return snr.clamp(max=MAX_SNR) / (snr + 1)
+
+
+def even_noise(snr: Tensor) -> Tensor:
+    """As `min_snr` where there is little noise, and 1 in the noisier half, where the condition decides what the picture
+    will be.
+    """
+    return (snr + 1).clamp(max=MAX_SNR) / (snr + 1)
+
+
 @dataclass
 class Task:
     """What is trained. `name`: of the checkpoint; `extra_loss(out, noised)`: added to the loss, for what a network says
     beside the velocity (its first four channels); `null`: the label that stands for none; `examples(options)`: latents,
-    labels and how often each is drawn; `condition(options)`: makes of labels [B] what the network takes;
+    labels and how often each is drawn; `weight(snr)`: of the squared error of v; `skew`: timesteps are u ** skew of
+    uniform u, below 1 more of the noisy ones; `condition(options)`: makes of labels [B] what the network takes;
     `warm(path, model, ema)`: starts from another run.
     """
 
@@ -78,6 +91,8 @@ class Task:
     extra_loss: Callable[[Tensor, Noised], Tensor] | None = None
     null: int = NULL
     examples: Callable[[argparse.Namespace], tuple[Tensor, Tensor, Tensor]] = training_set
+    weight: Callable[[Tensor], Tensor] = min_snr
+    skew: float = 1.0
     condition: Callable[[argparse.Namespace], Callable[[Tensor], Tensor]] | None = None
     warm: Callable[[Path, nn.Module, Ema], dict] = warm_start
 
@@ -103,8 +118,7 @@ def train(rank: int, options: argparse.Namespace, task: Task, team: Team, exampl
     torch.manual_seed(schedule.step * team.ranks + rank)
     print(parameters_of(model), 'weights,', len(labels), 'latents, from step', schedule.step, flush=True)
     bars = alphas_cumprod()
-    snr = bars / (1 - bars)
-    snr_weight = snr.clamp(max=MAX_SNR) / (snr + 1)  # the min-SNR weight of x0, expressed for v
+    snr_weight = task.weight(bars / (1 - bars))
 
     def checkpoint() -> None:
         loss = sum(losses) / max(1, len(losses))
@@ -125,7 +139,8 @@ def train(rank: int, options: argparse.Namespace, task: Task, team: Team, exampl
         label = torch.where(torch.rand(batch) < LABEL_DROP, task.null, label)
         given = (condition(label) if condition else label).to(device)
         # Stratified over the batch: every step sees all noise levels, which calms the gradient.
-        t = ((torch.arange(batch) + torch.rand(batch)) * (TRAIN_STEPS / batch)).long()
+        u = (torch.arange(batch) + torch.rand(batch)) / batch
+        t = (u**task.skew * TRAIN_STEPS).long().clamp(max=TRAIN_STEPS - 1)
         a = bars[t][:, None, None, None]
         noise = torch.randn_like(x0)
         x, v = a.sqrt() * x0 + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * x0

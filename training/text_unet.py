@@ -22,7 +22,7 @@ from clip_tokenizer import ClipTokenizer
 from common import Ema
 from condition_model import ConditionUNet, Transformer, condition_config
 from contrast import load_towers
-from latent_training import Task, latents_of, options_of, run
+from latent_training import Task, even_noise, latents_of, options_of, run
 
 # With the text encoder and the autoencoder below 8 MB in f16. No middle: 8x8 is the coarsest level, and its
 # transformers see all of it.
@@ -109,7 +109,15 @@ def warm(path: Path, model: nn.Module, ema: Ema) -> dict:
 
 def task(names: int) -> Task:
     return Task(
-        'text_unet', CONFIG, TextUNet, null=names, examples=examples, condition=condition, warm=warm
+        'text_unet',
+        CONFIG,
+        TextUNet,
+        null=names,
+        examples=examples,
+        weight=even_noise,
+        skew=0.75,
+        condition=condition,
+        warm=warm,
     )
 
 
