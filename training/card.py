@@ -35,7 +35,7 @@ Draws 64x64 emoji of nine groups. It exists so that an engine can be shown and t
 | part | class | weights | what it does |
 | --- | --- | --- | --- |
 | `vae/` | AutoencoderKL | {vae_weights:,} | 64x64x3 to 16x16x4 and back; `scaling_factor` {scaling}{vae_note} |
-| `{folder}/` | {denoiser_class} | {denoiser_weights:,} | {denoiser_does}; labels 0-8, and {null} for "no group" (guidance) |
+| `{folder}/` | {denoiser_class} | {denoiser_weights:,} | {denoiser_does}; labels 0-8, and {null} for "no group" |
 | `scheduler/` | DDIMScheduler | | `squaredcos_cap_v2`, `v_prediction`, trailing spacing |
 
 Labels are in `model_index.json` (`id2label`): {labels}.
@@ -63,7 +63,7 @@ arithmetic step by step).
 | of these, decoder alone | {polish_steps:,} steps, {polish_minutes:.0f} minutes | |
 | of these, a second schedule from the first one's weights | {vae_warm} | {denoiser_warm} |
 | loss | L1 + 2 MSE + 1e-3 KL (2e-4 at first); decoder alone L1 + 4 MSE; second schedule L1 + 0.05 log MSE | {loss} |
-| optimiser | AdamW 2e-3, cosine to 0, EMA 0.998; decoder alone 6e-4; second schedule 1e-3 | AdamW {rate:g}, cosine to 0, EMA 0.999{second_rate} |
+| optimiser | AdamW 2e-3, cosine to 0, EMA 0.998; decoder alone 6e-4; second schedule 1e-3 | {optimiser} |
 
 bf16 arithmetic with f32 weights; groups drawn in proportion to the root of their size; pictures
 mirrored except symbols and flags; 12 % of labels dropped.
@@ -95,8 +95,7 @@ KINDS = {
         'denoiser_does': 'velocity',
         'vae_note': '',
         'loss': 'v, min-SNR weights (5)',
-        'second_rate': '; second schedule 6e-4',
-        'rate': 1e-3,
+        'optimiser': 'AdamW 1e-3, cosine to 0, EMA 0.999; second schedule 6e-4',
         'limits': 'Faces, people, clocks, signs and flags are recognised at a glance; many animals, foods and objects '
         'have\nthe right colours and texture but no clear shape: training was short.',
     },
@@ -108,11 +107,11 @@ KINDS = {
         'denoiser_class': 'DiTTransformer2DModel',
         'denoiser_does': 'velocity, and the variance of each step',
         'vae_note': '; the one of `../emoji`',
-        'loss': 'v, weights min(SNR + 1, 5) / (SNR + 1); variance: 0.1 x the variational bound',
-        'second_rate': '',
-        'rate': 1e-3,
-        'limits': 'Flags, people, hands and signs are recognised at a glance; many animals, foods and objects\nhave the '
-        'right colours but no clear shape: training was short.',
+        'loss': 'v, weights min(SNR + 1, 5) / (SNR + 1) (for the first 9,325 steps min(SNR, 5) / (SNR + 1)); '
+        'variance: 0.1 x the variational bound',
+        'optimiser': 'AdamW 1e-3, cosine to 0, EMA 0.999',
+        'limits': 'Faces, people, flags and signs are recognised at a glance; many animals, foods and objects\n'
+        'have the right colours but no clear shape: training was short.',
     },
 }
 

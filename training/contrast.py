@@ -22,8 +22,8 @@ from models import parameters_of
 
 @dataclass
 class Pair:
-    """What is trained. `name`: of the checkpoint; `build(emoji)`: the towers; `all_names`: whether held-out combinations
-    are seen.
+    """What is trained. `name`: of the checkpoint; `build(emoji)`: the towers; `all_names`: whether held-out
+    combinations are seen.
     """
 
     name: str

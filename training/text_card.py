@@ -62,8 +62,8 @@ A family is all names that differ in skin tone alone; plain names are those with
 Command (in `training/`): `python3 text_figures.py --out DIR`.
 
 ## Combinations never seen
-{held_count} names were kept from text encoder and U-Net, while their halves were there with other partners: a colour with
-other shapes, a gesture with other skin tones. {held_each} pictures of each, ranked among all names:
+{held_count} names were kept from text encoder and U-Net, while their halves were there with other partners: a
+colour with other shapes, a gesture with other skin tones. {held_each} pictures of each, ranked among all names:
 
 {held}
 
@@ -79,7 +79,7 @@ other shapes, a gesture with other skin tones. {held_each} pictures of each, ran
 | --- | --- | --- |
 | steps x batch | {text_steps:,} x {text_batch} | {unet_steps:,} x {unet_batch} |
 | minutes on {cpus}, shared | {text_minutes:.0f} | {unet_minutes:.0f} |
-| loss | contrastive, with a picture encoder that is not kept | v, weights min(SNR + 1, 5) / (SNR + 1) |
+| loss | contrastive, with a picture encoder that is not kept | v, weights min(SNR + 1, 5) / (SNR + 1), at first min-SNR |
 | optimiser | AdamW {text_rate:g}, cosine to 0, EMA 0.995 | AdamW {unet_rate:g}, cosine to 0, EMA 0.999 |
 | captions | the name; 40 % another way to say it | the name; 30 % another way to say it; 12 % none |
 
@@ -181,8 +181,8 @@ def figures_table(f: dict) -> str:
     head = ['| what | generated | real pictures | those through the autoencoder |', '| --- | --- | --- | --- |']
     body = [f"| {what} | {' | '.join(percent(f[kind][part][key]) for kind in kinds)} |" for what, part, key in rows]
     note = (
-        f"\n{count} names drawn from all that were trained on, and {plain} plain ones; one picture each, {f['steps']} DDIM "
-        f"steps, guidance {f['guidance']:g}, seed {f['seed']}."
+        f'\n{count} names drawn from all that were trained on, and {plain} plain ones; one picture each, '
+        f"{f['steps']} DDIM steps, guidance {f['guidance']:g}, seed {f['seed']}."
     )
     return '\n'.join([*head, *body, note])
 
