@@ -1,17 +1,19 @@
 /** The bench in headless Chromium: the built page is served to it, told what to run, and asked for its report. */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { AbortedError, NotFoundError } from '../src/engine/errors.ts';
 import { launchBrowser } from '../src/node/browser.ts';
 import { serveFolders } from '../src/node/cli/staticServer.ts';
 import type { RunContext } from './node.ts';
+import type { PagePeers } from './page/main.ts';
+import { makeGraphWeights } from './peers/graphWeights.ts';
+import type { NodePeerFolders } from './peers/nodePeers.ts';
 import type { CoreReport } from './run.ts';
 import type { Selection } from './select.ts';
 
 /** What the page offers (page/main.ts). */
 type BenchPage = typeof globalThis & {
-  benchRun(selection: Selection): Promise<{ report?: CoreReport; error?: string }>;
-  benchNote(line: string): void;
+  benchRun(selection: Selection, peers: PagePeers): Promise<{ report?: CoreReport; error?: string }>;
 };
 
 /**
@@ -20,7 +22,7 @@ type BenchPage = typeof globalThis & {
  */
 export async function runInChromium(
   selection: Selection,
-  { folders, adapter, signal, note }: RunContext,
+  { folders, adapter, peers: names, signal, note }: RunContext,
   page: string,
 ): Promise<CoreReport> {
   if (!existsSync(join(page, 'index.html'))) {
@@ -29,6 +31,8 @@ export async function runInChromium(
   const server = await serveFolders([
     { prefix: '/weights/', folder: folders.weights },
     { prefix: '/truth/', folder: folders.truths },
+    { prefix: '/peers/', folder: join(folders.peers.packages, 'node_modules') },
+    { prefix: '/graphs/', folder: folders.peers.graphs },
     { prefix: '/', folder: page },
   ]);
   const browser = await launchBrowser({
@@ -42,9 +46,17 @@ export async function runInChromium(
   try {
     const tab = await browser.newPage();
     await tab.exposeFunction('benchNote', (line: string) => note?.(line));
+    await tab.exposeFunction('benchPrepare', (model: string, variant: string) => {
+      makeGraphWeights(join(folders.peers.graphs, model), variant);
+    });
     await tab.goto(server.url);
     await tab.waitForFunction('typeof benchRun === "function"', { timeout: 120_000 });
-    const { report, error } = await tab.evaluate((s) => (globalThis as unknown as BenchPage).benchRun(s), selection);
+    const peers: PagePeers = { ...pagePeers(folders.peers), names };
+    const { report, error } = await tab.evaluate(
+      (s, p) => (globalThis as unknown as BenchPage).benchRun(s, p),
+      selection,
+      peers,
+    );
     if (!report) throw new Error(`bench: ${error}`);
     return report;
   } catch (error) {
@@ -55,4 +67,16 @@ export async function runInChromium(
     await browser.close().catch(() => undefined);
     await server.close();
   }
+}
+
+function pagePeers({ packages, graphs }: NodePeerFolders): PagePeers {
+  const isThere = (name: string) => existsSync(join(packages, 'node_modules', name, 'package.json'));
+  return {
+    installed: {
+      onnxruntime: isThere('onnxruntime-web'),
+      'jax-js': isThere('@jax-js/jax'),
+      tfjs: isThere('@tensorflow/tfjs-backend-webgpu'),
+    },
+    models: existsSync(graphs) ? readdirSync(graphs) : [],
+  };
 }

@@ -27,8 +27,8 @@ export interface RunBenchOptions extends Selection {
  */
 export async function runBench(options: RunBenchOptions): Promise<BenchReport> {
   const root = packageRoot();
-  const { host, adapter, peers, signal, note, suites, only, dtypes, reps, budgetMs, quick } = options;
-  const selection: Selection = { suites, only, dtypes, reps, budgetMs, quick };
+  const { host, adapter, peers, signal, note, suites, only, dtypes, reps, budgetMs, variants, quick } = options;
+  const selection: Selection = { suites, only, dtypes, reps, budgetMs, variants, quick };
   const context = { folders: foldersOf(root), adapter, peers, signal, note };
   const date = new Date().toISOString();
   const core =

@@ -7,6 +7,8 @@ import { processTerminal, type Terminal } from '../src/node/cli/terminal.ts';
 import { compareReports } from './baseline.ts';
 import { runBench } from './index.ts';
 import { parseOptions } from './options.ts';
+import { main as reportMain } from './report/main.ts';
+import { reportPage } from './report/html.ts';
 import { readReport } from './result.ts';
 import { reportTable } from './table.ts';
 
@@ -26,6 +28,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
     if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
     const { changes, broken } = baseline ? compareReports(report, baseline) : { changes: [], broken: [] };
     terminal.out(reportTable(report, changes));
+    if (options.html !== undefined) writeFileSync(options.html, await reportPage(report, changes));
     const slower = changes.filter((c) => c.verdict === 'slower');
     for (const c of slower) terminal.note(`slower than the baseline: ${c.name} ${c.dtype}: × ${c.ratio.toFixed(2)}`);
     for (const name of broken) terminal.note(`measured in the baseline, failed now: ${name}`);
@@ -39,8 +42,8 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
 }
 
 /** Dawn's threads never end on their own, so the exit has to be explicit. */
-export async function start(): Promise<never> {
-  const status = await main(process.argv.slice(2), processTerminal());
+export async function start(command: 'bench' | 'report' = 'bench', argv = process.argv.slice(2)): Promise<never> {
+  const status = await (command === 'report' ? reportMain : main)(argv, processTerminal());
   await new Promise<void>((written) => process.stdout.write('', () => written()));
   process.exit(status);
 }

@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { openGpu } from '../src/node/adapter.ts';
 import { pathDirectory } from '../src/node/fileSource.ts';
-import type { Peer } from './case.ts';
 import { nodePeers, type NodePeerFolders } from './peers/nodePeers.ts';
+import { chosenPeers } from './peers/peers.ts';
 import type { CoreReport } from './run.ts';
 import { runCases } from './run.ts';
 import type { Selection } from './select.ts';
@@ -24,7 +24,7 @@ export async function runInNode(selection: Selection, context: RunContext): Prom
   // First runs are compared: Mesa would otherwise take what it compiled on an earlier day from its disk cache.
   process.env.MESA_SHADER_CACHE_DISABLE ??= 'true';
   const { gpu, name } = await openGpu({ adapter });
-  const peers = chosenPeers(await nodePeers(folders.peers, name), context.peers);
+  const peers = chosenPeers(await nodePeers(folders.peers, name), context.peers, selection.variants);
   if (peers.length) note?.(`peers: ${peers.map((p) => p.name).join(', ')}`);
   return runCases(selection, {
     gpu,
@@ -34,11 +34,6 @@ export async function runInNode(selection: Selection, context: RunContext): Prom
     signal,
     note,
   });
-}
-
-/** Those asked for by name. */
-export function chosenPeers(peers: readonly Peer[], names: readonly string[] | undefined): Peer[] {
-  return peers.filter((p) => names === undefined || names.includes(p.name));
 }
 
 /** Where everything lies below the root of this package. */

@@ -26,6 +26,7 @@ interface Parsed {
   reps: number;
   budget: number;
   peers: string;
+  variants?: string;
   quick?: boolean;
   json?: string;
   html?: string;
@@ -64,6 +65,11 @@ export function parseOptions(argv: readonly string[], print = console.log): Benc
       text('--peers', 'names'),
       'all',
     )
+    .option(
+      '--variants <glob>',
+      'of how peers do the work, only the ways that fit, such as "fused*"',
+      text('--variants', 'a pattern'),
+    )
     .option('--quick', 'a small case of each group, measured three times: does everything work?')
     .option('--json <file>', 'also write the report as JSON', text('--json', 'a file name'))
     .option('--html <file>', 'also write the report as a page with plots', text('--html', 'a file name'))
@@ -91,6 +97,7 @@ export function parseOptions(argv: readonly string[], print = console.log): Benc
     reps: o.reps,
     budgetMs: 1000 * o.budget,
     peers: peerNames(o.peers),
+    variants: o.variants,
     quick: o.quick ?? false,
     json: o.json,
     html: o.html,

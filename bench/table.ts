@@ -1,7 +1,7 @@
 /** A report as text. */
 import type { Change } from './baseline.ts';
+import { summarise } from './report/summary.ts';
 import type { BenchReport, BenchResult } from './result.ts';
-import { geometricMean } from './statistics.ts';
 
 /** Three significant digits, without an exponent. */
 export function digits(value: number): string {
@@ -13,25 +13,13 @@ export function digits(value: number): string {
 const mib = (bytes: number) => digits(bytes / 2 ** 20);
 const or = (value: number | null) => (value === null ? '–' : digits(value));
 
-/** One line per case, aligned; a column per peer, and one for the baseline where there is one. */
-export function reportTable(report: BenchReport, changes: readonly Change[] = []): string {
-  const { results, failures } = report;
+/** One row per case, the head first; a column per peer, and one for the baseline where there is one. */
+export function reportRows({ results }: BenchReport, changes: readonly Change[] = []): string[][] {
   const peers = [...new Set(results.flatMap((r) => r.peers.map((p) => p.name)))];
   const changeOf = (r: BenchResult) =>
     changes.find((c) => c.suite === r.suite && c.name === r.name && c.dtype === r.dtype);
-  const head = [
-    'case',
-    'type',
-    'ms',
-    '±%',
-    'GPU ms',
-    'first',
-    'GFLOP/s',
-    'GB/s',
-    'MiB',
-    'disp.',
-    ...peers.map((p) => `× ${p}`),
-  ];
+  const head = ['case', 'type', 'ms', '±%', 'GPU ms', 'first', 'GFLOP/s', 'GB/s', 'roof', 'MiB', 'disp.'];
+  head.push(...peers.map((p) => `× ${p}`));
   if (changes.length) head.push('change');
   const rows = results.map((r) => {
     const row = [
@@ -43,24 +31,38 @@ export function reportTable(report: BenchReport, changes: readonly Change[] = []
       digits(r.firstMs),
       or(r.gflops),
       or(r.gbps),
+      r.roof ? `${(100 * r.roof.fraction).toFixed(0)} %` : '–',
       mib(r.peakBytes),
       String(r.dispatches),
-      ...peers.map((name) => or(r.peers.find((p) => p.name === name)?.ratio ?? null)),
+      ...peers.map((name) => ratioOf(r, name)),
     ];
     const change = changeOf(r);
     if (changes.length)
       row.push(change ? `× ${digits(change.ratio)}${change.verdict === 'same' ? '' : ` ${change.verdict}`}` : 'new');
     return row;
   });
-  const lines = align([head, ...rows]);
-  for (const peer of peers) {
-    const ratios = results.flatMap((r) => r.peers.filter((p) => p.name === peer).map((p) => p.ratio));
-    lines.push(`${peer}: its time over ours, geometric mean of ${ratios.length}: ${digits(geometricMean(ratios))}`);
+  return [head, ...rows];
+}
+
+/** A peer whose result was wrong has no ratio that means anything. */
+function ratioOf(result: BenchResult, name: string): string {
+  const peer = result.peers.find((p) => p.name === name);
+  if (!peer) return '–';
+  return peer.maxError <= 1 ? digits(peer.ratio) : 'wrong';
+}
+
+/** {@link reportRows} aligned, with what sums them up. */
+export function reportTable(report: BenchReport, changes: readonly Change[] = []): string {
+  const lines = align(reportRows(report, changes));
+  for (const { name, native, suites } of summarise(report)) {
+    for (const { suite, count, mean } of suites) {
+      const where = native ? ', on the processor' : '';
+      lines.push(`${name}${where}, ${suite}: its time over ours, geometric mean of ${count}: ${digits(mean)}`);
+    }
   }
-  for (const f of failures) lines.push(`FAILED ${f.name} ${f.dtype}: ${f.message}`);
-  lines.push(
-    `${report.adapter}, ${report.host}, commit ${report.commit}: ${results.length} measured, ${failures.length} failed`,
-  );
+  for (const f of report.failures) lines.push(`FAILED ${f.name} ${f.dtype}: ${f.message}`);
+  const { adapter, host, commit, results, failures } = report;
+  lines.push(`${adapter}, ${host}, commit ${commit}: ${results.length} measured, ${failures.length} failed`);
   return lines.join('\n');
 }
 

@@ -1,5 +1,6 @@
 /** Peers over channels, whatever carries them: a process per piece of work in Node, a worker in a page. */
 import type { Peer, PeerSubject, PeerWork } from '../case.ts';
+import { fits } from '../select.ts';
 import { graphOf, variantsOf } from './engines/onnxruntime.ts';
 import { PeerClient, type Channel, type Job } from './protocol.ts';
 
@@ -14,6 +15,8 @@ export interface Available {
   models(name: string): boolean;
   /** Called before a model is opened: makes what its export leaves out. */
   prepare?(model: string, variant: string): void | Promise<void>;
+  /** Whether dispatches can be recorded and replayed, which takes inputs and outputs on the device. */
+  capture?: boolean;
 }
 
 const TENSOR_PEERS: readonly string[] = ['matmul', 'conv2d', 'attention'];
@@ -48,7 +51,8 @@ export function peersOver(spawn: () => Channel & { close(): void }, available: A
       if (dtype !== 'f32') return [];
       if ('model' in work && !available.models(work.model)) return [];
       const all = 'model' in work ? MODEL_VARIANTS : variantsOf(work.problem);
-      return few ? all.slice(0, 1) : all;
+      if (few) return all.slice(0, 1);
+      return available.capture ? [...all, `${graphOf(all.at(-1)!)}, captured`] : all;
     },
     async open(work, variant, dtype) {
       if ('model' in work) await available.prepare?.(work.model, graphOf(variant));
@@ -66,4 +70,18 @@ export function peersOver(spawn: () => Channel & { close(): void }, available: A
   if (available['jax-js']) peers.push(tensors('jax-js'));
   if (available.tfjs) peers.push(tensors('tfjs'));
   return peers;
+}
+
+/** Those asked for by name (undefined: all), in the ways that fit a pattern (undefined: all). */
+export function chosenPeers(
+  peers: readonly Peer[],
+  names: readonly string[] | undefined,
+  pattern: string | undefined,
+): Peer[] {
+  const chosen = peers.filter((p) => names === undefined || names.includes(p.name));
+  if (pattern === undefined) return chosen;
+  return chosen.map((p) => ({
+    ...p,
+    variants: (work, dtype) => p.variants(work, dtype).filter((variant) => fits(pattern, variant)),
+  }));
 }

@@ -34,8 +34,8 @@ export function standing(roof: Roofline, work: { flops: number; bytes: number; m
 }
 
 const INVOCATIONS = 65535 * 64;
-/** Of fma.wgsl: rounds, chains, lanes, multiply and add. */
-const FLOPS_EACH = 256 * 8 * 4 * 2;
+/** Of fma.wgsl: rounds, steps in each, chains, multiply and add. */
+const FLOPS_EACH = 64 * 16 * 12 * 2;
 const SOFTWARE_SHARE = 64;
 const COPY_BYTES = 64 * 2 ** 20;
 const SPAN_MS = 30;

@@ -19,6 +19,7 @@ describe('options', () => {
       reps: 15,
       budgetMs: 10_000,
       peers: undefined,
+      variants: undefined,
       quick: false,
       json: undefined,
       html: undefined,
@@ -28,7 +29,9 @@ describe('options', () => {
 
   test('are all read', () => {
     const line = '--node --adapter lavapipe --suite kernels --only conv2d --dtype both --reps 5 --budget 60 --quick';
-    expect(parse(`${line} --peers onnxruntime,tfjs --json out.json --html out.html --baseline old.json`)).toEqual({
+    expect(
+      parse(`${line} --peers onnxruntime,tfjs --variants fused* --json out.json --html out.html --baseline old.json`),
+    ).toEqual({
       host: 'node',
       adapter: 'lavapipe',
       suites: ['kernels'],
@@ -37,6 +40,7 @@ describe('options', () => {
       reps: 5,
       budgetMs: 60_000,
       peers: ['onnxruntime', 'tfjs'],
+      variants: 'fused*',
       quick: true,
       json: 'out.json',
       html: 'out.html',

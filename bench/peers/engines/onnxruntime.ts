@@ -36,16 +36,23 @@ export interface OrtHost {
   modelGraph(name: string, variant: Variant): Promise<SessionGraph>;
 }
 
-/** What a variant is: which graph, and which layout onnxruntime prefers inside. */
-const GRAPH_OF: Record<string, { graph: Variant; layout: 'NHWC' | 'NCHW' }> = {
+/** What a variant is: which graph, which layout onnxruntime prefers inside, and whether its dispatches are recorded. */
+interface Way {
+  graph: Variant;
+  layout: 'NHWC' | 'NCHW';
+  captured?: boolean;
+}
+const WAYS: Record<string, Way> = {
   exported: { graph: 'exported', layout: 'NHWC' },
   fused: { graph: 'fused', layout: 'NHWC' },
   'exported, channels first': { graph: 'exported', layout: 'NCHW' },
   'fused, channels first': { graph: 'fused', layout: 'NCHW' },
+  'exported, captured': { graph: 'exported', layout: 'NHWC', captured: true },
+  'fused, captured': { graph: 'fused', layout: 'NHWC', captured: true },
 };
 
 /** The graph that a variant is of. */
-export const graphOf = (variant: string): Variant => GRAPH_OF[variant].graph;
+export const graphOf = (variant: string): Variant => WAYS[variant].graph;
 
 /** Which variants are tried of a problem. */
 export function variantsOf(problem: Problem): readonly string[] {
@@ -74,9 +81,9 @@ interface Feeds {
 export function onnxruntimeEngine(host: OrtHost): Engine {
   return {
     async open(job) {
-      const { graph: variant, layout } = GRAPH_OF[job.variant];
-      const { graph, feeds } = await prepare(host, job, variant);
-      return new OrtWork(host, job, graph, feeds, layout);
+      const way = WAYS[job.variant];
+      const { graph, feeds } = await prepare(host, job, way.graph);
+      return new OrtWork(host, job, graph, feeds, way);
     },
   };
 }
@@ -86,9 +93,12 @@ async function prepare(host: OrtHost, { work, dtype }: Job, variant: Variant) {
     const feeds: Feeds = { timed: {}, whole: {}, output: (values) => values };
     return { graph: await host.modelGraph(work.model, variant), feeds };
   }
-  const built = problemGraph(work.problem, problemData(work.problem, dtype), variant);
+  const probe = host.idle === undefined;
+  const built = problemGraph(work.problem, problemData(work.problem, dtype), variant, { probe });
   if (!built) throw new PeerError(`onnxruntime: expected a problem with a ${variant} form, got ${work.problem.op}`);
   const shape = wholeShape(work.problem);
+  const graph: SessionGraph = { model: encodeOnnx(built.model) };
+  if (!probe) return { graph, feeds: { timed: {}, whole: {}, output: built.output } };
   const ends = (values: readonly number[]) => ({
     ends: new host.ort.Tensor(
       'int64',
@@ -97,7 +107,7 @@ async function prepare(host: OrtHost, { work, dtype }: Job, variant: Variant) {
     ),
   });
   const feeds: Feeds = { timed: ends(shape.map(() => 1)), whole: ends(shape), output: built.output };
-  return { graph: { model: encodeOnnx(built.model) } as SessionGraph, feeds };
+  return { graph, feeds };
 }
 
 class OrtWork implements EngineWork {
@@ -111,16 +121,17 @@ class OrtWork implements EngineWork {
     private readonly job: Job,
     private readonly graph: SessionGraph,
     private readonly feeds: Feeds,
-    private readonly layout: 'NHWC' | 'NCHW',
+    private readonly way: Way,
   ) {
     this.version = host.version;
     this.pipelined = host.idle !== undefined && job.provider !== 'cpu';
-    const where = job.provider === 'cpu' ? 'CPU provider, 2 threads' : `WebGPU provider, ${layout} inside`;
+    const where = job.provider === 'cpu' ? 'CPU provider, 2 threads' : `WebGPU provider, ${way.layout} inside`;
     const outputs = 'model' in job.work || job.provider === 'cpu' ? 'result read back' : 'one value read back';
     this.settings = [
       `${job.variant.split(',')[0]} graph (opset 17)`,
       where,
-      'all graph optimisations, no robustness, no validation',
+      ...(job.provider === 'cpu' ? [] : ['no validation', way.captured ? 'graph captured' : 'graph not captured']),
+      'all graph optimisations',
       'inputs and weights on the device',
       this.pipelined ? 'result stays on the device' : outputs,
     ].join('; ');
@@ -131,11 +142,14 @@ class OrtWork implements EngineWork {
     const { provider = 'webgpu' } = this.job;
     this.session = await this.host.ort.InferenceSession.create(this.graph.model, {
       executionProviders: [
-        provider === 'webgpu' ? { name: 'webgpu', preferredLayout: this.layout, validationMode: 'disabled' } : provider,
+        provider === 'webgpu'
+          ? { name: 'webgpu', preferredLayout: this.way.layout, validationMode: 'disabled' }
+          : provider,
       ],
       graphOptimizationLevel: 'all',
       logSeverityLevel: 3,
       ...(provider === 'cpu' && { intraOpNumThreads: 2 }),
+      ...(this.way.captured && { enableGraphCapture: true }),
       ...(this.pipelined && { preferredOutputLocation: 'gpu-buffer' }),
       ...(this.graph.externalData && { externalData: this.graph.externalData }),
     });

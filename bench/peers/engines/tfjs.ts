@@ -97,10 +97,7 @@ function prepare(tf: Tfjs, p: Problem, data: ProblemData): () => Tensor {
       tf.tidy(() => {
         const scores = tf.matMul(byHead(q), byHead(k), false, true);
         const weights = tf.softmax(tf.mul(scores, 1 / Math.sqrt(d)));
-        return tf
-          .matMul(weights, v.transpose(byHead))
-          .transpose(byHead)
-          .reshape([B, T, heads * d]);
+        return tf.reshape(byHead(tf.matMul(weights, byHead(v))), [B, T, heads * d]);
       });
   }
   throw new PeerError(`tfjs: expected matmul, conv2d or attention, got ${p.op}`);

@@ -17,15 +17,22 @@ export interface ProblemGraph {
 const OWN = 'com.microsoft';
 
 /**
- * Inputs are initialisers that may be overridden, so that they lie on the device. The only output, `probe`, is the part
- * of the result below `ends`, which a run feeds: one value where it is timed, so that no result is read back, or all.
+ * Inputs are initialisers that may be overridden, so that they lie on the device; the output is `y`. With `probe`, for
+ * runtimes that cannot leave it there, the output is instead the part of `y` below `ends`, which a run feeds: one value
+ * where it is timed, so that no result is read back, or all.
  * @returns undefined where there is nothing of onnxruntime's own for the problem
  */
-export function problemGraph(p: Problem, data: ProblemData, variant: Variant): ProblemGraph | undefined {
+export function problemGraph(
+  p: Problem,
+  data: ProblemData,
+  variant: Variant,
+  { probe }: { probe: boolean },
+): ProblemGraph | undefined {
   const build = BUILDERS[p.op] as (p: Problem, data: ProblemData, fused: boolean) => Built | undefined;
   const built = build(p, data, variant === 'fused');
   if (!built) return undefined;
   const { nodes, tensors, shape, output = (values) => values } = built;
+  if (!probe) return { model: { nodes, tensors, inputs: {}, outputs: { y: shape } }, output };
   const rank = shape.length;
   const whole = (values: number[]): OnnxTensor => ({
     shape: [values.length],

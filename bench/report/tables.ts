@@ -1,0 +1,93 @@
+/** Tables of a report as rows of text, the head first; for the page and for documents. */
+import type { BenchReport } from '../result.ts';
+import { curvesOf } from '../scaling/growth.ts';
+import { digits } from '../table.ts';
+import { summarise } from './summary.ts';
+
+type Rows = string[][];
+
+/** How we stand against each peer, group by group. */
+export function summaryRows(report: BenchReport): Rows {
+  const rows: Rows = [['runtime', 'suite', 'group', 'cases', 'geometric mean', 'least', 'case of the least']];
+  for (const { name, version, native, groups, suites } of summarise(report)) {
+    const title = `${name} ${version}${native ? ' (on the processor)' : ''}`;
+    for (const g of groups) {
+      rows.push([title, g.suite, g.group, `${g.count}`, `× ${digits(g.mean)}`, `× ${digits(g.least)}`, g.leastCase]);
+    }
+    for (const s of suites) rows.push([title, s.suite, 'all', `${s.count}`, `× ${digits(s.mean)}`, '', '']);
+  }
+  return rows;
+}
+
+/** Every case with its peers, one column each. */
+export function caseRows(report: BenchReport, suite: string): Rows {
+  const results = report.results.filter((r) => r.suite === suite);
+  const peers = [...new Set(results.flatMap((r) => r.peers.map((p) => p.name)))];
+  const head = ['case', 'type', 'ms', '±%', 'GPU ms', 'first ms', 'GFLOP/s', 'of the roof', 'disp.', 'MiB'];
+  const rows = results.map((r) => [
+    r.name,
+    r.dtype,
+    digits(r.ms),
+    (100 * r.spread).toFixed(0),
+    r.gpuMs === null ? '–' : digits(r.gpuMs),
+    digits(r.firstMs),
+    r.gflops === null ? '–' : digits(r.gflops),
+    r.roof ? `${(100 * r.roof.fraction).toFixed(0)} %` : '–',
+    `${r.dispatches}`,
+    digits(r.peakBytes / 2 ** 20),
+    ...peers.map((name) => {
+      const p = r.peers.find((peer) => peer.name === name);
+      return p ? `${digits(p.ms)} ms, **× ${digits(p.ratio)}**` : '–';
+    }),
+  ]);
+  return [[...head, ...peers], ...rows];
+}
+
+/** Every peer of every case. */
+export function peerRows(report: BenchReport): Rows {
+  const rows: Rows = [
+    ['case', 'type', 'runtime', 'way', 'ms', '±%', 'first', 'ratio', 'first, ratio', 'error', 'others'],
+  ];
+  for (const r of report.results) {
+    for (const p of r.peers) {
+      const others = p.others.map((o) => `${o.variant}: ${digits(o.ms)} ms`).join('; ');
+      rows.push([
+        ...[r.name, r.dtype, `${p.name} ${p.version}`, p.variant, digits(p.ms), (100 * p.spread).toFixed(0)],
+        ...[
+          digits(p.firstMs),
+          `× ${digits(p.ratio)}`,
+          `× ${digits(p.firstMs / r.firstMs)}`,
+          digits(p.maxError),
+          others,
+        ],
+      ]);
+    }
+  }
+  return rows;
+}
+
+/** The settings that counted, each once. */
+export function settingsRows(report: BenchReport): Rows {
+  const known = new Map<string, string[]>();
+  for (const p of report.results.flatMap((r) => r.peers)) {
+    known.set(`${p.name} ${p.variant} ${p.settings}`, [`${p.name} ${p.version}`, p.variant, p.settings]);
+  }
+  return [['runtime', 'way', 'settings'], ...known.values()];
+}
+
+/** Fitted exponents beside what the arithmetic counts and theory says. */
+export function growthRows(report: BenchReport): Rows {
+  const head = ['what', 'over', 'from – to', 'time: fitted', 'counted', 'theory', 'memory: fitted', 'theory'];
+  const shown = (value: number | undefined) => (value === undefined ? '–' : value.toFixed(2));
+  const rows = curvesOf(report.results).map((c) => [
+    c.curve,
+    c.axis,
+    `${c.points[0].x} – ${c.points.at(-1)!.x}`,
+    shown(c.time?.exponent),
+    shown(c.arithmetic?.exponent),
+    `${c.theory.time}`,
+    c.theory.memory ? shown(c.memory?.exponent) : '–',
+    c.theory.memory ? `${c.theory.memory}` : '–',
+  ]);
+  return [head, ...rows];
+}
