@@ -22,8 +22,6 @@ export interface Tensor {
   readonly dtype: DType;
   readonly layout: Layout;
   readonly label: string;
-  /** The node that writes it; undefined for inputs and constants. */
-  producer?: Node;
   /** Set for a free view: the tensor whose bytes it shows under another shape. */
   readonly viewOf?: Tensor;
   /** Set for a weight. */
@@ -54,6 +52,15 @@ export interface Constant {
   /** Shape in the checkpoint. */
   readonly shape: readonly number[];
   readonly packing: Packing;
+  /** Of several weights in one tensor, made by {@link Graph.join}; then the fields above only name it. */
+  readonly parts?: readonly ConstantPart[];
+}
+
+/** One weight of several in one tensor: its block b starts `at + b·stride` elements from the start. */
+export interface ConstantPart {
+  readonly constant: Constant;
+  readonly at: number;
+  readonly stride: number;
 }
 
 /** An operation: its name for labels and profiles, and how it becomes dispatches. */
@@ -61,6 +68,11 @@ export interface Op<A = unknown> {
   readonly name: string;
   /** Asks for the dispatches that compute the node. @throws LimitError as {@link Lowering.dispatch} does. */
   lower(node: Node<A>, to: Lowering): void;
+  /**
+   * The node that reads its input `name` out of wider rows: from channel `at` of `from` on. Undefined, or left out, where
+   * it cannot.
+   */
+  readPart?(node: Node<A>, name: string, from: Tensor, at: number): Node<A> | undefined;
 }
 
 /** One recorded call. */
@@ -157,6 +169,44 @@ export class Graph {
     return tensor;
   }
 
+  /**
+   * One tensor of several weights: block by block side by side (`columns`: one matrix of all their columns), or one behind
+   * the other (`stack`). A number stands for as many elements of zeros in every block, and in `stack` for itself.
+   * @throws ShapeError unless there is a weight, and all have one dtype and, side by side, as many blocks.
+   */
+  join(parts: readonly (Tensor | number)[], how: 'columns' | 'stack'): Tensor {
+    const weights = parts.filter((part) => typeof part !== 'number');
+    const blocksOf = ({ constant }: Tensor) => constant!.packing.blocks(packedFrom(constant!));
+    const [first] = weights;
+    const dtype = first?.dtype;
+    const blocks = first && how === 'columns' ? blocksOf(first) : 1;
+    const fits = weights.every((t) => t.dtype === dtype && (how === 'stack' || blocksOf(t) === blocks));
+    if (!first || !fits) {
+      throw new ShapeError(
+        `join: expected weights of one dtype and number of blocks, got ${weights.map((t) => t.label)}`,
+      );
+    }
+    const name = parts.map((t) => (typeof t === 'number' ? `${t}` : `${t.constant!.key}|${t.constant!.packing.id}`));
+    const id = `${how}|${name.join('|')}|${dtype}`;
+    const known = this.constants.get(id);
+    if (known) return known;
+    const sizes = parts.map((t) => (typeof t === 'number' ? t : numel(t.shape) / blocks));
+    const stride = sizes.reduce((a, b) => a + b, 0);
+    const places: ConstantPart[] = [];
+    parts.forEach((t, i) => {
+      const at = sizes.slice(0, i).reduce((a, b) => a + b, 0);
+      if (typeof t === 'number') return;
+      places.push({ constant: t.constant!, at, stride: how === 'columns' ? stride : numel(t.shape) / blocksOf(t) });
+    });
+    const shape = [blocks * stride];
+    const packing: Packing = { ...first.constant!.packing, id: how, shape: () => shape, blocks: () => blocks };
+    const label = `${first.label} and ${weights.length - 1} more`;
+    const constant = { key: name.join('|'), shape, packing, parts: places };
+    const tensor = { ...this.tensor(shape, dtype, 'dense', label), constant };
+    this.constants.set(id, tensor);
+    return tensor;
+  }
+
   /** Names a result; its memory is kept apart from the planned arenas. @throws ShapeError when the name is taken. */
   output(name: string, tensor: Tensor): void {
     if (this.outputs.has(name)) throw new ShapeError(`graph: output ${name} is declared twice`);
@@ -182,7 +232,6 @@ export class Graph {
     const label = [...this.path, op.name].join('/');
     const output = this.tensor(shape, options.dtype ?? this.dtype, options.layout ?? 'rows', label);
     const node: Node<A> = { op, inputs, attrs, output, label };
-    output.producer = node as Node;
     this.nodes.push(node as Node);
     return output;
   }
@@ -204,9 +253,15 @@ export class Graph {
     return { ...this.tensor(shape, t.dtype, t.layout, t.label), viewOf: rootOf(t) };
   }
 
-  private tensor(shape: readonly number[], dtype: DType, layout: Layout, label: string): Tensor {
+  /** A tensor that no node writes yet; for rewrites. */
+  tensor(shape: readonly number[], dtype: DType, layout: Layout, label: string): Tensor {
     return { id: this.nextId++, graph: this, shape, dtype, layout, label };
   }
+}
+
+/** Shape of the part of a checkpoint's tensor that a packing wants. */
+export function packedFrom({ shape, packing }: Constant): readonly number[] {
+  return packing.rows ? [packing.rows[1] - packing.rows[0], ...shape.slice(1)] : shape;
 }
 
 /** The tensor that owns the bytes. */

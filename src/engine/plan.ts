@@ -7,6 +7,7 @@ import { LimitError } from './errors.ts';
 import { byteSize, formatShape, rootOf, type Tensor } from './graph.ts';
 import type { Dispatch } from './lower.ts';
 import type { Limits } from './device.ts';
+import { bestPlacement } from './placement.ts';
 
 /** Where a tensor lies. */
 export interface Placement {
@@ -26,7 +27,8 @@ export interface MemoryPlan {
   liveBytes: number;
 }
 
-interface Interval {
+/** A tensor from the dispatch that writes it to the last that reads it. */
+export interface Interval {
   tensor: Tensor;
   size: number;
   first: number;
@@ -54,22 +56,8 @@ export function planMemory(dispatches: readonly Dispatch[], pinned: ReadonlySet<
         `a buffer holds ${limits.maxBufferSize}; use a smaller size or dtype: 'f16'`,
     );
   }
-  let best: MemoryPlan | undefined;
-  for (const order of ORDERS) {
-    const plan = place([...intervals].sort(order), limits.maxBufferSize);
-    if (!best || plan.peakBytes < best.peakBytes) best = { ...plan, liveBytes };
-    if (best.peakBytes <= liveBytes) break;
-  }
-  return best!;
+  return { ...bestPlacement(intervals, liveBytes, limits.maxBufferSize), liveBytes };
 }
-
-/** Orders worth trying: none is best for every graph, and each costs a millisecond. */
-const ORDERS: ((a: Interval, b: Interval) => number)[] = [
-  (a, b) => b.size - a.size || a.first - b.first,
-  (a, b) => b.size * (b.last - b.first + 1) - a.size * (a.last - a.first + 1) || a.first - b.first,
-  (a, b) => a.first - b.first || b.size - a.size,
-  (a, b) => b.last - b.first - (a.last - a.first) || b.size - a.size,
-];
 
 function findIntervals(dispatches: readonly Dispatch[], pinned: ReadonlySet<number>, align: number): Interval[] {
   const found = new Map<number, Interval>();
@@ -97,40 +85,4 @@ function findIntervals(dispatches: readonly Dispatch[], pinned: ReadonlySet<numb
     }
   });
   return [...found.values()];
-}
-
-/** First fit at the lowest offset, in the arena that grows least. */
-function place(intervals: readonly Interval[], maxBufferSize: number): Omit<MemoryPlan, 'liveBytes'> {
-  const arenas: { size: number; placed: (Interval & Placement)[] }[] = [];
-  const places = new Map<number, Placement>();
-  const arenaOf = new Map<Interval, number>();
-  for (const v of intervals) {
-    let choice: (Placement & { growth: number }) | undefined;
-    for (let arena = 0; arena <= arenas.length; arena++) {
-      if ([...v.conflicts].some((c) => arenaOf.get(c) === arena)) continue;
-      const { size, placed } = arenas[arena] ?? { size: 0, placed: [] };
-      const offset = lowestOffset(v, placed);
-      if (offset + v.size > maxBufferSize) continue;
-      const growth = Math.max(0, offset + v.size - size);
-      if (!choice || growth < choice.growth) choice = { arena, offset, growth };
-    }
-    const { arena, offset } = choice!;
-    arenas[arena] ??= { size: 0, placed: [] };
-    arenas[arena].size = Math.max(arenas[arena].size, offset + v.size);
-    arenas[arena].placed.push({ ...v, arena, offset });
-    arenaOf.set(v, arena);
-    places.set(v.tensor.id, { arena, offset });
-  }
-  const sizes = arenas.map((a) => a.size);
-  return { places, arenas: sizes, peakBytes: sizes.reduce((a, b) => a + b, 0) };
-}
-
-function lowestOffset(v: Interval, placed: readonly (Interval & Placement)[]): number {
-  const busy = placed.filter((p) => p.first <= v.last && v.first <= p.last).sort((a, b) => a.offset - b.offset);
-  let offset = 0;
-  for (const p of busy) {
-    if (offset + v.size <= p.offset) break;
-    offset = Math.max(offset, p.offset + p.size);
-  }
-  return offset;
 }

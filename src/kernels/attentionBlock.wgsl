@@ -20,11 +20,17 @@ struct Params {
   maskBatch: u32,   // elements of mask from one batch item to the next; 0 when shared
   maskHead: u32,    // elements of mask from one head to the next; 0 when shared
   maskRow: u32,     // elements of mask from one query to the next; 0 when shared
+  q4: u32,          // vec4 per row of the tensor that holds q, and in front of q in it; likewise k and v
+  qAt: u32,
+  k4: u32,
+  kAt: u32,
+  v4: u32,
+  vAt: u32,
 }
 
-@group(0) @binding(0) var<storage, read> q: array<Elem4>;               // [B, T, heads, D4]
-@group(0) @binding(1) var<storage, read> k: array<Elem4>;               // [B, S, heads, D4]
-@group(0) @binding(2) var<storage, read> v: array<Elem4>;               // [B, S, heads, D4]
+@group(0) @binding(0) var<storage, read> q: array<Elem4>;               // [B, T, q4], of which [heads, D4] behind qAt
+@group(0) @binding(1) var<storage, read> k: array<Elem4>;               // [B, S, k4]
+@group(0) @binding(2) var<storage, read> v: array<Elem4>;               // [B, S, v4]
 @group(0) @binding(3) var<storage, read> mask: array<f32>;              // [B|1, heads|1, T|1, S]
 @group(0) @binding(4) var<storage, read_write> out: array<Elem4>;       // [B, T, heads, D4]
 @group(0) @binding(5) var<uniform> p: Params;
@@ -37,7 +43,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let head = group.y;
   let b = group.z;
   let stride = p.heads * p.D4;
-  let keys = (b * p.S * p.heads + head) * p.D4;
+  let keys = b * p.S * p.k4 + p.kAt + head * p.D4;
+  let values = b * p.S * p.v4 + p.vAt + head * p.D4;
   let column = min(lane, p.D4 - 1u);
   var queries: array<vec4<u32>, ROW4>;
   var top: array<vec4<f32>, ROW4>;
@@ -45,14 +52,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var acc: array<mat4x4<f32>, ROW4>;
   for (var r = 0u; r < ROW4; r++) {
     let t = min(t0 + 4u * r + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.T - 1u));
-    queries[r] = (b * p.T + t) * stride + head * p.D4;
+    queries[r] = (b * p.T + t) * p.q4 + p.qAt + head * p.D4;
     top[r] = vec4<f32>(LOWEST);
     sum[r] = vec4<f32>(0.0);
     acc[r] = mat4x4<f32>();
   }
   for (var s0 = 0u; s0 < p.S; s0 += WG) {
     let s = min(s0 + lane, p.S - 1u);
-    let at = keys + s * stride;
+    let at = keys + s * p.k4;
     var score: array<vec4<f32>, ROW4>;
     for (var r = 0u; r < ROW4; r++) { score[r] = vec4<f32>(0.0); }
     for (var d = 0u; d < p.D4; d++) {
@@ -91,7 +98,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < ROW4; r++) { weights[lane * ROW4 + r] = exponential(score[r] - top[r]); }
     workgroupBarrier();
     for (var j = 0u; j < count; j++) {
-      let value = load4(v[keys + (s0 + j) * stride + column]);
+      let value = load4(v[values + (s0 + j) * p.v4 + column]);
       for (var r = 0u; r < ROW4; r++) {
         let w = weights[j * ROW4 + r];
         acc[r][0] += w.x * value;

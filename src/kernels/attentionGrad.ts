@@ -45,10 +45,11 @@ function products(a: Tensor, b: Tensor, weights: Tensor, scale: number, to: Lowe
   const [B, T, heads, d] = a.shape;
   const S = b.shape[1];
   const [S4, D4] = [ceilDiv(S, 4), ceilDiv(d, 4)];
+  const strides = { q4: heads * D4, qAt: 0, k4: heads * D4, kAt: 0 };
   to.dispatch({
     kernel: attentionScoresKernel,
     tunables: { HAS_MASK: false },
-    params: { B, T, t0: 0, count: T, S, S4, heads, D4, scale, maskRow: 0, maskHead: 0, maskBatch: 0 },
+    params: { B, T, t0: 0, count: T, S, S4, heads, D4, scale, maskRow: 0, maskHead: 0, maskBatch: 0, ...strides },
     bindings: { q: a, k: b, weights },
     flops: 2 * B * heads * T * S * d,
   });

@@ -16,11 +16,13 @@ struct Params {
   S4: u32,          // vec4 per row of weights
   heads: u32,
   D4: u32,          // vec4 per head
+  v4: u32,          // vec4 per row of the tensor that holds v
+  vAt: u32,         // vec4 in front of v in it
 }
 
 @group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>;     // [B, heads, count, S4]
 @group(0) @binding(1) var<storage, read> sums: array<f32>;              // [B, heads, count]
-@group(0) @binding(2) var<storage, read> v: array<Elem4>;               // [B, S, heads, D4]
+@group(0) @binding(2) var<storage, read> v: array<Elem4>;               // [B, S, v4], of which [heads, D4] behind vAt
 @group(0) @binding(3) var<storage, read_write> out: array<Elem4>;       // [B, T, heads, D4]
 @group(0) @binding(4) var<uniform> p: Params;
 
@@ -32,7 +34,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>) {
   let head = gid.z % p.heads;
   if (d >= p.D4 || first >= p.count) { return; }
   let stride = p.heads * p.D4;
-  let values = b * p.S * stride + head * p.D4 + d;
+  let values = b * p.S * p.v4 + p.vAt + head * p.D4 + d;
   var base: array<u32, ROWS>;
   var acc: array<vec4<f32>, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
@@ -40,7 +42,7 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>) {
     acc[r] = vec4<f32>(0.0);
   }
   for (var s4 = 0u; s4 < p.S4; s4++) {
-    let at = values + min(4u * s4 + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.S - 1u)) * stride;
+    let at = values + min(4u * s4 + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.S - 1u)) * p.v4;
     let v0 = load4(v[at.x]);
     let v1 = load4(v[at.y]);
     let v2 = load4(v[at.z]);

@@ -19,11 +19,17 @@ struct Params {
   maskBatch: u32,   // elements of mask from one batch item to the next; 0 when shared
   maskHead: u32,    // elements of mask from one head to the next; 0 when shared
   maskRow: u32,     // elements of mask from one query to the next; 0 when shared
+  q4: u32,          // vec4 per row of the tensor that holds q, and in front of q in it; likewise k and v
+  qAt: u32,
+  k4: u32,
+  kAt: u32,
+  v4: u32,
+  vAt: u32,
 }
 
-@group(0) @binding(0) var<storage, read> q: array<Elem4>;               // [B, T, heads, D4]
-@group(0) @binding(1) var<storage, read> k: array<Elem4>;               // [B, S, heads, D4]
-@group(0) @binding(2) var<storage, read> v: array<Elem4>;               // [B, S, heads, D4]
+@group(0) @binding(0) var<storage, read> q: array<Elem4>;               // [B, T, q4], of which [heads, D4] behind qAt
+@group(0) @binding(1) var<storage, read> k: array<Elem4>;               // [B, S, k4]
+@group(0) @binding(2) var<storage, read> v: array<Elem4>;               // [B, S, v4]
 @group(0) @binding(3) var<storage, read> mask: array<f32>;              // [B|1, heads|1, T|1, S]
 @group(0) @binding(4) var<storage, read_write> out: array<Elem4>;       // [B, T, heads, D4]
 @group(0) @binding(5) var<uniform> p: Params;
@@ -39,13 +45,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let b = group.z;
   if (t0 >= p.T) { return; }
   let stride = p.heads * D4;
-  let keys = (b * p.S * p.heads + head) * D4;
+  let keys = b * p.S * p.k4 + p.kAt + head * D4;
+  let values = b * p.S * p.v4 + p.vAt + head * D4;
   var queries: array<vec4<f32>, ROWS * D4>;
   var acc: array<vec4<f32>, ROWS * D4>;
   var top: array<f32, ROWS>;
   var sum: array<f32, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
-    let row = (b * p.T + min(t0 + r, p.T - 1u)) * stride + head * D4;
+    let row = (b * p.T + min(t0 + r, p.T - 1u)) * p.q4 + p.qAt + head * D4;
     for (var d = 0u; d < D4; d++) {
       queries[r * D4 + d] = load4(q[row + d]) * p.scale;
       acc[r * D4 + d] = vec4<f32>(0.0);
@@ -55,7 +62,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   for (var s0 = 0u; s0 < p.S; s0 += 4u) {
     let s = min(vec4<u32>(s0, s0 + 1u, s0 + 2u, s0 + 3u), vec4<u32>(p.S - 1u));
-    let at = keys + s * stride;
+    let at = keys + s * p.k4;
+    let held = values + s * p.v4;
     let present = vec4<u32>(s0, s0 + 1u, s0 + 2u, s0 + 3u) < vec4<u32>(p.S);
     var weight: array<vec4<f32>, ROWS>;
     var keep: array<f32, ROWS>;
@@ -85,10 +93,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       top[r] = newTop;
     }
     for (var d = 0u; d < D4; d++) {
-      let v0 = load4(v[at.x + d]);
-      let v1 = load4(v[at.y + d]);
-      let v2 = load4(v[at.z + d]);
-      let v3 = load4(v[at.w + d]);
+      let v0 = load4(v[held.x + d]);
+      let v1 = load4(v[held.y + d]);
+      let v2 = load4(v[held.z + d]);
+      let v3 = load4(v[held.w + d]);
       for (var r = 0u; r < ROWS; r++) {
         let w = weight[r];
         acc[r * D4 + d] = acc[r * D4 + d] * keep[r] + (w.x * v0 + w.y * v1 + w.z * v2 + w.w * v3);

@@ -22,10 +22,14 @@ struct Params {
   maskBatch: u32,   // elements of mask from one batch item to the next; 0 when shared
   maskHead: u32,    // elements of mask from one head to the next; 0 when shared
   maskRow: u32,     // elements of mask from one query to the next; 0 when shared
+  q4: u32,          // vec4 per row of the tensor that holds q, and in front of q in it; likewise k
+  qAt: u32,
+  k4: u32,
+  kAt: u32,
 }
 
-@group(0) @binding(0) var<storage, read> q: array<Elem4>;                       // [B, T, heads, D4]
-@group(0) @binding(1) var<storage, read> k: array<Elem4>;                       // [B, S, heads, D4]
+@group(0) @binding(0) var<storage, read> q: array<Elem4>;                       // [B, T, q4], of which [heads, D4] behind qAt
+@group(0) @binding(1) var<storage, read> k: array<Elem4>;                       // [B, S, k4]
 @group(0) @binding(2) var<storage, read> mask: array<f32>;                      // [B|1, heads|1, T|1, S]
 @group(0) @binding(3) var<storage, read_write> weights: array<vec4<f32>>;       // [B, heads, count, S4]
 @group(0) @binding(4) var<uniform> p: Params;
@@ -37,13 +41,12 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>) {
   let b = gid.z / p.heads;
   let head = gid.z % p.heads;
   if (s4 >= p.S4 || first >= p.count) { return; }
-  let stride = p.heads * p.D4;
   let s = 4u * s4 + vec4<u32>(0u, 1u, 2u, 3u);
-  let key = (b * p.S + min(s, vec4<u32>(p.S - 1u))) * stride + head * p.D4;
+  let key = (b * p.S + min(s, vec4<u32>(p.S - 1u))) * p.k4 + p.kAt + head * p.D4;
   var base: array<u32, ROWS>;
   var acc: array<vec4<f32>, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
-    base[r] = (b * p.T + p.t0 + min(first + r, p.count - 1u)) * stride + head * p.D4;
+    base[r] = (b * p.T + p.t0 + min(first + r, p.count - 1u)) * p.q4 + p.qAt + head * p.D4;
     acc[r] = vec4<f32>(0.0);
   }
   for (var d = 0u; d < p.D4; d++) {

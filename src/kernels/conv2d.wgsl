@@ -1,6 +1,7 @@
 // out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s] + bias[o] + shift[b, o])
 //                   + residual[b, y, x, o]) · scale; in is zero outside its map; d is the dilation.
 //
+// UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input itself.
 // input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to vec4.
 // Implicit matrix multiplication: an invocation computes PIXELS consecutive pixels of one output row × one vec4 of output
 // channels in registers; a workgroup covers WG_O vec4 of channels × WG_P such runs of pixels. No workgroup memory:
@@ -13,6 +14,7 @@ const ACT = 0u;
 const HAS_BIAS = true;
 const HAS_SHIFT = false;
 const HAS_RESIDUAL = false;
+const UP = 1u;
 
 struct Params {
   B: u32,        // batch
@@ -29,13 +31,15 @@ struct Params {
   dilation: u32, // pixels from tap to tap, both ways
   top: u32,      // rows of padding above
   left: u32,     // columns of padding on the left
+  shift4: u32,   // vec4 per row of shift
+  shiftAt: u32,  // vec4 in front of the shift in it
   scale: f32,    // applied last
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;           // [B, H, W, I4]
 @group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: a block holds four i of four o
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;        // [O4]
-@group(0) @binding(3) var<storage, read> shift: array<Elem4>;           // [B, O4]
+@group(0) @binding(3) var<storage, read> shift: array<Elem4>;           // [B, shift4]
 @group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [B, OH, OW, O4]
 @group(0) @binding(5) var<storage, read_write> out: array<Elem4>;       // [B, OH, OW, O4]
 @group(0) @binding(6) var<uniform> p: Params;
@@ -58,12 +62,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   for (var r = 0u; r < p.R; r++) {
     // A coordinate below zero wraps to a huge one, so that a single comparison tells both edges.
     let iy = oy * p.stride + r * p.dilation - p.top;
-    if (iy >= p.H) { continue; }
+    if (iy >= p.H * UP) { continue; }
     for (var s = 0u; s < p.S; s++) {
       for (var j = 0u; j < PIXELS; j++) {
         let ix = (ox + j) * p.stride + s * p.dilation - p.left;
-        inside[j] = ix < p.W;
-        base[j] = ((b * p.H + iy) * p.W + min(ix, p.W - 1u)) * p.I4;
+        inside[j] = ix < p.W * UP;
+        base[j] = ((b * p.H + iy / UP) * p.W + min(ix / UP, p.W - 1u)) * p.I4;
       }
       var at = ((r * p.S + s) * p.I4 * p.O4 + o4) * 4u;
       for (var i4 = 0u; i4 < p.I4; i4++) {
@@ -84,7 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   }
   var add = vec4<f32>(0.0);
   if (HAS_BIAS) { add = bias[o4]; }
-  if (HAS_SHIFT) { add += load4(shift[b * p.O4 + o4]); }
+  if (HAS_SHIFT) { add += load4(shift[b * p.shift4 + p.shiftAt + o4]); }
   let lanes = 4u * o4 + vec4<u32>(0u, 1u, 2u, 3u);
   for (var j = 0u; j < PIXELS; j++) {
     if (ox + j >= p.OW) { return; }

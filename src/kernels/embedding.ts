@@ -22,7 +22,9 @@ export const embeddingKernel = defineKernel({
   grid: ({ N, D4 }, t) => linearGrid(ceilDiv(N * D4, t.WG)),
 });
 
-interface EmbeddingAttrs {
+/** What {@link embeddingOp} is told beside its inputs. */
+export interface EmbeddingAttrs {
+  /** Rows of the table. */
   V: number;
   /** First row of each part, and V. */
   starts: readonly number[];

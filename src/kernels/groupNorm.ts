@@ -1,4 +1,9 @@
-/** groupNorm in three dispatches, so that neither one group nor one channel limits how much of the machine is at work. */
+/**
+ * groupNorm in as many dispatches as pay. Statistics over chunks, what they come to per group, and their use are three, and
+ * neither one group nor one channel limits how much of the machine is at work; on a GPU, where a dispatch costs as much as a
+ * few megabytes, the workgroups of the last one gather the statistics themselves: from the chunks, or in small maps from
+ * the pixels.
+ */
 import {
   defineKernel,
   formatShape,
@@ -13,13 +18,14 @@ import {
 import { ACTIVATIONS, activationCode, ceilDiv, width4, type Activation } from './common.ts';
 import applyShader from './groupNormApply.wgsl';
 import finaliseShader from './groupNormFinalise.wgsl';
+import slabShader from './groupNormSlab.wgsl';
 import statsShader from './groupNormStats.wgsl';
 import { packVector } from './packing.ts';
 
 /** First of three passes: mean and Σ(x − mean)² of every channel over chunks of pixels. */
 export const groupNormStatsKernel = defineKernel({
   shader: statsShader,
-  tunables: { WG: [64, 32, 128, 256] },
+  tunables: { WG: [64, 32, 128, 256], HAS_SECOND: [false, true] },
   grid: ({ B, K, C4 }, t) => linearGrid(ceilDiv(B * K * C4, t.WG)),
 });
 
@@ -38,36 +44,91 @@ export const groupNormApplyKernel = defineKernel({
     ROWS: [4, 1, 2, 8],
     ACT: Object.values(ACTIVATIONS),
     HAS_BETA: [true, false],
+    HAS_SECOND: [false, true],
   },
   grid: ({ B, P, C4 }, t) => linearGrid(ceilDiv(B * ceilDiv(P, t.ROWS) * C4, t.WG)),
 });
+
+/** One pass, or the second of two: a slab of groups per workgroup, which gathers its statistics and writes some pixels. */
+export const groupNormSlabKernel = defineKernel({
+  shader: slabShader,
+  tunables: {
+    WG: [256],
+    ACT: Object.values(ACTIVATIONS),
+    HAS_GAMMA: [true, false],
+    HAS_BETA: [true, false],
+    HAS_SECOND: [false, true],
+    FROM_STATS: [false, true],
+  },
+  grid: ({ B, P, G, slab, rows }) => [ceilDiv(P, rows), ceilDiv(G, slab), B],
+  valid: (t, { limits }) => t.WG <= limits.maxComputeInvocationsPerWorkgroup,
+});
+
+/** How many dispatches: `slab` one, `chunks` two, `passes` three. */
+export const GROUP_NORM_ALGORITHMS = ['slab', 'chunks', 'passes'] as const;
+/** One of {@link GROUP_NORM_ALGORITHMS}. */
+export type GroupNormAlgorithm = (typeof GROUP_NORM_ALGORITHMS)[number];
+
+/** Pixels up to which a workgroup gathers the statistics from them: what it reads then takes as long as a dispatch. */
+const SLAB_PIXELS = 128 * 128;
+/** Channels that make a slab worth its reads: 64 bytes of halves. */
+const SLAB_CHANNELS = 32;
+/** Workgroups that fill a card. */
+const SLABS = 128;
 
 /** What {@link groupNormOp} is told beside its inputs. */
 export interface GroupNormAttrs {
   groups: number;
   eps: number;
   act: Activation;
+  /** Default: by shape and adapter. */
+  algorithm?: GroupNormAlgorithm;
 }
 
-/** Inputs: x [B,...,C], and perhaps gamma and beta. */
+/** Inputs: x [B,...,C], perhaps second [B,...,D], whose channels stand behind those of x, and perhaps gamma and beta. */
 export const groupNormOp: Op<GroupNormAttrs> = {
   name: 'groupNorm',
-  lower({ inputs: { x, gamma, beta }, attrs: { groups: G, eps, act }, output }, to) {
+  lower({ inputs: { x, second, gamma, beta }, attrs: { groups: G, eps, act, algorithm }, output }, to) {
     const B = x!.shape[0];
-    const C = x!.shape.at(-1)!;
+    const C = output.shape.at(-1)!;
     const P = numel(x!.shape.slice(1, -1));
-    const C4 = width4(x!);
+    const [A4, C4] = [width4(x!), width4(output)];
     const stride = 4 * C4;
     const rows = rowsPerChunk(B * C4, P, to.caps.software);
     const K = ceilDiv(P, rows);
-    const stats = to.scratch([B, K, 2, stride], 'f32');
+    const HAS_SECOND = second !== undefined;
+    const size = C / G;
+    const slab = slabGroups(size, G);
+    const chosen = algorithm ?? (to.caps.software || !slab ? 'passes' : P <= SLAB_PIXELS ? 'slab' : 'chunks');
+    const stats = chosen === 'slab' ? undefined : to.scratch([B, K, 2, stride], 'f32');
+    if (stats) {
+      to.dispatch({
+        kernel: groupNormStatsKernel,
+        tunables: { HAS_SECOND },
+        params: { B, P, C4, A4, K, rows },
+        bindings: { input: x, second, stats },
+        flops: 5 * B * P * C,
+      });
+    }
+    if (chosen !== 'passes') {
+      if (!slab) throw new InvalidArgumentError(`groupNorm: groups of ${size} channels are too wide for ${chosen}`);
+      const parts = Math.min(ceilDiv(P, 64), Math.max(1, Math.floor(SLABS / (B * ceilDiv(G, slab)))));
+      to.dispatch({
+        kernel: groupNormSlabKernel,
+        tunables: {
+          ACT: activationCode(act),
+          HAS_GAMMA: gamma !== undefined,
+          HAS_BETA: beta !== undefined,
+          HAS_SECOND,
+          FROM_STATS: stats !== undefined,
+        },
+        params: { B, P, C, C4, A4, G, size, slab, rows: ceilDiv(P, parts), K, chunk: rows, eps },
+        bindings: { input: x, second, stats, gamma, beta, out: output },
+        flops: 8 * B * P * C,
+      });
+      return;
+    }
     const affine = to.scratch([B, 2, stride], 'f32');
-    to.dispatch({
-      kernel: groupNormStatsKernel,
-      params: { B, P, C4, K, rows },
-      bindings: { input: x, stats },
-      flops: 5 * B * P * C,
-    });
     to.dispatch({
       kernel: groupNormFinaliseKernel,
       tunables: { LANES: to.caps.software ? 1 : 64, HAS_GAMMA: gamma !== undefined },
@@ -77,13 +138,20 @@ export const groupNormOp: Op<GroupNormAttrs> = {
     });
     to.dispatch({
       kernel: groupNormApplyKernel,
-      tunables: { ACT: activationCode(act), HAS_BETA: beta !== undefined },
-      params: { B, P, C4, C },
-      bindings: { input: x, affine, beta, out: output },
+      tunables: { ACT: activationCode(act), HAS_BETA: beta !== undefined, HAS_SECOND },
+      params: { B, P, C4, A4, C },
+      bindings: { input: x, second, affine, beta, out: output },
       flops: 3 * B * P * C,
     });
   },
 };
+
+/** Groups that one workgroup takes, so that slabs start on a vec4 and are wide enough; undefined where groups are too wide. */
+function slabGroups(size: number, G: number): number | undefined {
+  const step = size % 4 === 0 ? 1 : size % 2 === 0 ? 2 : 4;
+  const groups = Math.min(ceilDiv(G, step) * step, step * ceilDiv(SLAB_CHANNELS, step * size));
+  return groups * size <= 256 ? groups : undefined;
+}
 
 /**
  * Pixels per chunk: enough chunks that `columns` · chunks invocations fill the machine, at least 16 pixels so that the
@@ -104,8 +172,9 @@ export function groupNorm(
   x: Tensor,
   weight: Weight | undefined,
   bias: Weight | undefined,
-  { groups, eps, act = 'none' }: { groups: number; eps: number; act?: Activation },
+  options: { groups: number; eps: number; act?: Activation; algorithm?: GroupNormAlgorithm },
 ): Tensor {
+  const { groups, eps, act = 'none', algorithm } = options;
   if (x.shape.length < 2 || x.layout !== 'rows') {
     throw new ShapeError(`groupNorm: expected x [B,...,C] in rows, got ${x.layout} ${formatShape(x.shape)}`);
   }
@@ -128,7 +197,7 @@ export function groupNorm(
       gamma: weight && g.constant(weight, packVector, 'f32'),
       beta: bias && g.constant(bias, packVector, 'f32'),
     },
-    { groups, eps, act },
+    { groups, eps, act, algorithm },
     x.shape,
   );
 }

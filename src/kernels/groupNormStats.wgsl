@@ -1,23 +1,31 @@
 // mean[b, k, c] and M2[b, k, c] = Σ (in − mean)² of each channel over chunk k of a batch item's pixels.
 //
-// input [B, P, C], chunks of p.rows consecutive pixels (the last may be shorter), stats [B, K, 2, C4].
+// input [B, P, A4] and second [B, P, C4 − A4], the channels of the one in front of those of the other; chunks of p.rows consecutive pixels (the last may be shorter), stats [B, K, 2, C4].
 // An invocation takes one vec4 of channels of one chunk and reads it once, four pixels at a time: two-pass within the four,
 // joined to what came before as Chan, Golub and LeVeque 1983 do. All of it is relative to the chunk's first pixel, so that
 // a mean far above the deviation costs no precision. f32.
 //@use storage
 const WG = 64u;
+const HAS_SECOND = false;
 
 struct Params {
   B: u32,      // batch
   P: u32,      // pixels per batch item
   C4: u32,     // vec4 per pixel
+  A4: u32,     // vec4 of them that lie in input
   K: u32,      // chunks per batch item
   rows: u32,   // pixels per chunk
 }
 
-@group(0) @binding(0) var<storage, read> input: array<Elem4>;               // [B, P, C4]
-@group(0) @binding(1) var<storage, read_write> stats: array<vec4<f32>>;     // [B, K, 2, C4]: mean, then M2
-@group(0) @binding(2) var<uniform> p: Params;
+@group(0) @binding(0) var<storage, read> input: array<Elem4>;               // [B, P, A4]
+@group(0) @binding(1) var<storage, read> second: array<Elem4>;              // [B, P, C4 − A4]
+@group(0) @binding(2) var<storage, read_write> stats: array<vec4<f32>>;     // [B, K, 2, C4]: mean, then M2
+@group(0) @binding(3) var<uniform> p: Params;
+
+fn valueAt(row: u32, c4: u32) -> vec4<f32> {
+  if (HAS_SECOND && c4 >= p.A4) { return load4(second[row * (p.C4 - p.A4) + c4 - p.A4]); }
+  return load4(input[row * p.A4 + c4]);
+}
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -29,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let first = (chunk % p.K) * p.rows;
   let end = min(first + p.rows, p.P);
   let start = (chunk / p.K) * p.P;
-  let origin = load4(input[(start + first) * p.C4 + c4]);
+  let origin = valueAt(start + first, c4);
   var n = 0.0;
   var mean = vec4<f32>(0.0);
   var m2 = vec4<f32>(0.0);
@@ -37,7 +45,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var d: array<vec4<f32>, 4>;
     var sum = vec4<f32>(0.0);
     for (var j = 0u; j < 4u; j++) {
-      let v = load4(input[(start + min(row + j, end - 1u)) * p.C4 + c4]) - origin;
+      let v = valueAt(start + min(row + j, end - 1u), c4) - origin;
       d[j] = v;
       sum += select(vec4<f32>(0.0), v, row + j < end);
     }

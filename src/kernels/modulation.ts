@@ -47,6 +47,11 @@ export const adaptiveNormOp: Op<AdaptiveNormAttrs> = {
       flops: 40 * M * D4,
     });
   },
+  readPart(node, name, from, at) {
+    if (name !== 'm' || at % 4 !== 0) return undefined;
+    const { scale, shift, eps } = node.attrs;
+    return { ...node, inputs: { ...node.inputs, m: from }, attrs: { scale: scale + at, shift: shift + at, eps } };
+  },
 };
 
 /** Inputs x, y [B,T,D] and m [B,N]; result of x's shape. */
@@ -61,6 +66,10 @@ export const gatedAddOp: Op<{ gate: number }> = {
       bindings: { x, y, m, out: output },
       flops: 8 * count,
     });
+  },
+  readPart(node, name, from, at) {
+    if (name !== 'm' || at % 4 !== 0) return undefined;
+    return { ...node, inputs: { ...node.inputs, m: from }, attrs: { gate: node.attrs.gate + at } };
   },
 };
 

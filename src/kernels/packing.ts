@@ -67,3 +67,39 @@ export function packRows(start: number, end: number): Packing {
     },
   };
 }
+
+/** Where row n of `half` rows of values and as many of gates goes: vec4 by vec4, values and gates in turn. */
+const gatedColumn = (n: number, half: number) => {
+  const i = n % half;
+  return 8 * (i >> 2) + (n < half ? 0 : 4) + (i & 3);
+};
+
+/**
+ * [2·N, K] → [K/4, N/4, 2, 4 (k), 4 (n)]: as {@link packMatrix}, but four columns of the first half (values) stand in front
+ * of the four of the second half (gates) that belong to them. A block is four k of all n.
+ */
+export const packGated: Packing = {
+  id: 'matrix, gated',
+  shape: ([rows, K]) => [up4(K), 2 * up4(rows / 2)],
+  blocks: ([, K]) => up4(K) / 4,
+  pack(data, [rows, K], first, last, out) {
+    const size = 8 * up4(rows / 2);
+    for (let n = 0; n < rows; n++) {
+      const at = gatedColumn(n, rows / 2);
+      const column = (at >> 2) * 16 + (at & 3);
+      for (let k = 4 * first; k < Math.min(4 * last, K); k++) {
+        out[((k >> 2) - first) * size + column + 4 * (k & 3)] = data[n * K + k];
+      }
+    }
+  },
+};
+
+/** The bias that goes with {@link packGated}. */
+export const packGatedVector: Packing = {
+  id: 'vector, gated',
+  shape: ([rows]) => [2 * up4(rows / 2)],
+  blocks: () => 1,
+  pack(data, [rows], _first, _last, out) {
+    for (let n = 0; n < rows; n++) out[gatedColumn(n, rows / 2)] = data[n];
+  },
+};

@@ -3,18 +3,22 @@
  * an elementwise node; the fused node takes that node's place, so everything it reads has been computed by then. An operand
  * is only absorbed when nobody else reads it.
  */
-import { rootOf, type GraphView, type Node, type Rewrite, type Tensor } from '../engine/index.ts';
+import { type GraphView, type Node, type Rewrite, type Tensor } from '../engine/index.ts';
 import { sameShape } from './common.ts';
 import { conv2dOp, type Conv2dAttrs } from './conv2d.ts';
 import { elementwiseOp, type ElementwiseAttrs } from './elementwise.ts';
 import { groupNormOp, type GroupNormAttrs } from './groupNorm.ts';
 import { linearOp, type LinearAttrs } from './matmul.ts';
+import { mergeEmbeddings, mergeGated, mergeProjections, mergeVectors } from './mergeRewrites.ts';
+import { gatedAddOp } from './modulation.ts';
+import { foldConcat, foldSlice, foldUpsample } from './sourceRewrites.ts';
+import { vectorLinearOp, type VectorLinearAttrs } from './vectorLinear.ts';
 
 type Fused = Conv2dAttrs | LinearAttrs;
 
 /** The node of one of `ops` whose result only `t` shows, with rows of `t`'s width. */
 function soleProducer<A>(t: Tensor | undefined, ops: readonly object[], view: GraphView): Node<A> | undefined {
-  const node = t && rootOf(t).producer;
+  const node = t && view.producer(t);
   if (!node || !ops.includes(node.op) || view.uses(t) !== 1) return undefined;
   return node.output.shape.at(-1) === t.shape.at(-1) ? (node as Node<A>) : undefined;
 }
@@ -44,6 +48,11 @@ const foldActivation: Rewrite = {
   name: 'fold-activation',
   apply(node, view) {
     const unary = elementwise(node, 'unary');
+    const vector = unary && soleProducer<VectorLinearAttrs>(node.inputs.a, [vectorLinearOp], view);
+    if (vector) {
+      const { act, alpha } = unary;
+      return alpha === 1 && vector.attrs.post === 'none' ? moved(vector, node, {}, { post: act }) : undefined;
+    }
     const from = unary && soleProducer<Fused>(node.inputs.a, [conv2dOp, linearOp], view);
     if (!from) return undefined;
     if (unary.act === 'none') return moved(from, node, {}, { scale: from.attrs.scale * unary.alpha });
@@ -62,6 +71,10 @@ const foldResidual: Rewrite = {
       [a!, b!, sum.alpha, sum.beta],
       [b!, a!, sum.beta, sum.alpha],
     ] as const) {
+      const vector = soleProducer<VectorLinearAttrs>(mine, [vectorLinearOp], view);
+      if (vector && !vector.inputs.residual && vector.attrs.post === 'none' && own === 1 && others === 1) {
+        return moved(vector, node, { residual: other }, {});
+      }
       const from = soleProducer<Fused>(mine, [conv2dOp, linearOp], view);
       if (!from || from.inputs.residual || own * from.attrs.scale !== others) continue;
       return moved(from, node, { residual: other }, { scale: others });
@@ -84,6 +97,18 @@ const foldShift: Rewrite = {
   },
 };
 
+/** x + gate·linear(y): gate and sum go into the epilogue. */
+const foldGate: Rewrite = {
+  name: 'fold-gate',
+  apply(node, view) {
+    if (node.op !== (gatedAddOp as unknown)) return undefined;
+    const { x, y, m } = node.inputs;
+    const from = soleProducer<LinearAttrs>(y, [linearOp], view);
+    if (!from || from.inputs.residual || from.inputs.gate || from.attrs.scale !== 1) return undefined;
+    return moved(from, node, { residual: x, gate: m }, { gateAt: (node.attrs as { gate: number }).gate });
+  },
+};
+
 /** act(groupNorm(x)): the activation goes into the normalisation's last pass. */
 const foldNormActivation: Rewrite = {
   name: 'fold-norm-activation',
@@ -95,4 +120,8 @@ const foldNormActivation: Rewrite = {
 };
 
 /** All of them, in the order in which they are tried. */
-export const rewrites: readonly Rewrite[] = [foldShift, foldActivation, foldResidual, foldNormActivation];
+export const rewrites: readonly Rewrite[] = [
+  ...[foldShift, foldActivation, foldResidual, foldNormActivation, foldGate],
+  ...[foldUpsample, foldConcat, foldSlice],
+  ...[mergeGated, mergeProjections, mergeVectors, mergeEmbeddings],
+];

@@ -97,7 +97,11 @@ export class ModelRuntime {
     options: { signal?: AbortSignal; onProgress?: (p: LoadProgress) => void } = {},
   ): Promise<void> {
     try {
-      for (const graph of graphs) await this.weights.load(graph, options);
+      const { rewritesOff } = this.options;
+      for (const graph of graphs) {
+        const choices = await this.device.tuner.settle(graph, { rewrites, rewritesOff, signal: options.signal });
+        await this.weights.load(graph, { ...options, rewrites, rewritesOff, choices });
+      }
     } catch (error) {
       this.dispose();
       throw error;
@@ -224,7 +228,6 @@ export class ModelRuntime {
 
   private async compile(build: (g: Graph) => void, { signal, onProgress }: RunOptions): Promise<Program> {
     const graph = this.record(build);
-    await this.weights.load(graph, { signal });
     const { rewritesOff } = this.options;
     return Program.compile(this.device, graph, this.weights, { signal, onProgress, rewrites, rewritesOff });
   }

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Graph, InvalidArgumentError, ShapeError } from '../../src/engine/index.ts';
-import { groupNorm, rowsPerChunk } from '../../src/kernels/groupNorm.ts';
+import { concat } from '../../src/kernels/concat.ts';
+import { GROUP_NORM_ALGORITHMS, groupNorm, rowsPerChunk } from '../../src/kernels/groupNorm.ts';
+import { rewrites } from '../../src/kernels/rewrites.ts';
 import { groupNormReference } from '../reference/norm.ts';
 import { expectClose, normTolerance } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
@@ -16,6 +18,9 @@ const VARIANTS = [
 
 const cases = pairwise({
   variant: VARIANTS,
+  algorithm: GROUP_NORM_ALGORITHMS,
+  // Channels of a second tensor, behind those of the first.
+  second: [0, 3],
   B: [1, 3],
   // 16 is the least of a chunk, so these are one chunk, one and a pixel, several and a rest.
   map: [
@@ -44,7 +49,7 @@ const cases = pairwise({
 
 describe.each(adapters())('groupNorm on %s', (adapter) => {
   describe.each(storages(adapter))('%s', (_, dtype, options) => {
-    it.each(cases)('B=$B $map C/G=$split LANES=$variant.LANES $variant.act mean=$data.mean', async (k) => {
+    it.each(cases)('$algorithm B=$B $map C/G=$split $variant.act mean=$data.mean second=$second', async (k) => {
       const device = await openDevice(adapter, options);
       const { B, variant } = k;
       const [H, W] = k.map;
@@ -52,16 +57,28 @@ describe.each(adapters())('groupNorm on %s', (adapter) => {
       const x = roundTo(dtype, normals(1, B * H * W * C, k.data));
       const [gamma, beta] = [normals(2, C, { mean: 1 }), normals(3, C)];
       const g = new Graph(dtype);
+      const rows = { layout: 'rows', dtype } as const;
+      // Two tensors as a rewrite leaves them, where the first ends on a vec4.
+      const split = k.second > 0 && C > 4 ? 4 * Math.ceil((C - k.second) / 4 - 1) || 4 : C;
+      const parts = [split, C - split].filter((n) => n > 0).map((n, i) => g.input(`x${i}`, [B, H, W, n], rows));
       const y = groupNorm(
-        g.input('x', [B, H, W, C], { layout: 'rows', dtype }),
+        parts.length === 1 ? parts[0] : concat(parts[0], parts[1]),
         variant.gamma ? { key: 'gamma', shape: [C] } : undefined,
         variant.beta ? { key: 'beta', shape: [C] } : undefined,
-        { groups, eps: 1e-5, act: variant.act },
+        { groups, eps: 1e-5, act: variant.act, algorithm: k.algorithm },
       );
       g.output('y', y);
+      const channels = (from: number, to: number) => x.filter((_, i) => i % C >= from && i % C < to);
+      const inputs = { x0: channels(0, split), ...(split < C && { x1: channels(split, C) }) };
       const { WG, LANES, ROWS } = variant;
       const tunables = { groupNormStats: { WG }, groupNormFinalise: { WG, LANES }, groupNormApply: { WG, ROWS } };
-      const { outputs } = await runGraph(device, g, { inputs: { x }, weights: { gamma, beta }, tunables });
+      const { outputs, dispatches } = await runGraph(device, g, {
+        inputs,
+        weights: { gamma, beta },
+        tunables,
+        rewrites,
+      });
+      expect(dispatches.length).toBe(1 + GROUP_NORM_ALGORITHMS.indexOf(k.algorithm));
       const extras = {
         gamma: variant.gamma ? gamma : undefined,
         beta: variant.beta ? beta : undefined,
@@ -78,9 +95,11 @@ describe.each(adapters())('groupNorm on %s', (adapter) => {
     });
 
     it.each([
-      ['first', 0],
-      ['last', 899],
-    ])('keeps its precision when the %s pixel is 6·10⁴', async (_, pixel) => {
+      ['first', 0, 'passes'],
+      ['last', 899, 'passes'],
+      ['first', 0, 'slab'],
+      ['last', 899, 'chunks'],
+    ] as const)('keeps its precision when the %s pixel is 6·10⁴', async (_, pixel, algorithm) => {
       const device = await openDevice(adapter, options);
       const [P, C, groups] = [900, 8, 2];
       const x = normals(4, P * C);
@@ -89,7 +108,7 @@ describe.each(adapters())('groupNorm on %s', (adapter) => {
       const stored = roundTo(dtype, x);
       const g = new Graph(dtype);
       const rows = { layout: 'rows', dtype } as const;
-      g.output('y', groupNorm(g.input('x', [1, P, C], rows), undefined, undefined, { groups, eps: 1e-6 }));
+      g.output('y', groupNorm(g.input('x', [1, P, C], rows), undefined, undefined, { groups, eps: 1e-6, algorithm }));
       const { outputs } = await runGraph(device, g, { inputs: { x: stored } });
       const { out, gain } = groupNormReference(stored, { B: 1, P, C, groups }, { eps: 1e-6 });
       expectClose(

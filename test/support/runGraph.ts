@@ -9,12 +9,14 @@ import {
   fromHalf,
   lowerNodes,
   numel,
+  packedFrom,
   packParams,
   rewriteGraph,
   rootOf,
   specialise,
   storedElements,
   toHalf,
+  type Choices,
   type DeviceOptions,
   type Dispatch,
   type Graph,
@@ -44,6 +46,8 @@ export interface RunOptions {
   /** Tunables to force, by kernel name. Only names the kernel declares are taken. */
   tunables?: Record<string, Tunables>;
   rewrites?: readonly Rewrite[];
+  /** Ways to force where an op has several: `{ get: () => way }` for all. */
+  choices?: Choices;
 }
 
 export interface RunResult {
@@ -90,7 +94,7 @@ export function fromDevice(t: Tensor, bytes: ArrayBuffer): Float32Array {
 /** Lowers and runs `graph`; returns its outputs as row-major f32. */
 export async function runGraph(device: Device, graph: Graph, options: RunOptions = {}): Promise<RunResult> {
   const { nodes } = rewriteGraph(graph, options.rewrites ?? []);
-  const lowered = lowerNodes(graph, nodes, device.caps);
+  const lowered = lowerNodes(graph, nodes, device.caps, options);
   const dispatches = lowered.map((d) => forceTunables(d, options.tunables?.[d.kernel.name]));
   const buffers = new Map<number, GPUBuffer>();
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
@@ -113,17 +117,8 @@ export async function runGraph(device: Device, graph: Graph, options: RunOptions
   const temporary: GPUBuffer[] = [];
   try {
     for (const [name, t] of graph.inputs) upload(t, options.inputs![name]);
-    for (const t of graph.constants.values()) {
-      const { key, shape, packing } = t.constant!;
-      const data = options.weights?.[key];
-      if (!data) throw new Error(`runGraph: no data for weight ${key}`);
-      const [from, to] = packing.rows ?? [0, shape[0]];
-      const inner = numel(shape.slice(1));
-      const part = [to - from, ...shape.slice(1)];
-      const packed = new Float32Array(numel(t.shape));
-      packing.pack(data.subarray(from * inner, to * inner), part, 0, packing.blocks(part), packed);
-      upload(t, packed);
-    }
+    const bound = dispatches.flatMap((d) => Object.values(d.bindings)).map((t) => t && rootOf(t));
+    for (const t of new Set(bound)) if (t?.constant) upload(t, packConstant(t, options.weights ?? {}));
     const dummy = device.createBuffer(16, usage, 'dummy');
     temporary.push(dummy);
     await device.scoped('runGraph', async () => {
@@ -188,6 +183,27 @@ export async function runGraph(device: Device, graph: Graph, options: RunOptions
   } finally {
     for (const buffer of [...buffers.values(), ...temporary]) device.destroyBuffer(buffer);
   }
+}
+
+/** A weight, or several in one tensor, as loading lays them out. */
+function packConstant({ shape, constant }: Tensor, weights: Record<string, Float32Array>): Float32Array {
+  const out = new Float32Array(numel(shape));
+  for (const part of constant!.parts ?? [{ constant: constant!, at: 0, stride: 0 }]) {
+    const { key, packing, shape: whole } = part.constant;
+    const data = weights[key];
+    if (!data) throw new Error(`runGraph: no data for weight ${key}`);
+    const inner = numel(whole.slice(1));
+    const [first, end] = packing.rows ?? [0, whole[0]];
+    const from = packedFrom(part.constant);
+    const blocks = packing.blocks(from);
+    const packed = new Float32Array(numel(packing.shape(whole)));
+    packing.pack(data.subarray(first * inner, end * inner), from, 0, blocks, packed);
+    const size = packed.length / blocks;
+    for (let b = 0; b < blocks; b++) {
+      out.set(packed.subarray(b * size, (b + 1) * size), part.at + b * (part.stride || size));
+    }
+  }
+  return out;
 }
 
 function forceTunables(d: Dispatch, forced: Tunables | undefined): Dispatch {
