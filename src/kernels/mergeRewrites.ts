@@ -41,11 +41,10 @@ function readingParts(
 
 /** As many of `nodes`, from the first on, as stay below a binding together, in weights and in what they write. */
 function withinLimits<A>(nodes: readonly Node<A>[], weightOf: (node: Node<A>) => Tensor, view: GraphView): Node<A>[] {
-  const limit = view.limits.maxStorageBufferBindingSize;
   let [weights, results] = [0, 0];
   return nodes.filter((node) => {
     const [w, r] = [bytesOf(weightOf(node)), bytesOf(node.output)];
-    if (weights + w > limit || results + r > limit) return false;
+    if (weights + w > view.maxBinding || results + r > view.maxBinding) return false;
     weights += w;
     results += r;
     return true;

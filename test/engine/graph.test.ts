@@ -66,7 +66,7 @@ describe('rewrite driver', () => {
   const relus: Rewrite = {
     name: 'relu-relu',
     apply(node, view) {
-      const before = node.inputs.a?.producer;
+      const before = node.inputs.a && view.producer(node.inputs.a);
       const isRelu = (n = node) => (n.attrs as { act?: string }).act === 'relu';
       if (!before || !isRelu() || !isRelu(before) || view.uses(before.output) !== 1) return undefined;
       return { node: { ...node, inputs: before.inputs }, removed: [before] };
