@@ -13,6 +13,7 @@ import type { AutoencoderOptions, AutoencoderPipeline, AutoencoderResult } from 
 import type { BasePipeline } from './basePipeline.ts';
 import type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
 import type { GenerationResult, PipelinePlan } from './generation.ts';
+import type { IfSuperResolutionOptions } from './imagen/options.ts';
 import type { GeneratedImage } from './image.ts';
 import type { LatentShape } from './latents.ts';
 import type { LoadPipelineOptions } from './options.ts';
@@ -25,6 +26,7 @@ import type {
   UpscaleOptions,
 } from './pictureOptions.ts';
 import type { TextToImageOptions } from './textToImage.ts';
+import type { UnclipOptions, UnclipResult } from './unclip/options.ts';
 import type { UnconditionalPipeline } from './unconditional.ts';
 import { resolveSource, type PretrainedSource, type SourceOptions } from './source.ts';
 
@@ -102,6 +104,10 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
   (options: AutoencoderOptions): Promise<AutoencoderResult>;
   /** From small pictures. @throws as {@link LDMSuperResolutionPipeline.generate}, {@link StableDiffusionUpscalePipeline.generate} */
   (options: SuperResolutionOptions | UpscaleOptions): Promise<GenerationResult>;
+  /** From texts and small pictures, in pixels. @throws as {@link IFSuperResolutionPipeline.generate} */
+  (options: IfSuperResolutionOptions): Promise<GenerationResult>;
+  /** From texts by way of embeddings of pictures. @throws as {@link UnCLIPPipeline.generate} */
+  (options: UnclipOptions): Promise<UnclipResult>;
   /** From a class, by a network that a classifier guides. @throws as {@link ADMPipeline.generate} */
   (options: AdmOptions): Promise<AdmResult>;
 }
@@ -143,6 +149,9 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   LDMSuperResolutionPipeline: async () => (await import('./ldmSuperResolution.ts')).LDMSuperResolutionPipeline,
   StableDiffusionUpscalePipeline: async () =>
     (await import('./stableDiffusionUpscale.ts')).StableDiffusionUpscalePipeline,
+  IFPipeline: async () => (await import('./imagen/ifPipeline.ts')).IFPipeline,
+  IFSuperResolutionPipeline: async () => (await import('./imagen/ifSuperResolution.ts')).IFSuperResolutionPipeline,
+  UnCLIPPipeline: async () => (await import('./unclip/unclip.ts')).UnCLIPPipeline,
 };
 
 const autoencoder = async () => (await import('./autoencoderPipeline.ts')).AutoencoderPipeline;

@@ -8,6 +8,8 @@ export interface TextStates {
   data: Float32Array;
   shape: readonly [number, number, number];
   pooled?: { data: Float32Array; shape: readonly [number, number] };
+  /** For models that are told which states are text, 1, and which padding, 0: [N,S]. */
+  mask?: Float32Array;
 }
 
 /** Prompts → states. @throws InvalidArgumentError, AbortedError, DeviceLostError */
@@ -155,18 +157,24 @@ function oneOrAll(name: string, states: TextStates, N: number): TextStates {
   return repeated(states, N);
 }
 
-/** Each item `times` times in a row. */
-function repeated({ data, shape, pooled }: TextStates, times: number): TextStates {
-  if (times === 1) return { data, shape, pooled };
+function repeated(states: TextStates, times: number): TextStates {
+  if (times === 1) return states;
+  const { data, shape, pooled, mask } = states;
   const [N, S, E] = shape;
   const vector = pooled && {
-    data: rows(pooled.data, N, times),
+    data: repeatedRows(pooled.data, N, times),
     shape: [N * times, pooled.shape[1]] as [number, number],
   };
-  return { data: rows(data, N, times), shape: [N * times, S, E], pooled: vector };
+  return {
+    data: repeatedRows(data, N, times),
+    shape: [N * times, S, E],
+    pooled: vector,
+    mask: mask && repeatedRows(mask, N, times),
+  };
 }
 
-function rows(data: Float32Array, N: number, times: number): Float32Array {
+/** Each of N rows `times` times in a row. */
+export function repeatedRows(data: Float32Array, N: number, times: number): Float32Array {
   const row = data.length / N;
   const out = new Float32Array(data.length * times);
   for (let i = 0; i < N * times; i++) {

@@ -8,7 +8,7 @@ import type { SizeConditions } from './textToImage.ts';
 
 /** Conditions of one evaluation. */
 export type StepConditions = Required<Pick<ConditionArguments, 'encoderHiddenStates'>> &
-  Pick<ConditionArguments, 'addedCondKwargs' | 'timestepCond' | 'classLabels'>;
+  Pick<ConditionArguments, 'addedCondKwargs' | 'timestepCond' | 'classLabels' | 'attentionMask'>;
 
 /** Beside the texts. */
 export interface MoreConditions {

@@ -18,7 +18,7 @@ export interface SdRun {
   sampler: Sampler;
   /** Of the state. */
   shape: LatentShape;
-  conditions: RunConditions;
+  conditions: Pick<RunConditions, 'text' | 'both'>;
   control: ControlBranch | undefined;
   /** What the network is told at each step, for the part of the run in which ControlNets act. */
   steps: readonly number[];
@@ -51,7 +51,8 @@ export function sdDenoiser(
     const sample = join ? of(join([v, ...beside]), seenItem) : of(buffer, item);
     const out = await unet.forward({ ...common, ...given, sample, controls });
     // Copies, since the next call of the network writes over its output.
-    return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, v.length, batch, i * v.length));
+    const size = numel(out.shape) / parts;
+    return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, size, batch, i * size));
   };
   const { both } = conditions;
   const alone = sampler.denoiser(async (v, t, signal) => (await call(v, t, conditions.text, signal))[0]);

@@ -1,0 +1,75 @@
+/** The stages of unCLIP as denoisers: an embedding from a text, a small picture from an embedding, a large one from that. */
+import { numel } from '../../engine/index.ts';
+import type { RunOptions, UNet2D } from '../../models/index.ts';
+import type { PriorTransformer } from '../../models/transformers/priorModel.ts';
+import { guided } from '../../sampler/guidance.ts';
+import type { Denoiser, Sampler } from '../../sampler/index.ts';
+import type { Vec } from '../../sampler/vec.ts';
+import type { GpuSpace } from '../gpuSpace.ts';
+import type { LatentShape } from '../latents.ts';
+import { unet2dBeside } from '../unet2dNetwork.ts';
+import type { UnclipText } from './texts.ts';
+
+type Call = Omit<RunOptions, 'signal'>;
+
+/** What the prior is asked with. */
+export interface PriorRun {
+  prior: PriorTransformer;
+  sampler: Sampler;
+  /** Pictures. */
+  batch: number;
+  /** Of the pictures, or twice as many where guidance comes first. */
+  texts: UnclipText;
+  guidanceScale: number;
+}
+
+/** The prior on states [B,E]. */
+export function priorDenoiser(space: GpuSpace, run: PriorRun, call: Call): Denoiser {
+  const { prior, sampler, batch, texts, guidanceScale } = run;
+  const { data, shape, pooled, mask } = texts;
+  const N = shape[0];
+  const parts = N / batch;
+  const conditions = {
+    projEmbedding: { data: space.vec(pooled.data, N).buffer, shape: pooled.shape },
+    encoderHiddenStates: { data: space.vec(data, N).buffer, shape },
+    attentionMask: mask,
+  };
+  const network = async (v: Vec, timestep: number, signal?: AbortSignal): Promise<Vec[]> => {
+    const { buffer } = space.contiguous(v);
+    const hiddenStates = { data: Array<GPUBuffer>(parts).fill(buffer), shape: [N, v.length / batch] };
+    const out = await prior.forward({ ...call, ...conditions, hiddenStates, timestep, signal });
+    const size = numel(out.shape) / parts;
+    return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, size, batch, i * size));
+  };
+  if (parts === 1) return sampler.denoiser(async (v, t, signal) => (await network(v, t, signal))[0]);
+  const pair = sampler.pairDenoiser(async (v, t, signal) => {
+    const [uncond, cond] = await network(v, t, signal);
+    return [uncond, cond];
+  });
+  return guided(pair, guidanceScale);
+}
+
+/** What enlarges a picture. */
+export interface SuperResRun {
+  first: UNet2D;
+  /** Asked in the last step alone. */
+  last: UNet2D;
+  sampler: Sampler;
+  shape: LatentShape;
+  /** What the last step's network is told. */
+  lastTimestep: number;
+  /** The small picture, enlarged, as a dense f32 buffer of `shape`. */
+  enlarged: GPUBuffer;
+}
+
+/** Both networks on states [B,3,H,W], with the enlarged picture in the channels behind. */
+export function superResDenoiser(space: GpuSpace, run: SuperResRun, call: Call): Denoiser {
+  const { first, last, sampler, shape, lastTimestep, enlarged } = run;
+  // A copy: another run may enlarge while this one waits.
+  const beside = space.copy(enlarged, numel(shape), shape[0]);
+  const early = unet2dBeside(space, first, { shape, ...call });
+  const late = unet2dBeside(space, last, { shape, ...call });
+  return sampler.denoiser((v, timestep, signal) =>
+    (timestep === lastTimestep ? late : early)(v, beside, timestep, signal),
+  );
+}

@@ -1,0 +1,134 @@
+/** DeepFloyd IF: recorded runs of the reference library, the stages in a cascade, what is refused and given back. */
+import { readFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { ConfigError, InvalidArgumentError, UnsupportedError } from '../../src/engine/index.ts';
+import { readT5Config } from '../../src/models/textEncoders/t5Config.ts';
+import { t5Weights } from '../../src/models/textEncoders/t5EncoderModel.ts';
+import { Recording } from '../../src/node/parity/recording.ts';
+import { IFCascade } from '../../src/pipelines/imagen/cascade.ts';
+import { Pipeline } from '../../src/pipelines/index.ts';
+import { TorchGenerator } from '../../src/sampler/index.ts';
+import { expectClose, HINT_FACTOR } from '../support/close.ts';
+import { adapters } from '../support/gpu.ts';
+import { openDevice } from '../support/runGraph.ts';
+import { file } from '../loading/files.ts';
+import { failure, fixture, fixturesPath } from '../models/fixtures.ts';
+import { heldBy } from './folders.ts';
+import { directory, filesOf, json, jsonOf, seededWeights, type Files } from './tinyModels.ts';
+
+const device = await openDevice(adapters()[0]);
+const [BASE, LARGE] = ['pipelines/if_base', 'pipelines/if_super_resolution'];
+
+interface Stage {
+  guidanceScale: number;
+  generator: number;
+  timesteps?: number[];
+  numInferenceSteps?: number;
+  noiseLevel?: number;
+}
+
+const { prompt, negativePrompt, superResolution, tolAbsHint, ...base } = JSON.parse(
+  readFileSync(`${fixturesPath}/${BASE}/recording.json`, 'utf8'),
+) as Stage & { prompt: string[]; negativePrompt: string[]; superResolution: Stage; tolAbsHint: Record<string, number> };
+
+const baseFiles = (changes: Files = {}) => ({
+  ...filesOf(BASE),
+  ...filesOf('tokenizers/t5', 'tokenizer/'),
+  ...changes,
+});
+const folders = () => ({ base: directory(baseFiles(), 'base'), superResolution: directory(filesOf(LARGE), 'large') });
+const dispose = ({ images }: { images: { dispose(): void }[] }) => images.forEach((image) => image.dispose());
+
+it('every step of both stages is the reference library’s, and the cascade is both; nothing is left behind', async () => {
+  const before = await heldBy(device);
+  const io = await Recording.open(fixture(BASE));
+  const want = async (name: string) => io.tensor(`out.${name}`);
+  const near = async (got: ArrayLike<number>, name: string) =>
+    expectClose(got, (await want(name)).data, HINT_FACTOR * tolAbsHint[name], name);
+  const cascade = await IFCascade.load(device, folders());
+  const { base: first, superResolution: second } = cascade.stages;
+  expect(second.sampleSize).toEqual({ width: 20, height: 20 });
+  expect(first.plan().fits).toBe(true);
+
+  const { text, negative } = await first.conditions({ prompt, negativePrompt });
+  await near(text.data, 'prompt_embeds');
+  await near(negative!.data, 'negative_prompt_embeds');
+  const states: number[] = [];
+  dispose(
+    await first.generate({
+      ...base,
+      prompt,
+      negativePrompt,
+      onStep: async ({ state }) => void states.push(...(await state()).x),
+    }),
+  );
+  await near(states, 'base');
+  const small = (await want('base')).data.slice(-2 * 3 * 64);
+  const texts = {
+    promptEmbeds: await want('prompt_embeds'),
+    negativePromptEmbeds: await want('negative_prompt_embeds'),
+  };
+  states.length = 0;
+  const image = { data: small, shape: [2, 3, 8, 8] };
+  const onStep = async ({ state }: { state(): Promise<{ x: number[] }> }) => void states.push(...(await state()).x);
+  dispose(await second.generate({ ...superResolution, ...texts, image, onStep }));
+  await near(states, 'super_res');
+
+  const few = { base: { numInferenceSteps: 2 }, superResolution: { numInferenceSteps: 2, noiseLevel: 40 } };
+  const stages: string[] = [];
+  const whole = await cascade.generate({
+    ...few,
+    prompt,
+    negativePrompt,
+    generator: 5,
+    onStep: ({ stage }) => void stages.push(stage),
+  });
+  const generator = new TorchGenerator(5);
+  const one = await first.generate({ ...few.base, prompt, negativePrompt, generator });
+  const two = await second.generate({
+    ...few.superResolution,
+    promptEmbeds: text,
+    negativePromptEmbeds: negative,
+    image: { data: one.latents, shape: [2, 3, 8, 8] },
+    generator,
+  });
+  expect(whole.latents).toEqual(two.latents);
+  expect(whole.smaller).toEqual([{ data: one.latents, shape: [2, 3, 8, 8] }]);
+  expect(stages).toEqual(['base', 'base', 'superResolution', 'superResolution']);
+  [whole, one, two].forEach(dispose);
+
+  for (const noiseLevel of [-1, 1000, 1.5]) {
+    expect(await failure(second.generate({ ...texts, image, noiseLevel }))).toBeInstanceOf(InvalidArgumentError);
+  }
+  expect((await failure(second.generate({ prompt, image }))).message).toMatch(/promptEmbeds/);
+  const three = { data: new Float32Array(3 * 192), shape: [3, 3, 8, 8] };
+  expect((await failure(second.generate({ ...texts, image: three }))).message).toMatch(/1 or 2 of image, got 3/);
+  expect((await failure(first.generate({ prompt, width: 9 }))).message).toMatch(/multiple of 2/);
+  await io.close();
+  await cascade.dispose();
+  expect(await heldBy(device)).toEqual(before);
+});
+
+it('parts of different models are refused, and nothing is left behind', async () => {
+  const before = await heldBy(device);
+  const load = (files: Files) => Pipeline.fromPretrained(directory(files, 'wrong'), { device });
+  const pipe = await load(baseFiles());
+  expect(pipe.sampleSize).toEqual({ width: 8, height: 8 });
+  await pipe.dispose();
+  const index = jsonOf(`${BASE}/model_index.json`);
+  const wide = Object.fromEntries(Object.entries(filesOf(LARGE, '')).filter(([path]) => path.startsWith('unet/')));
+  expect((await failure(load(baseFiles(wide)))).message).toMatch(/belongs to another stage/);
+  const narrow = { ...jsonOf(`${BASE}/text_encoder/config.json`), d_model: 16 };
+  const t5 = {
+    'text_encoder/config.json': json(narrow),
+    'text_encoder/model.safetensors': file(seededWeights(t5Weights(readT5Config(narrow)), 1)),
+  };
+  const mixed = await failure(load(baseFiles(t5)));
+  expect(mixed).toBeInstanceOf(ConfigError);
+  expect(mixed.message).toMatch(/text encoder of 24 channels .* got 16/);
+  const twice = { base: folders().base, superResolution: folders().base };
+  expect((await failure(IFCascade.load(device, twice))).message).toMatch(/IFSuperResolutionPipeline/);
+  const more = { ...index, controlnet: ['diffusers', 'ControlNetModel'] };
+  expect(await failure(load(baseFiles({ 'model_index.json': json(more) })))).toBeInstanceOf(UnsupportedError);
+  expect(await heldBy(device)).toEqual(before);
+});
