@@ -3,6 +3,7 @@ export * from './index.ts';
 export { ADMPipeline } from './adm.ts';
 export type { AdmOptions, AdmResult, AdmStep } from './admOptions.ts';
 export { admNetwork, classifierGradient } from './admOnGpu.ts';
+export type { AttentionMap, AttentionMapOptions } from './attentionWatch.ts';
 export {
   AutoencoderPipeline,
   type AutoencoderOptions,

@@ -21,6 +21,8 @@ export interface PromptModel {
   encode: PromptEncoder;
   /** The encoders in it. */
   readonly texts: readonly AdaptableText[];
+  /** Of CLIP, by which words are found among the states. */
+  readonly tokenizer?: Tokenizer;
   dispose(): void;
   readonly weightBytes: number;
 }
@@ -52,6 +54,7 @@ export async function openClip(device: Device, source: PromptSource, load: LoadO
       return { data, shape: [shape[0], shape[1], shape[2]] };
     },
     texts: [adaptable('text_encoder', model)],
+    tokenizer,
     dispose: () => model.dispose(),
     get weightBytes() {
       return model.weightBytes;
@@ -95,6 +98,7 @@ export async function openSdxlPrompts(
           const { promptEmbeds, pooledPromptEmbeds } = await encodeSdxlPrompts(pairs.first, pairs.second, prompts, run);
           return { ...promptEmbeds, pooled: pooledPromptEmbeds };
         },
+        tokenizer: tokenizers[1],
         texts: [...(first ? [adaptable('text_encoder', first)] : []), adaptable('text_encoder_2', second)],
         dispose() {
           give();

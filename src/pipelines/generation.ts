@@ -1,6 +1,8 @@
 /** What users give every pipeline that makes pictures from noise, and what they get. */
 import type { Report } from '../engine/index.ts';
+import type { Split } from '../models/splitCalls.ts';
 import type { BrownianOptions, NormalGenerator, SamplerState, StepEvent } from '../sampler/index.ts';
+import type { AttentionMap } from './attentionWatch.ts';
 import type { GeneratedImage } from './image.ts';
 
 /** What one call takes, whatever the pictures are made from. */
@@ -56,6 +58,8 @@ export interface GenerationResult {
   images: GeneratedImage[];
   /** [B,C,h,w] as the network left them. */
   latents: Float32Array;
+  /** Per picture and token that `attentionMaps` asked about. */
+  attentionMaps?: AttentionMap[];
   /** Milliseconds of wall time. */
   timing: { totalMs: number; stepMs: number[]; decodeMs: number };
 }
@@ -72,6 +76,8 @@ export interface PipelinePlan {
   weightBytes: number;
   /** The largest tensor of any network, and where it stands. */
   largestBinding?: Report['largestBinding'];
+  /** How the decoder's work is split where it does not fit at once, or tiles were asked for. */
+  split?: Split;
   /** Of one evaluation of the network, and of the decoder. */
   dispatches?: { unet: number; decoder: number };
 }

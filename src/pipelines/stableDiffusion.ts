@@ -15,6 +15,7 @@ import { UNet2DCondition } from '../models/unetCondition/unetConditionModel.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
 import { BasePipeline, chosenScheduler, loadParts, type Part, type RunShape } from './basePipeline.ts';
 import { openClip, openSdxlPrompts, type PromptModel } from './clipPrompts.ts';
+import { AttentionWatch } from './attentionWatch.ts';
 import { ControlBranch } from './controlBranch.ts';
 import { editDenoiser, editsGuided } from './editDenoiser.ts';
 import type { GenerationResult } from './generation.ts';
@@ -171,8 +172,9 @@ export class StableDiffusionPipeline extends BasePipeline {
     let control: ControlBranch | undefined;
     try {
       if (controlNets.length > 0) control = new ControlBranch(this.device, controlNets, given, batch, [h, w]);
-      const run = { unet, sampler, shape, conditions, control, steps, beside, onProgress };
-      return await runLatents(
+      const watch = given.attentionMaps && this.watch(given, texts.text.shape);
+      const run = { unet: watch?.unet ?? unet, sampler, shape, conditions, control, steps, beside, onProgress };
+      const result = await runLatents(
         {
           device: this.device,
           sampler,
@@ -184,6 +186,7 @@ export class StableDiffusionPipeline extends BasePipeline {
         },
         { ...given, generator, latents: latents ?? given.latents },
       );
+      return watch ? { ...result, attentionMaps: watch.maps(size[1], size[0]) } : result;
     } finally {
       conditions.dispose();
       control?.dispose();
@@ -204,6 +207,15 @@ export class StableDiffusionPipeline extends BasePipeline {
   /** Gives back the weights of the pipeline's own files, bit by bit. @throws AbortedError, DeviceLostError */
   unloadLoras(options: { signal?: AbortSignal } = {}): Promise<void> {
     return this.loras.load([], options);
+  }
+
+  /** Where the network looks for some tokens, in a run of `shape` [B,S,E]. @throws InvalidArgumentError */
+  private watch(options: TextToImageOptions, [batch, tokens]: readonly number[]): AttentionWatch {
+    const { attentionMaps, prompt, numImagesPerPrompt = 1 } = options;
+    const { unet, text } = this.parts;
+    const prompts = prompt && [prompt].flat().flatMap((one) => Array<string>(numImagesPerPrompt).fill(one));
+    const tokenizer = text?.tokenizer;
+    return AttentionWatch.open(attentionMaps!, { unet, prompts: prompts || undefined, batch, tokenizer, tokens });
   }
 
   /** Releases weights and programs; the device stays. */

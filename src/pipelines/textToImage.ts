@@ -2,6 +2,7 @@
 import type { TruncationWarning } from '../loading/tokenizers/tokenizer.ts';
 import type { TensorInput } from '../models/index.ts';
 import type { SchedulerClass } from '../sampler/index.ts';
+import type { AttentionMapOptions } from './attentionWatch.ts';
 import type { GenerationOptions } from './generation.ts';
 import type { ImageInput } from './imageInput.ts';
 
@@ -72,6 +73,11 @@ export interface TextToImageOptions extends GenerationOptions, SizeConditions {
   originalInferenceSteps?: number;
   /** Layers of the text encoder to leave out at the end, for what is to be seen; default 0. */
   clipSkip?: number;
+  /**
+   * Stable Diffusion: where the network looks for words of the prompt, `attentionMaps` of the result. Evaluations that are
+   * looked at read a little back; a run without this option does nothing for it.
+   */
+  attentionMaps?: AttentionMapOptions;
   /** Told of a prompt that is longer than the text encoder takes; what is beyond is left out. */
   onWarning?: (warning: TruncationWarning) => void;
   /**

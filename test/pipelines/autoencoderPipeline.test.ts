@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError, InvalidArgumentError, UnsupportedError } from '../../src/engine/index.ts';
 import { VQModel } from '../../src/models/vq/vqModel.ts';
-import { AutoencoderPipeline } from '../../src/pipelines/autoencoderPipeline.ts';
+import { AutoencoderPipeline, type AutoencoderResult } from '../../src/pipelines/autoencoderPipeline.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';
 import { TorchGenerator } from '../../src/sampler/index.ts';
 import { expectClose, NETWORK_NORM } from '../support/close.ts';
@@ -38,7 +38,7 @@ describe(`an autoencoder with a codebook on ${adapter}`, () => {
     };
     const want = await planes(await pipe.decodeIndices!(codes));
     expect(await planes(await pipe.reconstruct!(image))).toEqual(want);
-    const result = await pipe({ image });
+    const result: AutoencoderResult = await pipe({ image });
     expect(result.indices).toEqual(codes);
     expect(await planes(result.images)).toEqual(want);
     const [B, h, w] = codes.shape;
@@ -95,7 +95,7 @@ describe(`autoencoders without a codebook on ${adapter}`, () => {
     const pipe = await Pipeline.fromPretrained(fixture(name), f32);
     const side = 2 * pipe.sizeMultiple;
     const image = { data: normals(5, 3 * side * side, { std: 0.5 }), shape: [1, 3, side, side] };
-    const { images, latents, indices } = await pipe({ image });
+    const { images, latents, indices }: AutoencoderResult = await pipe({ image });
     expect(indices).toBeUndefined();
     const encoded = await pipe.encode!(image);
     expect(encoded.data).toEqual(latents);

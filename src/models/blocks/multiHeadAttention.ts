@@ -16,6 +16,8 @@ export interface MultiHeadAttentionOptions {
   mask?: Tensor;
   /** [B,T,D], added to the result. */
   residual?: Tensor;
+  /** Told of q [B,T,inner] and k [B,S,inner]. */
+  probe?: (q: Tensor, k: Tensor) => void;
 }
 
 /** x [B,T,D], context [B,S,E] (x itself by default) → [B,T,D]. Vaswani et al. 2017, section 3.2.2. */
@@ -23,7 +25,7 @@ export function multiHeadAttention(
   w: WeightScope,
   x: Tensor,
   context: Tensor | undefined,
-  { heads, headDim, bias = false, outBias = true, mask, residual }: MultiHeadAttentionOptions,
+  { heads, headDim, bias = false, outBias = true, mask, residual, probe }: MultiHeadAttentionOptions,
 ): Tensor {
   const inner = heads * headDim;
   const from = context ?? x;
@@ -31,5 +33,6 @@ export function multiHeadAttention(
   const k = dense(w.at('to_k'), from, inner, { bias }); // [B,S,inner]
   const v = dense(w.at('to_v'), from, inner, { bias }); // [B,S,inner]
   const a = x.graph.scope(w.path, () => attention(q, k, v, { heads, mask })); // [B,T,inner]
+  if (probe) x.graph.scope(w.path, () => probe(q, k));
   return dense(w.at('to_out', 0), a, x.shape[2], { bias: outBias, residual }); // [B,T,D]
 }

@@ -14,6 +14,13 @@ import { feedForward } from './feedForward.ts';
 import { affineLayerNorm } from './layerNorm.ts';
 import { multiHeadAttention } from './multiHeadAttention.ts';
 
+/** Told of the queries [B,T,inner] and keys [B,S,inner] of every attention to the context; T is height · width. */
+export type AttentionProbe = (
+  q: Tensor,
+  k: Tensor,
+  options: { heads: number; mask?: Tensor; size: readonly [height: number, width: number] },
+) => void;
+
 export interface Transformer2dOptions {
   heads: number;
   /** Blocks, one behind the other. */
@@ -28,6 +35,7 @@ export interface Transformer2dOptions {
   mask?: Tensor;
   /** Of the second attention, f32 [B,1,S]. */
   contextMask?: Tensor;
+  probe?: AttentionProbe;
 }
 
 const NORM_EPS = 1e-6;
@@ -46,19 +54,27 @@ export function transformer2d(w: WeightScope, x: Tensor, context: Tensor, o: Tra
         );
   const normed = norm(w.at('norm'), x, { groups, eps: NORM_EPS }); // [B,H,W,C]
   let h = project('proj_in', reshape(normed, [B, H * W, C]), inner); // [B,T,inner]
-  for (let i = 0; i < depth; i++) h = transformerBlock(w.at('transformer_blocks', i), h, context, o); // [B,T,inner]
+  for (let i = 0; i < depth; i++) h = transformerBlock(w.at('transformer_blocks', i), h, context, o, [H, W]); // [B,T,inner]
   return reshape(project('proj_out', h, C, x), [B, H, W, C]); // [B,H,W,C]
 }
 
 /** Self-attention, cross-attention, feed-forward, each behind a norm and beside a residual; x [B,T,D] → [B,T,D]. */
-function transformerBlock(w: WeightScope, x: Tensor, context: Tensor, o: Transformer2dOptions): Tensor {
+function transformerBlock(
+  w: WeightScope,
+  x: Tensor,
+  context: Tensor,
+  o: Transformer2dOptions,
+  size: readonly [number, number],
+): Tensor {
   const { heads, onlyCross, mask, contextMask } = o;
+  const probe = o.probe && ((q: Tensor, k: Tensor) => o.probe!(q, k, { heads, mask: contextMask, size }));
   const headDim = x.shape[2] / heads;
   const n1 = affineLayerNorm(w.at('norm1'), x); // [B,T,D]
   const first = { heads, headDim, mask, residual: x };
   x = multiHeadAttention(w.at('attn1'), n1, onlyCross ? context : undefined, first); // [B,T,D]
   const n2 = affineLayerNorm(w.at('norm2'), x); // [B,T,D]
-  x = multiHeadAttention(w.at('attn2'), n2, context, { heads, headDim, mask: contextMask, residual: x }); // [B,T,D]
+  const second = { heads, headDim, mask: contextMask, residual: x, probe };
+  x = multiHeadAttention(w.at('attn2'), n2, context, second); // [B,T,D]
   const n3 = affineLayerNorm(w.at('norm3'), x); // [B,T,D]
   return feedForward(w.at('ff'), n3, { activation: 'geglu', residual: x }); // [B,T,D]
 }

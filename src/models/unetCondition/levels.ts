@@ -5,7 +5,7 @@ import { addedKvAttention } from '../blocks/addedKvAttention.ts';
 import { attentionBlock } from '../blocks/attentionBlock.ts';
 import { kDownLevel, kUpLevel, type KLevelOptions } from '../blocks/kBlocks.ts';
 import { resnetBlock, type ResnetOptions } from '../blocks/resnetBlock.ts';
-import { dualTransformer2d, transformer2d } from '../blocks/transformer2d.ts';
+import { dualTransformer2d, transformer2d, type AttentionProbe } from '../blocks/transformer2d.ts';
 import { downLevel, upLevel, type LevelOptions } from '../blocks/unetBlocks.ts';
 import { defaultGroups } from '../layers.ts';
 import type { WeightScope } from '../weightScope.ts';
@@ -36,6 +36,8 @@ export interface Conditioning {
   /** [B,S,E]. */
   context: Tensor | undefined;
   masks: Masks;
+  /** Of every transformer's attention to the context. */
+  probe?: AttentionProbe;
 }
 
 /**
@@ -176,7 +178,7 @@ function crossAttention(
   if (config.dualCrossAttention) return dualTransformer2d(w, x, context, { ...options, onlyCross: false }); // [B,H,W,C]
   const S = context.shape[1];
   const mask = c.masks.pixels(onlyCross ? S : H * W);
-  return transformer2d(w, x, context, { ...options, mask, contextMask: c.masks.context(S) }); // [B,H,W,C]
+  return transformer2d(w, x, context, { ...options, mask, contextMask: c.masks.context(S), probe: c.probe }); // [B,H,W,C]
 }
 
 function simpleAttention(

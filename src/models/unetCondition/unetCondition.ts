@@ -9,6 +9,7 @@
  */
 import { formatShape, InvalidArgumentError, type Tensor } from '../../engine/index.ts';
 import { add, concat, unary } from '../../kernels/index.ts';
+import type { AttentionProbe } from '../blocks/transformer2d.ts';
 import { conv, norm } from '../layers.ts';
 import type { WeightScope } from '../weightScope.ts';
 import { embedConditions, embedContext, embedHint, type Conditions } from './embeddings.ts';
@@ -24,6 +25,8 @@ export interface UNetConditionInputs extends Conditions {
   controls: readonly { down: readonly Tensor[]; mid: Tensor }[];
   /** Added inside the way down, one per level, and perhaps one for the middle (T2I adapters). */
   adapters: readonly Tensor[];
+  /** Told of every transformer's attention to the context. */
+  probe?: AttentionProbe;
 }
 
 /** sample [B,H,W,C] → [B,H,W,outChannels]. @throws ShapeError, InvalidArgumentError before anything runs. */
@@ -59,7 +62,7 @@ export function unetCondition(config: UNetConditionConfig, w: WeightScope, input
 export function conditioning(
   config: EncoderConfig,
   w: WeightScope,
-  inputs: Conditions & { masks: Masks },
+  inputs: Conditions & { masks: Masks; probe?: AttentionProbe },
 ): Conditioning {
   const time = embedConditions(config, w, inputs); // [B,D]
   return {
@@ -67,6 +70,7 @@ export function conditioning(
     activated: unary(time, { act: config.act }), // [B,D]
     context: embedContext(config, w, inputs), // [B,S,E]
     masks: inputs.masks,
+    probe: inputs.probe,
   };
 }
 

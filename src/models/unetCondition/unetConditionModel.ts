@@ -1,11 +1,12 @@
 /** `UNet2DConditionModel` on a device: load it once, call it with any batch, size and conditions. */
-import type { Capabilities, Device, Profile, Report } from '../../engine/index.ts';
+import { InvalidArgumentError, type Capabilities, type Device, type Profile, type Report } from '../../engine/index.ts';
 import { fromNchw, reshape, toNchw } from '../../kernels/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import { setLoras, type LoraUse } from '../lora/mergeLoras.ts';
-import type { ModelOutput, RunOptions, TensorData, TensorInput } from '../modelRuntime.ts';
+import type { ModelOutput, ModelOutputs, RunOptions, TensorData, TensorInput } from '../modelRuntime.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
 import { shapeOf } from '../transformers/inputs.ts';
+import { AttentionMaps, declareSelection, selection, type AttendedTokens } from './attentionMaps.ts';
 import {
   declareConditions,
   planForm,
@@ -42,6 +43,8 @@ export interface UNet2DConditionForm extends ConditionForm {
   width: number;
   controls: readonly { down: readonly (readonly number[])[]; mid: readonly number[] }[];
   adapters: readonly (readonly number[])[];
+  /** Tokens per picture whose attention is wanted, and those of the context; absent where none is. */
+  attended?: { tokens: number; of: number };
 }
 
 /** Batch and size of a call; with them the tokens of the context and the number of ControlNets. */
@@ -71,6 +74,8 @@ const definition: ModelDefinition<UNetConditionConfig, UNet2DConditionForm> = {
       return shape[2] === 1 && shape[3] === 1 ? reshape(x, [shape[0], shape[1]]) : x;
     };
     const { scale, offset } = config.centerInputSample ? { scale: 2, offset: -1 } : { scale: 1, offset: 0 };
+    const { attended: of } = form;
+    const maps = of && new AttentionMaps(declareSelection(g, B, of.of, selectWidth(config, of.tokens)), of.tokens);
     const out = unetCondition(config, w, {
       ...declareConditions(g, config, form),
       sample: fromNchw(g.input('sample', [B, sampleChannels(config), height, width]), { scale, offset }),
@@ -79,10 +84,16 @@ const definition: ModelDefinition<UNetConditionConfig, UNet2DConditionForm> = {
         mid: map(`control${n}.mid`, mid),
       })),
       adapters: form.adapters.map((shape, i) => fromNchw(g.input(`adapter${i}`, shape))),
+      probe: maps?.probe,
     });
     g.output('out', toNchw(out));
+    maps?.output(g);
   },
 };
+
+/** Channels of the selection of n tokens: n, and a widest head behind, so that every head can take its own width. */
+const selectWidth = ({ blockOutChannels, attentionHeadDim }: UNetConditionConfig, n: number) =>
+  n + Math.max(...blockOutChannels.map((C, level) => Math.floor(C / attentionHeadDim[level])));
 
 /** A hint fills the last four channels. */
 const sampleChannels = ({ inChannels, addition }: UNetConditionConfig) =>
@@ -123,6 +134,35 @@ export class UNet2DCondition {
    * device leave it usable.
    */
   async forward(call: UNet2DConditionCall): Promise<ModelOutput> {
+    return (await this.call(call)).out;
+  }
+
+  /**
+   * As {@link forward}, and where the network looks for chosen tokens of its context: `maps`, one per size of its levels,
+   * [B,n,h,w]; their sum, enlarged, is the probability that cross-attention gives the token at each pixel, averaged over
+   * heads and layers. All are valid until the next call.
+   * @param tokens n places in the context for each item of the batch
+   * @throws as {@link forward}; UnsupportedError for a network without transformers over its pixels
+   */
+  async attend(
+    call: UNet2DConditionCall & { tokens: AttendedTokens },
+  ): Promise<{ out: ModelOutput; maps: readonly ModelOutput[] }> {
+    const { tokens } = call;
+    const [batch] = call.sample.shape;
+    const n = tokens[0]?.length ?? 0;
+    const S = call.encoderHiddenStates?.shape[1] ?? 0;
+    const fits = (row: readonly number[]) =>
+      row.length === n && row.every((token) => Number.isInteger(token) && token >= 0 && token < S);
+    if (n === 0 || tokens.length !== batch || !tokens.every(fits)) {
+      throw new InvalidArgumentError(
+        `${NAME} attend: expected as many tokens in 0 … ${S - 1} for each of ${batch} items, got ${JSON.stringify(tokens)}`,
+      );
+    }
+    const { out, ...others } = await this.call(call, tokens);
+    return { out, maps: Object.values(others) };
+  }
+
+  private async call(call: UNet2DConditionCall, tokens?: AttendedTokens): Promise<ModelOutputs> {
     const { config } = this;
     const [batch, , height, width] = shapeOf(NAME, 'sample', call.sample, ['B', sampleChannels(config), 'H', 'W']);
     const fourier = config.timeEmbeddingType === 'fourier';
@@ -138,7 +178,10 @@ export class UNet2DCondition {
     const adapters = given.map((t, i) => this.map(inputs, `adapter${i}`, t, batch));
     const form: UNet2DConditionForm = { ...conditions.form, height, width, controls, adapters };
     Object.assign(inputs, conditions.masks(this.lengths.of(config, form)));
-    return this.model.run(form, inputs, call);
+    if (!tokens) return this.model.runAll(form, inputs, call);
+    const [n, S] = [tokens[0].length, call.encoderHiddenStates!.shape[1]];
+    inputs.select = selection(tokens, S, selectWidth(config, n));
+    return this.model.runAll({ ...form, attended: { tokens: n, of: S } }, inputs, call);
   }
 
   /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
