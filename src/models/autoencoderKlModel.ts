@@ -6,6 +6,7 @@ import { DiagonalGaussian } from './diagonalGaussian.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from './loadedModel.ts';
 import { checkTensorInput, type ModelOutput, type RunOptions, type TensorInput } from './modelRuntime.ts';
 import type { LoadOptions, ModelSource } from './modelSource.ts';
+import { SplitCalls, type Direction, type SplitReport, type Tiling } from './splitCalls.ts';
 
 /** A direction: pictures to moments, or latents to pictures. */
 export type AutoencoderPart = 'encode' | 'decode';
@@ -51,7 +52,11 @@ const definition: ModelDefinition<AutoencoderKLConfig, Call> = {
  * `AutoencoderKL` on a device: pictures to latents and back. Kingma & Welling 2014; Rombach et al. 2022, section 3.1.
  */
 export class AutoencoderKL {
-  private constructor(private readonly model: LoadedModel<AutoencoderKLConfig, Call>) {}
+  private readonly split: SplitCalls;
+
+  private constructor(private readonly model: LoadedModel<AutoencoderKLConfig, Call>) {
+    this.split = new SplitCalls(model.device);
+  }
 
   /**
    * Loads `config.json` and the weights beside it, under old or new attention names.
@@ -72,6 +77,15 @@ export class AutoencoderKL {
   /** Pixels per latent cell along each side. */
   get downsampling(): number {
     return 2 ** (this.config.blockOutChannels.length - 1);
+  }
+
+  /** When pictures go through in tiles; default `auto`. */
+  get tiling(): Tiling {
+    return this.split.tiling;
+  }
+
+  set tiling(tiling: Tiling) {
+    this.split.tiling = tiling;
   }
 
   /**
@@ -99,11 +113,11 @@ export class AutoencoderKL {
   }
 
   /**
-   * What a call of that shape takes here; nothing is allocated.
+   * What a call of that shape takes here, and how it is split; nothing is allocated.
    * @throws LimitError when it does not fit; ShapeError for a shape that the network cannot have.
    */
-  plan(part: AutoencoderPart, shape: AutoencoderShape): Report {
-    return this.model.plan(callOf(this.config, part, shape));
+  plan(part: AutoencoderPart, shape: AutoencoderShape): SplitReport {
+    return this.split.plan(this.direction(part), callOf(this.config, part, shape).shape);
   }
 
   /** Bytes of the weights on the GPU. */
@@ -114,11 +128,23 @@ export class AutoencoderKL {
   /** Releases programs and weights; while a call is under way, as soon as it ends. */
   dispose(): void {
     this.model.dispose();
+    this.split.dispose();
   }
 
   private async call(part: AutoencoderPart, input: TensorInput, options: RunOptions): Promise<ModelOutput> {
     checkTensorInput(`AutoencoderKL ${part}`, inputName(part), input);
-    return this.model.run({ part, shape: input.shape }, { [inputName(part)]: input.data }, options);
+    return this.split.run(this.direction(part), input, options);
+  }
+
+  private direction(part: AutoencoderPart): Direction {
+    const { model } = this;
+    return {
+      encode: part === 'encode',
+      cell: this.downsampling,
+      tileSize: Math.max(...this.config.sampleSize),
+      run: ({ data, shape }, options) => model.run({ part, shape }, { [inputName(part)]: data }, options),
+      plan: (shape) => model.plan({ part, shape }),
+    };
   }
 }
 

@@ -6,10 +6,11 @@ import {
   type CompileProgress,
   type Device,
   type Profile,
-  type Report,
 } from '../engine/index.ts';
 import { readConfig, type Directory } from '../loading/index.ts';
 import { latentScaling, mapLatents } from '../models/latentScaling.ts';
+import type { SplitReport, Tiling } from '../models/splitCalls.ts';
+import type { TilingOptions } from '../models/tiling.ts';
 import type { SchedulerClass } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
 import { encodePictures, reconstruct, type Autoencoder, type EncodeOptions, type Latents } from './autoencoding.ts';
@@ -84,7 +85,7 @@ export interface RunShape {
 /** What one evaluation of a network takes. */
 export interface Work {
   /** @throws LimitError where it does not fit the device */
-  plan(): Report;
+  plan(): SplitReport;
   profile(options: { signal?: AbortSignal; onProgress?: (progress: CompileProgress) => void }): Promise<Profile>;
 }
 
@@ -164,6 +165,20 @@ export abstract class BasePipeline implements Sizes {
     }
   }
 
+  /**
+   * Sends pictures larger than a tile through the autoencoder in overlapping tiles, which keeps memory small and is not
+   * quite the same picture. Without it only what does not fit the device's limits is split.
+   * @throws UnsupportedError where there is no autoencoder that takes tiles
+   */
+  enableVaeTiling(options: TilingOptions = {}): void {
+    this.setTiling('enableVaeTiling', options);
+  }
+
+  /** Tiles only where a picture does not fit otherwise. @throws as {@link enableVaeTiling} */
+  disableVaeTiling(): void {
+    this.setTiling('disableVaeTiling', 'auto');
+  }
+
   /** What a call of that size takes on this device; nothing is allocated. @throws InvalidArgumentError for a bad size */
   plan(options: SizeOptions = {}): PipelinePlan {
     const weightBytes = this.all.reduce((sum, part) => sum + part.weightBytes, 0);
@@ -175,6 +190,7 @@ export abstract class BasePipeline implements Sizes {
         peakBytes: n.peakBytes + (d?.peakBytes ?? 0),
         weightBytes,
         largestBinding: d && d.largestBinding.bytes > n.largestBinding.bytes ? d.largestBinding : n.largestBinding,
+        split: d?.split,
         dispatches: { unet: n.dispatches, decoder: d?.dispatches ?? 0 },
       };
     } catch (error) {
@@ -198,6 +214,12 @@ export abstract class BasePipeline implements Sizes {
   /** Releases weights and programs; the device stays. */
   async dispose(): Promise<void> {
     for (const part of this.all) part.dispose();
+  }
+
+  private setTiling(what: string, tiling: Tiling): void {
+    const { model } = this.requireAutoencoder(what);
+    if (!('tiling' in model)) throw new UnsupportedError(`${what}: expected an autoencoder with tiles, got a tiny one`);
+    model.tiling = tiling;
   }
 
   private requireAutoencoder(what: string): PictureLatents {

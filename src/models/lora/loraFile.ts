@@ -6,6 +6,7 @@ import { FormatError, UnsupportedError, WeightError } from '../../engine/index.t
 import { Checkpoint, type ByteSource } from '../../loading/index.ts';
 import { isObject, parsePythonJson } from '../../loading/json.ts';
 import { readHeader } from '../../loading/safetensors.ts';
+import { isTransformerLayer } from './originalNames.ts';
 
 /** The component of a pipeline that an adapter is for. */
 export type LoraPart = 'unet' | 'transformer' | 'text_encoder' | 'text_encoder_2';
@@ -47,6 +48,7 @@ const PREFIXES: readonly (readonly [string, LoraPart])[] = [
   ['text_encoder_2.', 'text_encoder_2'],
   ['text_encoder.', 'text_encoder'],
   ['transformer.', 'transformer'],
+  ['diffusion_model.', 'unet'],
   ['text_model.', 'text_encoder'],
 ];
 
@@ -69,7 +71,7 @@ export class Lora {
     const layers = new Map<string, Partial<Record<'down' | 'up' | 'mid' | 'alphaKey', string>>>();
     const others: string[] = [];
     for (const key of checkpoint.keys()) {
-      const matrix = MATRIX.exec(key);
+      const matrix = MATRIX.exec(plainKey(key));
       const layer = matrix?.[1] ?? ALPHA.exec(key)?.[1];
       if (layer === undefined) others.push(key);
       else layers.set(layer, { ...layers.get(layer), [matrix ? ROLES[matrix[2] ?? matrix[3]] : 'alphaKey']: key });
@@ -128,10 +130,17 @@ function placeOf(layer: string): { part: LoraPart; name: string } {
     .replace('.processor.to_', '.to_')
     .replace(/\.to_out$/, '.to_out.0');
   const found = PREFIXES.find(([prefix]) => clean.startsWith(prefix));
-  if (!found) return { part: 'unet', name: clean };
-  const [prefix, part] = found;
-  return { part, name: prefix === 'text_model.' ? clean : clean.slice(prefix.length) };
+  const [prefix, part] = found ?? ['', 'unet'];
+  const name = prefix === 'text_model.' ? clean : clean.slice(prefix.length);
+  // Files that call every denoiser a U-Net have transformers too.
+  return { part: part === 'unet' && isTransformerLayer(name) ? 'transformer' : part, name };
 }
+
+/** XLabs numbers the streams of Flux, 1 for the picture and 2 for the text. */
+const plainKey = (key: string) =>
+  key.replace(/\.processor\.(qkv|proj)_lora([12])\.(down|up)\.weight$/, (_, what: string, stream, way: string) => {
+    return `.${stream === '1' ? 'img' : 'txt'}_attn.${what}.lora_${way}.weight`;
+  });
 
 /** α/r as PEFT's settings say, by part and layer; undefined where the file has none. */
 function settingsOf(

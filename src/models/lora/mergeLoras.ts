@@ -2,6 +2,7 @@
 import { formatShape, InvalidArgumentError, numel, WeightError, type WeightChange } from '../../engine/index.ts';
 import { ldmNames } from './ldmNames.ts';
 import type { Lora, LoraModule, LoraPart } from './loraFile.ts';
+import { transformerNames, type LoraPlace } from './originalNames.ts';
 
 /** A model whose weights can be changed; `LoadedModel` is one. */
 export interface LoraTarget {
@@ -37,6 +38,7 @@ interface Delta {
   lora: Lora;
   module: LoraModule;
   weight: number;
+  place: LoraPlace;
 }
 
 /** What the adapters do to each weight. @throws as {@link setLoras} */
@@ -46,7 +48,8 @@ export function loraChange(
   uses: readonly LoraUse[],
 ): WeightChange {
   const deltas = new Map<string, Delta[]>();
-  const keyOf = keysByLayer(weights, part);
+  const add = (key: string, delta: Delta) => deltas.set(key, [...(deltas.get(key) ?? []), delta]);
+  const placesOf = placesByLayer(weights, part);
   for (const { lora, weight = 1 } of uses) {
     if (!Number.isFinite(weight)) {
       throw new InvalidArgumentError(`LoRA ${lora.name}: expected a finite weight, got ${weight}`);
@@ -54,11 +57,12 @@ export function loraChange(
     const problems: string[] = [];
     const texts: string[] = [];
     for (const module of lora.layers(part)) {
-      const key = keyOf.get(module.name);
-      const why = key === undefined ? 'no such weight' : misfit(lora, module, weights.get(key)!);
+      const places = placesOf.get(module.name) ?? [];
+      const wrong = places.map((place) => misfit(lora, module, place, weights.get(place.key)!));
+      const why = places.length === 0 ? 'no such weight' : wrong.find((text) => text !== undefined);
       if (why) texts.push(`${module.down} (${why})`);
       if (why) problems.push(module.down, module.up);
-      else deltas.set(key!, [...(deltas.get(key!) ?? []), { lora, module, weight }]);
+      else for (const place of places) add(place.key, { lora, module, weight, place });
     }
     if (lora.layers(part).length === 0) texts.push(`layers of ${lora.parts.join(', ')} only`);
     if (texts.length === 0) continue;
@@ -75,25 +79,33 @@ export function loraChange(
   };
 }
 
-/** Keys of weights by each name that files give their layers. */
-function keysByLayer(weights: ReadonlyMap<string, readonly number[]>, part: LoraPart): Map<string, string> {
+/** Places of weights by each name that files give their layers. */
+function placesByLayer(weights: ReadonlyMap<string, readonly number[]>, part: LoraPart): Map<string, LoraPlace[]> {
   const keys = [...weights.keys()].filter((key) => key.endsWith('.weight'));
   const path = (key: string) => key.slice(0, -'.weight'.length);
-  const names = new Map<string, string>();
+  const names = new Map<string, LoraPlace[]>();
+  const whole = (key: string): LoraPlace[] => [{ key, first: 0, of: weights.get(key)![0] }];
   const ldm = part === 'unet' ? ldmNames(keys.map(path)) : () => undefined;
   for (const key of keys) {
     const original = ldm(path(key));
-    if (original !== undefined) names.set(original.replaceAll('.', '_'), key);
+    if (original !== undefined) names.set(original.replaceAll('.', '_'), whole(key));
   }
-  for (const key of keys) names.set(path(key).replaceAll('.', '_'), key).set(path(key), key);
+  const original = part === 'transformer' ? transformerNames(weights) : [];
+  for (const [name, places] of original) names.set(name.replaceAll('.', '_'), places).set(name, places);
+  for (const key of keys) names.set(path(key).replaceAll('.', '_'), whole(key)).set(path(key), whole(key));
   return names;
 }
 
 /** Why a pair does not fit a weight [O,I,…]; undefined where it does. */
-function misfit(lora: Lora, { down, up, mid }: LoraModule, shape: readonly number[]): string | undefined {
+function misfit(
+  lora: Lora,
+  { down, up, mid }: LoraModule,
+  { of: O }: LoraPlace,
+  shape: readonly number[],
+): string | undefined {
   const [A, B] = [lora.shape(down), lora.shape(up)];
   const rank = A[0];
-  const [O, ...I] = shape;
+  const I = shape.slice(1);
   const taps = numel(I.slice(1));
   const core = mid === undefined ? undefined : lora.shape(mid);
   const fits = core
@@ -116,13 +128,13 @@ async function addDeltas(
   const [first, last] = rows ?? [0, O];
   const K = numel(I);
   const pairs = [];
-  for (const { lora, module, weight } of deltas) {
+  for (const { lora, module, weight, place } of deltas) {
     const [A, B] = [await lora.read(module.down), await lora.read(module.up)];
     const rank = lora.shape(module.down)[0];
     const alpha = module.alphaKey === undefined ? undefined : (await lora.read(module.alphaKey))[0];
     const scale = weight * (alpha === undefined ? (module.scale ?? 1) : alpha / rank);
     const core = module.mid && { values: await lora.read(module.mid), shape: lora.shape(module.mid) };
-    pairs.push({ A: core ? withCore(A, core, rank, I[0]) : A, B, rank: core ? core.shape[0] : rank, scale });
+    pairs.push({ A: core ? withCore(A, core, rank, I[0]) : A, B, rank: core ? core.shape[0] : rank, scale, place });
   }
   const sum = new Float64Array(K);
   const rowsPerTurn = Math.ceil(TURN / (K * pairs.reduce((n, { rank }) => n + rank, 0)));
@@ -130,9 +142,10 @@ async function addDeltas(
     // Large weights take a second: a page must keep its frames meanwhile.
     if (o > first && (o - first) % rowsPerTurn === 0) await new Promise((resolve) => setTimeout(resolve));
     sum.fill(0);
-    for (const { A, B, rank, scale } of pairs) {
+    for (const { A, B, rank, scale, place } of pairs) {
+      const row = place.first + (place.swapped ? (o + O / 2) % O : o);
       for (let r = 0; r < rank; r++) {
-        const b = scale * B[o * rank + r];
+        const b = scale * B[row * rank + r];
         const at = r * K;
         for (let k = 0; k < K; k++) sum[k] += b * A[at + k];
       }

@@ -12,6 +12,7 @@ import { expectIds, reshape, toNchw } from '../../kernels/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import { checkTensorInput, type ModelOutput, type RunOptions, type TensorInput } from '../modelRuntime.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
+import { SplitCalls, type Direction, type SplitReport, type Tiling } from '../splitCalls.ts';
 import { vqDecode, vqEncode, vqIndices, vqLatents, vqLookup } from './vq.ts';
 import { readVQConfig, type VQConfig } from './vqConfig.ts';
 
@@ -81,7 +82,11 @@ export const vqDefinition: ModelDefinition<VQConfig, VQCall> = {
 
 /** An autoencoder with a codebook, on a device. van den Oord et al. 2017; Rombach et al. 2022, section 3.1. */
 export class VQModel {
-  private constructor(private readonly model: LoadedModel<VQConfig, VQCall>) {}
+  private readonly split: SplitCalls;
+
+  private constructor(private readonly model: LoadedModel<VQConfig, VQCall>) {
+    this.split = new SplitCalls(model.device);
+  }
 
   /**
    * Loads `config.json` and the weights beside it, under old or new attention names.
@@ -101,13 +106,23 @@ export class VQModel {
     return sideOf(this.config);
   }
 
+  /** When pictures go through in tiles, in {@link encode} and {@link decode}; default `auto`. */
+  get tiling(): Tiling {
+    return this.split.tiling;
+  }
+
+  set tiling(tiling: Tiling) {
+    this.split.tiling = tiling;
+  }
+
   /**
    * image [B,C,H,W], in −1 … 1 as trained → latents [B,E,h,w], not quantised, valid until the next call. Scales nothing.
    * @throws InvalidArgumentError, ShapeError for a bad image, or after {@link dispose}; LimitError, OutOfMemoryError,
    * DeviceLostError, NonFiniteError, AbortedError; all but a lost device leave it usable.
    */
   async encode({ image, ...options }: RunOptions & { image: TensorInput }): Promise<ModelOutput> {
-    return this.model.run(this.call('encode', 'image', image), { image: image.data }, options);
+    this.call('encode', 'image', image);
+    return this.split.run(this.direction('encode'), image, options);
   }
 
   /** image [B,C,H,W] → the indices of its cells, [B,h,w]. @throws as {@link encode} */
@@ -142,7 +157,8 @@ export class VQModel {
       );
     }
     const part = forceNotQuantize ? 'decodeAsIs' : 'decode';
-    return this.model.run(this.call(part, 'latent', latent), { latent: latent.data }, options);
+    this.call(part, 'latent', latent);
+    return this.split.run(this.direction(part), latent, options);
   }
 
   /**
@@ -163,9 +179,11 @@ export class VQModel {
     return this.model.profile(call, options);
   }
 
-  /** What such a call takes here; nothing is allocated. @throws LimitError, ShapeError */
-  plan(call: VQCall): Report {
-    return this.model.plan(call);
+  /** What such a call takes here, and how it is split; nothing is allocated. @throws LimitError, ShapeError */
+  plan(call: VQCall): SplitReport {
+    const { part, batch, channels, height, width } = call;
+    const splits = part === 'encode' || part === 'decode' || part === 'decodeAsIs';
+    return splits ? this.split.plan(this.direction(part), [batch, channels, height, width]) : this.model.plan(call);
   }
 
   /** Bytes of the weights on the GPU. */
@@ -176,6 +194,22 @@ export class VQModel {
   /** Releases programs and weights; while a call is under way, as soon as it ends. */
   dispose(): void {
     this.model.dispose();
+    this.split.dispose();
+  }
+
+  private direction(part: 'encode' | 'decode' | 'decodeAsIs'): Direction {
+    const { model } = this;
+    const name = part === 'encode' ? 'image' : 'latent';
+    const call = ([batch, channels, height, width]: readonly number[]): VQCall => {
+      return { part, batch, channels, height, width };
+    };
+    return {
+      encode: part === 'encode',
+      cell: this.downsampling,
+      tileSize: Math.max(...this.config.sampleSize),
+      run: ({ data, shape }, options) => model.run(call(shape), { [name]: data }, options),
+      plan: (shape) => model.plan(call(shape)),
+    };
   }
 
   private fromIndices(
