@@ -2,6 +2,8 @@
 import { AdapterError, DeviceLostError, OutOfMemoryError, ValidationError, type DaguerreError } from './errors.ts';
 import { Pacer } from './pacer.ts';
 import { PipelineCache } from './pipelines.ts';
+import { Tuner, type TuneOptions } from './tune.ts';
+import { browserTuneStore } from './tuneStore.ts';
 
 /** What kernels and plans may count on. */
 export interface Capabilities {
@@ -63,6 +65,8 @@ export interface DeviceOptions {
   limits?: 'default' | 'raised';
   /** Name in the messages of WebGPU; default `daguerre`. */
   label?: string;
+  /** Whether and how ways of computing are chosen by measurement; default: from what was measured earlier. */
+  tune?: TuneOptions;
 }
 
 const OPTIONAL: GPUFeatureName[] = ['shader-f16', 'timestamp-query', 'subgroups' as GPUFeatureName];
@@ -73,6 +77,8 @@ export class Device {
   readonly pipelines: PipelineCache;
   /** Keeps submits short and few of them under way. */
   readonly pacer: Pacer;
+  /** Chooses among ways to compute the same. */
+  readonly tuner: Tuner;
   /** Bytes in live buffers made by {@link createBuffer}, and how many. */
   readonly held = { bytes: 0, buffers: 0 };
   private failure: DaguerreError | undefined;
@@ -82,9 +88,11 @@ export class Device {
     readonly gpu: GPUDevice,
     readonly info: GPUAdapterInfo,
     readonly caps: Capabilities,
+    tune?: TuneOptions,
   ) {
     this.pipelines = new PipelineCache(this);
     this.pacer = new Pacer(this);
+    this.tuner = new Tuner(this, { store: browserTuneStore(), ...tune });
     gpu.lost.then((lost) => {
       if (this.disposed) return;
       this.failure = new DeviceLostError(
@@ -138,13 +146,14 @@ export class Device {
       Object.keys(DEFAULT_LIMITS).map((name) => [name, device.limits[name as keyof Limits]]),
     ) as unknown as Limits;
     const { subgroupMinSize: min, subgroupMaxSize: max } = adapter.info;
-    return new Device(device, adapter.info, {
+    const caps: Capabilities = {
       f16: device.features.has('shader-f16'),
       subgroupSize: device.features.has('subgroups') && min === max ? (min ?? 0) : 0,
       timestamps: device.features.has('timestamp-query'),
       software: isSoftware(adapter.info),
       limits,
-    });
+    };
+    return new Device(device, adapter.info, caps, options.tune);
   }
 
   /**

@@ -1,7 +1,17 @@
 /** Lowering: nodes become dispatches over symbolic tensors. No GPU object exists yet. */
 import type { Capabilities } from './device.ts';
 import { InvalidArgumentError, LimitError, ShapeError } from './errors.ts';
-import { byteSize, formatShape, rootOf, type DType, type Graph, type Layout, type Node, type Tensor } from './graph.ts';
+import {
+  byteSize,
+  formatShape,
+  rootOf,
+  type DType,
+  type Graph,
+  type Layout,
+  type Node,
+  type Packing,
+  type Tensor,
+} from './graph.ts';
 import { defaultTunables, MAX_GROUPS, storageModule, type Kernel, type Params } from './kernel.ts';
 import type { StorageModule, Tunables, TunableValue } from './shader.ts';
 
@@ -33,10 +43,36 @@ export interface DispatchRequest {
   dtype?: 'f32' | 'f16';
 }
 
+/** Ways chosen by measurement: the name of one by the key of the place where it was chosen. */
+export type Choices = Pick<ReadonlyMap<string, string>, 'get'>;
+
+/** A place where a node could be computed in several ways. */
+export interface ChoicePlace {
+  /** Op, storage type and class of shapes: places of one key share one choice. */
+  key: string;
+  node: Node;
+  ways: readonly string[];
+  /** What is taken where nothing has been measured. */
+  usual: string;
+}
+
+/** How to lower: what has been chosen, and who wants to hear of places where something can be. */
+export interface LowerOptions {
+  choices?: Choices;
+  onChoice?: (place: ChoicePlace) => void;
+}
+
 /** What an op's `lower` may do. */
 export interface Lowering {
   readonly graph: Graph;
   readonly caps: Capabilities;
+  /**
+   * Takes one of several ways to compute the node: the one measured to be fastest for `shapes`, else `usual`.
+   * @param shapes names the class of shapes that share a choice.
+   */
+  choose(shapes: string, ways: Readonly<Record<string, () => void>>, usual: string): void;
+  /** A weight under another packing than it was recorded with; only what dispatches bind is loaded. */
+  packed(weight: Tensor, packing: Packing): Tensor;
   /** Appends a dispatch. @throws as {@link makeDispatch}. */
   dispatch(request: DispatchRequest): void;
   /** A tensor that lives only between dispatches of this graph. */
@@ -47,10 +83,16 @@ export interface Lowering {
  * All dispatches of the nodes, in order.
  * @throws LimitError when a binding or a grid exceeds what the device has.
  */
-export function lowerNodes(graph: Graph, nodes: readonly Node[], caps: Capabilities): Dispatch[] {
+export function lowerNodes(
+  graph: Graph,
+  nodes: readonly Node[],
+  caps: Capabilities,
+  { choices, onChoice }: LowerOptions = {},
+): Dispatch[] {
   const dispatches: Dispatch[] = [];
   let nextScratch = -1;
   let label = '';
+  let lowered: Node;
   const lowering: Lowering = {
     graph,
     caps,
@@ -58,8 +100,17 @@ export function lowerNodes(graph: Graph, nodes: readonly Node[], caps: Capabilit
     dispatch(request) {
       dispatches.push(makeDispatch(request, label, graph.dtype, caps));
     },
+    choose(shapes, ways, usual) {
+      const key = `${lowered.op.name} ${graph.dtype} ${shapes}`;
+      onChoice?.({ key, node: lowered, ways: Object.keys(ways), usual });
+      (ways[choices?.get(key) ?? usual] ?? ways[usual])();
+    },
+    packed({ constant, dtype }, packing) {
+      return graph.constant(constant!, packing, dtype);
+    },
   };
   for (const node of nodes) {
+    lowered = node;
     label = node.label;
     node.op.lower(node, lowering);
   }

@@ -1,7 +1,7 @@
 /** From a recorded graph to a placed list of dispatches: everything that can be known before a GPU is there. */
 import type { Capabilities } from './device.ts';
-import { byteSize, rootOf, type Graph } from './graph.ts';
-import { lowerNodes, type Dispatch } from './lower.ts';
+import { byteSize, rootOf, type Graph, type Tensor } from './graph.ts';
+import { lowerNodes, type Choices, type Dispatch } from './lower.ts';
 import { planMemory, type MemoryPlan } from './plan.ts';
 import { rewriteGraph, type Rewrite } from './rewrite.ts';
 
@@ -10,11 +10,15 @@ export interface PrepareOptions {
   rewrites?: readonly Rewrite[];
   /** Names of rewrites to leave out. */
   rewritesOff?: ReadonlySet<string>;
+  /** What measurement has found to be fastest; by default the usual ways are taken. */
+  choices?: Choices;
 }
 
 /** What a graph will take; sizes in bytes. */
 export interface Report {
   dispatches: number;
+  /** How many of them each kernel has. */
+  kernels: Record<string, number>;
   /** Arenas of transient tensors, and the least that any plan would need. */
   peakBytes: number;
   liveBytes: number;
@@ -29,9 +33,24 @@ export interface Report {
   rewrites: Record<string, number>;
 }
 
+/** Of nothing at all. */
+export const EMPTY_REPORT: Report = {
+  dispatches: 0,
+  kernels: {},
+  peakBytes: 0,
+  liveBytes: 0,
+  weightBytes: 0,
+  edgeBytes: 0,
+  largestBinding: { bytes: 0, label: '' },
+  flops: 0,
+  rewrites: {},
+};
+
 /** A graph ready to be compiled. */
 export interface Prepared {
   dispatches: Dispatch[];
+  /** The weights that they bind. */
+  constants: ReadonlySet<Tensor>;
   plan: MemoryPlan;
   report: Report;
 }
@@ -41,15 +60,17 @@ export interface Prepared {
  * @throws LimitError when a tensor or grid exceeds the limits.
  */
 export function prepare(graph: Graph, caps: Capabilities, options: PrepareOptions = {}): Prepared {
-  const { nodes, fired } = rewriteGraph(graph, options.rewrites ?? [], options.rewritesOff);
-  const dispatches = lowerNodes(graph, nodes, caps);
+  const { nodes, fired } = rewritten(graph, caps, options);
+  const dispatches = lowerNodes(graph, nodes, caps, options);
   const edges = new Set([...graph.inputs.values(), ...graph.outputs.values()].map(rootOf));
-  const constants = new Set(graph.constants.values());
+  const constants = constantsOf(dispatches);
   const pinned = new Set([...edges, ...constants].map((t) => t.id));
   const plan = planMemory(dispatches, pinned, caps.limits);
   const sum = (tensors: Iterable<Parameters<typeof byteSize>[0]>) => [...tensors].reduce((s, t) => s + byteSize(t), 0);
   let largestBinding = { bytes: 0, label: '' };
+  const kernels: Record<string, number> = {};
   for (const d of dispatches) {
+    kernels[d.kernel.name] = (kernels[d.kernel.name] ?? 0) + 1;
     for (const t of Object.values(d.bindings)) {
       const bytes = t ? byteSize(rootOf(t)) : 0;
       if (t && bytes > largestBinding.bytes) largestBinding = { bytes, label: rootOf(t).label };
@@ -57,9 +78,11 @@ export function prepare(graph: Graph, caps: Capabilities, options: PrepareOption
   }
   return {
     dispatches,
+    constants,
     plan,
     report: {
       dispatches: dispatches.length,
+      kernels,
       peakBytes: plan.peakBytes,
       liveBytes: plan.liveBytes,
       weightBytes: sum(constants),
@@ -69,4 +92,36 @@ export function prepare(graph: Graph, caps: Capabilities, options: PrepareOption
       rewrites: fired,
     },
   };
+}
+
+/** The weights that a graph's dispatches will bind. @throws LimitError as {@link prepare} does. */
+export function boundConstants(graph: Graph, caps: Capabilities, options: PrepareOptions = {}): Set<Tensor> {
+  return constantsOf(lowerNodes(graph, rewritten(graph, caps, options).nodes, caps, options));
+}
+
+type Rewritten = ReturnType<typeof rewriteGraph>;
+
+const REWRITTEN = new WeakMap<Graph, Map<string, Rewritten>>();
+
+/**
+ * A graph after its rewrites. Who loads weights, who measures and who compiles ask one after the other: rewriting is done
+ * once, and again only when the graph has grown.
+ */
+export function rewritten(graph: Graph, caps: Capabilities, { rewrites = [], rewritesOff }: PrepareOptions): Rewritten {
+  const names = [...(rewritesOff ?? [])].sort().join();
+  const key = `${graph.nodes.length} ${rewrites.map((r) => r.name).join()} ${names} ${JSON.stringify(caps.limits)}`;
+  const known = REWRITTEN.get(graph) ?? new Map<string, Rewritten>();
+  REWRITTEN.set(graph, known);
+  const result = known.get(key) ?? rewriteGraph(graph, rewrites, rewritesOff, caps.limits.maxStorageBufferBindingSize);
+  known.set(key, result);
+  return result;
+}
+
+/** The weights that dispatches bind. */
+function constantsOf(dispatches: readonly Dispatch[]): Set<Tensor> {
+  const found = new Set<Tensor>();
+  for (const d of dispatches) {
+    for (const t of Object.values(d.bindings)) if (t && rootOf(t).constant) found.add(rootOf(t));
+  }
+  return found;
 }

@@ -1,11 +1,12 @@
 /** A compiled graph: one flat list of (pipeline, bind group, grid), replayed without allocating. */
 import type { Device } from './device.ts';
 import { InvalidArgumentError, NonFiniteError, throwIfAborted, unlessAborted } from './errors.ts';
-import { byteSize, formatShape, numel, rootOf, type Graph, type Tensor } from './graph.ts';
+import { byteSize, formatShape, Graph, numel, rootOf, type Tensor } from './graph.ts';
 import { fromHalf } from './half.ts';
 import { packParams } from './kernel.ts';
 import type { Dispatch } from './lower.ts';
-import { prepare, type Prepared, type PrepareOptions, type Report } from './prepare.ts';
+import { planMemory } from './plan.ts';
+import { EMPTY_REPORT, prepare, type Prepared, type PrepareOptions, type Report } from './prepare.ts';
 import { specialise } from './shader.ts';
 import type { Weights } from './weights.ts';
 
@@ -46,7 +47,7 @@ export class Program {
   ) {}
 
   /**
-   * Compiles a recorded graph whose weights are loaded.
+   * Compiles a recorded graph; weights that are not loaded yet are brought.
    * @throws LimitError when it does not fit the device, OutOfMemoryError, ValidationError, AbortedError; what had been
    * allocated is released.
    */
@@ -57,7 +58,30 @@ export class Program {
     options: CompileOptions = {},
   ): Promise<Program> {
     device.check();
-    const prepared = prepare(graph, device.caps, options);
+    const choices = options.choices ?? (await device.tuner.settle(graph, options));
+    const prepared = prepare(graph, device.caps, { ...options, choices });
+    await weights?.load(prepared.constants, { signal: options.signal });
+    return Program.build(device, graph, prepared, weights, options);
+  }
+
+  /**
+   * Dispatches by themselves, on zeros in memory of their own: to see how long they take.
+   * @throws as {@link compile}
+   */
+  static ofDispatches(device: Device, dispatches: readonly Dispatch[]): Promise<Program> {
+    const plan = planMemory(dispatches, new Set(), device.caps.limits);
+    const report = { ...EMPTY_REPORT, dispatches: dispatches.length, peakBytes: plan.peakBytes };
+    const prepared: Prepared = { dispatches: [...dispatches], constants: new Set(), plan, report };
+    return Program.build(device, new Graph(), prepared, undefined, {});
+  }
+
+  private static async build(
+    device: Device,
+    graph: Graph,
+    prepared: Prepared,
+    weights: Weights | undefined,
+    options: CompileOptions,
+  ): Promise<Program> {
     const owned: GPUBuffer[] = [];
     try {
       const compiling = compilePipelines(device, prepared.dispatches, options);
@@ -227,7 +251,7 @@ async function compilePipelines(
 function allocate(
   device: Device,
   graph: Graph,
-  { plan }: Prepared,
+  { plan, constants }: Prepared,
   weights: Weights | undefined,
   owned: GPUBuffer[],
 ): Map<number, GPUBuffer> {
@@ -243,7 +267,7 @@ function allocate(
     const root = rootOf(t);
     if (!buffers.has(root.id)) buffers.set(root.id, own(byteSize(root), `output ${name}`));
   }
-  for (const t of graph.constants.values()) if (weights) buffers.set(t.id, weights.buffer(t));
+  for (const t of constants) if (weights) buffers.set(t.id, weights.buffer(t));
   const arenas = plan.arenas.map((size, i) => own(size, `arena ${i}`));
   for (const [id, { arena }] of plan.places) buffers.set(id, arenas[arena]);
   return buffers;

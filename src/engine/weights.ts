@@ -1,8 +1,18 @@
 /** Weights on the GPU: read tensor by tensor from wherever they are kept, repacked once for the kernels that use them. */
 import type { Device } from './device.ts';
 import { ShapeError, throwIfAborted, WeightError } from './errors.ts';
-import { byteSize, formatShape, numel, type Graph, type Tensor } from './graph.ts';
+import {
+  byteSize,
+  formatShape,
+  Graph,
+  numel,
+  packedFrom,
+  type Constant,
+  type ConstantPart,
+  type Tensor,
+} from './graph.ts';
 import { encodeF16 } from './half.ts';
+import { boundConstants, type PrepareOptions } from './prepare.ts';
 
 /** Where weights come from; `Checkpoint` of `loading` is one. */
 export interface WeightSource {
@@ -39,7 +49,7 @@ export interface WeightChange {
 }
 
 /** A weight that is here: what it was recorded as, without its graph. */
-type Kept = Pick<Tensor, 'shape' | 'dtype' | 'layout' | 'label' | 'constant'> & { buffer: GPUBuffer };
+type Kept = Pick<Tensor, 'shape' | 'dtype' | 'layout' | 'label'> & { constant: Constant; buffer: GPUBuffer };
 
 /** The packed weights of one model on one device; graphs of several shapes share them. */
 export class Weights {
@@ -61,40 +71,51 @@ export class Weights {
   }
 
   /**
-   * Brings every constant of the graph that is not here yet, one tensor at a time.
+   * Brings weights that are not here yet, one tensor at a time: those given, or those that the dispatches of a graph bind
+   * under these rewrites and choices.
    * @throws WeightError for a missing, misshapen or non-finite weight; ShapeError for a packing that breaks its
    * promise; OutOfMemoryError, DeviceLostError, AbortedError, after which {@link dispose} releases what had come.
    */
   async load(
-    graph: Graph,
-    options: { signal?: AbortSignal; onProgress?: (p: LoadProgress) => void } = {},
+    of: Graph | Iterable<Tensor>,
+    options: PrepareOptions & { signal?: AbortSignal; onProgress?: (p: LoadProgress) => void } = {},
   ): Promise<void> {
-    const missing = [...graph.constants.values()].filter((t) => !this.buffers.has(idOf(t)));
+    const wanted = of instanceof Graph ? boundConstants(of, this.device.caps, options) : of;
+    const missing = [...wanted].filter((t) => !this.buffers.has(idOf(t)));
     const total = missing.reduce((sum, t) => sum + byteSize(t), 0);
     let loaded = 0;
     let inFlight = 0;
     const scratch = new Scratch();
-    let read: { t: Tensor; data: Float32Array } | undefined;
+    let read: { constant: Constant; data: Float32Array } | undefined;
     for (const t of missing) {
       throwIfAborted(options.signal, 'weights');
-      // What several packings take parts of, one behind the other, is read once.
-      const data = read && sameElements(read.t, t) ? read.data : await this.read(t, scratch, options.signal);
-      read = { t, data };
       const bytes = byteSize(t);
-      await this.device.scoped(`weights: ${t.label}`, () => {
-        const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
-        const buffer = this.device.createBuffer(bytes, usage, t.label);
-        const { shape, dtype, layout, label, constant } = t;
-        this.buffers.set(idOf(t), { shape, dtype, layout, label, constant, buffer });
-        this.pack(t, data, buffer, scratch);
-      });
-      loaded += bytes;
-      inFlight += bytes;
-      // writeBuffer keeps a copy until the GPU has taken it: let it drain, so that the host never holds the whole file.
-      if (inFlight > 32 * 2 ** 20) {
-        await this.device.idle();
-        inFlight = 0;
+      const { shape, dtype, layout, label, constant } = t;
+      let kept: Kept | undefined;
+      try {
+        for (const part of partsOf(constant!)) {
+          // What several packings take parts of, one behind the other, is read once.
+          const known = read && sameElements(read.constant, part.constant) ? read.data : undefined;
+          const data = known ?? (await this.read(part.constant, scratch, options.signal));
+          read = { constant: part.constant, data };
+          await this.device.scoped(`weights: ${label}`, () => {
+            const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+            const buffer = kept?.buffer ?? this.device.createBuffer(bytes, usage, label);
+            kept = { shape, dtype, layout, label, constant: constant!, buffer };
+            inFlight += this.pack(kept, part, data, scratch);
+          });
+          // writeBuffer keeps a copy until the GPU has taken it: let it drain, so that the host never holds the whole file.
+          if (inFlight > 32 * 2 ** 20) {
+            await this.device.idle();
+            inFlight = 0;
+          }
+        }
+      } catch (error) {
+        if (kept) this.device.destroyBuffer(kept.buffer);
+        throw error;
       }
+      this.buffers.set(idOf(t), kept!);
+      loaded += bytes;
       options.onProgress?.({ status: 'weights', file: this.source.name, loaded, total, progress: loaded / total });
     }
   }
@@ -114,19 +135,20 @@ export class Weights {
     const scratch = new Scratch();
     for (const key of this.stale) {
       for (const kept of this.buffers.values()) {
-        if (kept.constant!.key !== key) continue;
-        throwIfAborted(signal, 'weights');
-        const data = await this.read(kept, scratch, signal);
-        this.pack(kept, data, kept.buffer, scratch);
-        await this.device.idle();
+        for (const part of partsOf(kept.constant)) {
+          if (part.constant.key !== key) continue;
+          throwIfAborted(signal, 'weights');
+          this.pack(kept, part, await this.read(part.constant, scratch, signal), scratch);
+          await this.device.idle();
+        }
       }
       this.stale.delete(key);
     }
   }
 
   /** The checkpoint's values, changed and checked; in memory that the next call uses again. */
-  private async read(t: Omit<Kept, 'buffer'>, scratch: Scratch, signal?: AbortSignal): Promise<Float32Array> {
-    const { key, shape, packing } = t.constant!;
+  private async read(constant: Constant, scratch: Scratch, signal?: AbortSignal): Promise<Float32Array> {
+    const { key, shape, packing } = constant;
     const { name } = this.source;
     const info = this.source.info(key);
     if (!info) throw new WeightError(`${name}: expected weight ${key} ${formatShape(shape)}, got none`, [key]);
@@ -137,7 +159,7 @@ export class Weights {
       );
     }
     const { rows } = packing;
-    const out = scratch.data(numel(partOf(t)));
+    const out = scratch.data(numel(packedFrom(constant)));
     const data = await this.source.read(key, { rows, signal, out });
     if (this.changed?.keys.has(key)) await this.changed.apply(key, data, rows);
     for (let i = 0; i < data.length; i++) {
@@ -147,25 +169,34 @@ export class Weights {
     return data;
   }
 
-  /** Packs a few blocks at a time, so that no second copy of a large tensor exists. */
-  private pack(t: Omit<Kept, 'buffer'>, data: Float32Array, buffer: GPUBuffer, scratch: Scratch): void {
-    const { packing } = t.constant!;
-    const part = partOf(t);
-    const blocks = packing.blocks(part);
-    const size = numel(t.shape) / blocks;
+  /** Packs a few blocks at a time, so that no second copy of a large tensor exists; returns the bytes uploaded. */
+  private pack(kept: Kept, { constant, at, stride }: ConstantPart, data: Float32Array, scratch: Scratch): number {
+    const { packing } = constant;
+    const { queue } = this.device.gpu;
+    const from = packedFrom(constant);
+    const blocks = packing.blocks(from);
+    const size = blockSize(constant);
     if (!Number.isInteger(size)) {
-      throw new ShapeError(`packing ${packing.id}: ${blocks} blocks do not divide ${formatShape(t.shape)}`);
+      throw new ShapeError(`packing ${packing.id}: ${blocks} blocks do not divide ${formatShape(kept.shape)}`);
     }
     const step = Math.max(1, Math.floor(SLAB / size));
-    const bytes = t.dtype === 'f16' ? 2 : 4;
+    const bytes = kept.dtype === 'f16' ? 2 : 4;
     for (let first = 0; first < blocks; first += step) {
       const last = Math.min(blocks, first + step);
       const slab = scratch.slab((last - first) * size);
-      packing.pack(data, part, first, last, slab);
-      const stored = t.dtype === 'f16' ? scratch.halves(slab) : slab;
-      const at = first * size * bytes;
-      this.device.gpu.queue.writeBuffer(buffer, at, stored.buffer, stored.byteOffset, stored.byteLength);
+      packing.pack(data, from, first, last, slab);
+      const { buffer, byteOffset, byteLength } = kept.dtype === 'f16' ? scratch.halves(slab) : slab;
+      const start = (block: number) => (at + block * stride) * bytes;
+      if (stride === size) {
+        queue.writeBuffer(kept.buffer, start(first), buffer, byteOffset, byteLength);
+        continue;
+      }
+      const each = size * bytes;
+      for (let b = first; b < last; b++) {
+        queue.writeBuffer(kept.buffer, start(b), buffer, byteOffset + (b - first) * each, each);
+      }
     }
+    return blocks * size * bytes;
   }
 
   /** Bytes of all weights here. */
@@ -183,9 +214,19 @@ export class Weights {
 }
 
 /** Whether two constants want the same elements of the checkpoint. */
-function sameElements(a: Tensor, b: Tensor): boolean {
-  const [{ constant: x }, { constant: y }] = [a, b];
-  return x!.key === y!.key && String(x!.packing.rows) === String(y!.packing.rows);
+function sameElements(a: Constant, b: Constant): boolean {
+  return a.key === b.key && String(a.packing.rows) === String(b.packing.rows);
+}
+
+/** The weights that a tensor holds; most hold one. */
+function partsOf(constant: Constant): readonly ConstantPart[] {
+  return constant.parts ?? [{ constant, at: 0, stride: blockSize(constant) }];
+}
+
+/** Elements of one block of a packed weight. */
+function blockSize(constant: Constant): number {
+  const from = packedFrom(constant);
+  return numel(constant.packing.shape(constant.shape)) / constant.packing.blocks(from);
 }
 
 /** Elements that are packed at a time. */
@@ -216,12 +257,6 @@ class Scratch {
     if (!(this.buffers[name]?.byteLength >= bytes)) this.buffers[name] = new ArrayBuffer(bytes);
     return this.buffers[name];
   }
-}
-
-/** Shape of the part of the checkpoint's tensor that the packing wants. */
-function partOf(t: Pick<Tensor, 'constant'>): readonly number[] {
-  const { shape, packing } = t.constant!;
-  return packing.rows ? [packing.rows[1] - packing.rows[0], ...shape.slice(1)] : shape;
 }
 
 function idOf(t: Pick<Tensor, 'constant' | 'dtype'>): string {

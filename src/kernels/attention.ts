@@ -9,15 +9,19 @@ import {
   LimitError,
   linearGrid,
   ShapeError,
+  storedElements,
 } from '../engine/index.ts';
 import type { Lowering, Node, Op, Tensor } from '../engine/index.ts';
 import blockShader from './attentionBlock.wgsl';
 import mixShader from './attentionMix.wgsl';
+import mixSubgroupShader from './attentionMixSubgroup.wgsl';
 import rowShader from './attentionRow.wgsl';
 import scoresShader from './attentionScores.wgsl';
+import scoresSubgroupShader from './attentionScoresSubgroup.wgsl';
 import softmaxShader from './attentionSoftmax.wgsl';
 import { ceilDiv, expectRank, expectSame } from './common.ts';
 import { reshape } from './copyRows.ts';
+import { canShare, SHARED, sharesHere } from './eights.ts';
 
 /** Widest head, in vec4, that the row algorithm keeps in registers. */
 const ROW_D4 = 32;
@@ -76,6 +80,20 @@ export const attentionMixKernel = defineKernel({
   valid: (t, { limits }) => t.WG_D * t.WG_T <= limits.maxComputeInvocationsPerWorkgroup,
 });
 
+/** First and third pass with queries shared in a subgroup. */
+export const attentionScoresSubgroupKernel = defineKernel({
+  shader: scoresSubgroupShader,
+  tunables: { ...SHARED, HAS_MASK: [false, true] },
+  grid: ({ B, heads, count, S4 }, t) => [ceilDiv(count, 8 * t.EIGHTS), ceilDiv(S4, t.SG), B * heads],
+  valid: sharesHere,
+});
+export const attentionMixSubgroupKernel = defineKernel({
+  shader: mixSubgroupShader,
+  tunables: SHARED,
+  grid: ({ B, heads, count, D4 }, t) => [ceilDiv(count, 8 * t.EIGHTS), ceilDiv(D4, t.SG), B * heads],
+  valid: sharesHere,
+});
+
 /** What {@link attentionOp} is told beside its inputs. */
 export interface AttentionAttrs {
   heads: number;
@@ -84,23 +102,30 @@ export interface AttentionAttrs {
   algorithm?: AttentionAlgorithm;
   /** Of `matrix`. */
   scoreBytes?: number;
+  /** Channels in front of q, k or v where it is part of wider rows [B,T|S,W]. */
+  parts?: Readonly<Partial<Record<'q' | 'k' | 'v', number>>>;
 }
 
-/** Inputs q, k, v and perhaps mask; q, k, v and the result are [B,T|S,heads,d]. Vaswani et al. 2017, section 3.2.1. */
+/**
+ * Inputs q, k, v and perhaps mask; q, k, v, where they are no parts of wider rows, and the result are [B,T|S,heads,d].
+ * Vaswani et al. 2017, section 3.2.1.
+ */
 export const attentionOp: Op<AttentionAttrs> = {
   name: 'attention',
   lower(node, to) {
     const { q, k, v, mask } = node.inputs;
-    const [B, T, heads, d] = q!.shape;
+    const [B, T, heads, d] = node.output.shape;
     const S = k!.shape[1];
     const D4 = ceilDiv(d, 4);
+    const [q4, k4, v4] = [q, k, v].map((t) => storedElements(t!) / (4 * t!.shape[0] * t!.shape[1]));
+    const [qAt, kAt, vAt] = (['q', 'k', 'v'] as const).map((name) => (node.attrs.parts?.[name] ?? 0) / 4);
     const stride = mask ? (mask.layout === 'dense' ? S : 4 * ceilDiv(S, 4)) : 0;
     const [mb, mh, mt] = mask ? perHead(mask.shape) : [1, 1, 1];
     const maskRow = mt > 1 ? stride : 0;
     const maskHead = mh > 1 ? stride * mt : 0;
     const maskBatch = mb > 1 ? stride * mt * mh : 0;
     const { scale, algorithm = chooseAlgorithm(T, D4, to.caps.software) } = node.attrs;
-    const params = { B, T, S, heads, scale, maskRow, maskHead, maskBatch };
+    const params = { B, T, S, heads, scale, maskRow, maskHead, maskBatch, q4, qAt, k4, kAt, v4, vAt };
     if (algorithm === 'matrix') return lowerMatrix(node, to, { ...params, D4 });
     const HAS_MASK = mask !== undefined;
     const rest = { bindings: { q, k, v, mask, out: node.output }, flops: 4 * B * heads * T * S * d };
@@ -110,6 +135,14 @@ export const attentionOp: Op<AttentionAttrs> = {
       const WG = [32, 64, 128, 256].find((wg) => wg >= D4)!;
       to.dispatch({ kernel: attentionBlockKernel, tunables: { WG, HAS_MASK }, params: { ...params, D4 }, ...rest });
     }
+  },
+  readPart(node, name, from, at) {
+    const [, , , d] = node.output.shape;
+    if ((name !== 'q' && name !== 'k' && name !== 'v') || d % 4 !== 0 || at % 4 !== 0) return undefined;
+    const [B, rows] = node.inputs[name]!.shape;
+    const part = from.graph.view(from, [B, rows, from.shape.at(-1)!]);
+    const parts = { ...node.attrs.parts, [name]: (node.attrs.parts?.[name] ?? 0) + at };
+    return { ...node, inputs: { ...node.inputs, [name]: part }, attrs: { ...node.attrs, parts } };
   },
 };
 
@@ -122,11 +155,15 @@ function chooseAlgorithm(T: number, D4: number, software: boolean): AttentionAlg
   return D4 <= ROW_D4 && T >= 64 ? 'row' : 'block';
 }
 
-type Shape = Record<'B' | 'T' | 'S' | 'heads' | 'D4' | 'scale' | 'maskRow' | 'maskHead' | 'maskBatch', number>;
+type Shape = Record<
+  | ('B' | 'T' | 'S' | 'heads' | 'D4' | 'scale' | 'maskRow' | 'maskHead' | 'maskBatch')
+  | ('q4' | 'qAt' | 'k4' | 'kAt' | 'v4' | 'vAt'),
+  number
+>;
 
 /** Three dispatches per round of queries, over one scratch matrix. */
 function lowerMatrix({ inputs, attrs, output }: Node<AttentionAttrs>, to: Lowering, shape: Shape): void {
-  const { B, T, S, heads, D4, scale, maskRow, maskHead, maskBatch } = shape;
+  const { B, T, S, heads, D4, scale, maskRow, maskHead, maskBatch, q4, qAt, k4, kAt, v4, vAt } = shape;
   const { q, k, v, mask } = inputs;
   const S4 = ceilDiv(S, 4);
   const limit = Math.min(attrs.scoreBytes ?? SCORE_BYTES, to.caps.limits.maxStorageBufferBindingSize);
@@ -137,16 +174,25 @@ function lowerMatrix({ inputs, attrs, output }: Node<AttentionAttrs>, to: Loweri
     const count = Math.min(round, T - t0);
     const common = { B, T, t0, count, S, S4, heads, D4 };
     const flops = 2 * B * heads * count * S * 4 * D4;
+    const shared =
+      canShare(to.caps) && count >= 4 ? { SG: to.caps.subgroupSize, EIGHTS: count > 8 ? 2 : 1 } : undefined;
     to.dispatch({
-      kernel: attentionScoresKernel,
-      tunables: { HAS_MASK: mask !== undefined },
-      params: { ...common, scale, maskRow, maskHead, maskBatch },
+      kernel: shared ? attentionScoresSubgroupKernel : attentionScoresKernel,
+      tunables: { ...shared, HAS_MASK: mask !== undefined },
+      params: { ...common, scale, maskRow, maskHead, maskBatch, q4, qAt, k4, kAt },
       bindings: { q, k, mask, weights },
       flops,
     });
     const rows = B * heads * count;
     to.dispatch({ kernel: attentionSoftmaxKernel, params: { rows, S4 }, bindings: { weights, sums } });
-    to.dispatch({ kernel: attentionMixKernel, params: common, bindings: { weights, sums, v, out: output }, flops });
+    const bindings = { weights, sums, v, out: output };
+    to.dispatch({
+      kernel: shared ? attentionMixSubgroupKernel : attentionMixKernel,
+      tunables: shared,
+      params: { ...common, v4, vAt },
+      bindings,
+      flops,
+    });
   }
 }
 

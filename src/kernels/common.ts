@@ -21,6 +21,9 @@ export type Activation = keyof typeof ACTIVATIONS;
 
 export const ceilDiv = (a: number, b: number) => Math.ceil(a / b);
 
+/** The nearest power of two: what is fastest for one size is nearly so for its neighbours. */
+export const near = (n: number) => 2 ** Math.round(Math.log2(n));
+
 /** vec4 per row of a tensor in `rows` layout. */
 export const width4 = (t: Tensor) => ceilDiv(t.shape.at(-1)!, 4);
 
@@ -53,3 +56,8 @@ export function activationCode(act: Activation | undefined): number {
   }
   return code;
 }
+
+/** Whether a view of `rows` still has its rows, whole or taken apart into heads: [B,T,heads·d] or [B,T,heads,d]. */
+export const showsRows = (view: Tensor, rows: Tensor) =>
+  view.shape.at(-1) === rows.shape.at(-1) ||
+  (view.shape.length === 4 && view.shape[2] * view.shape[3] === rows.shape.at(-1));

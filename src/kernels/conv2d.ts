@@ -6,16 +6,28 @@ import {
   linearGrid,
   numel,
   ShapeError,
+  type Lowering,
   type Node,
   type Op,
   type Tensor,
   type Weight,
 } from '../engine/index.ts';
-import { ACTIVATIONS, activationCode, ceilDiv, expectRank, expectSame, type Activation } from './common.ts';
+import {
+  ACTIVATIONS,
+  activationCode,
+  ceilDiv,
+  expectRank,
+  expectSame,
+  near,
+  width4,
+  type Activation,
+} from './common.ts';
 import shader from './conv2d.wgsl';
 import subgroupShader from './conv2dSubgroup.wgsl';
-import { linearOp, sharesInSubgroup } from './matmul.ts';
+import { canShare, SHARED, sharesHere } from './eights.ts';
+import { linearOp } from './matmul.ts';
 import { packConv, packVector } from './packing.ts';
+import { hasWinograd, lowerWinograd } from './winograd.ts';
 
 /** Implicit matrix multiplication; PIXELS pixels of a row × one vec4 of channels per invocation. */
 export const conv2dKernel = defineKernel({
@@ -28,6 +40,7 @@ export const conv2dKernel = defineKernel({
     HAS_BIAS: [true, false],
     HAS_SHIFT: [false, true],
     HAS_RESIDUAL: [false, true],
+    UP: [1, 2],
   },
   grid({ B, OH, OW, O4 }, t) {
     const [y, z] = linearGrid(ceilDiv(B * OH * ceilDiv(OW, t.PIXELS), t.WG_P));
@@ -40,19 +53,18 @@ export const conv2dKernel = defineKernel({
 export const conv2dSubgroupKernel = defineKernel({
   shader: subgroupShader,
   tunables: {
-    SG: [8, 4],
-    SUBS: [1, 2, 4],
-    WG: [8, 4, 16, 32],
+    ...SHARED,
     ACT: Object.values(ACTIVATIONS),
     HAS_BIAS: [true, false],
     HAS_SHIFT: [false, true],
     HAS_RESIDUAL: [false, true],
+    UP: [1, 2],
   },
   grid({ B, OH, OW, O4 }, t) {
-    const [y, z] = linearGrid(ceilDiv(B * OH * OW, 8 * t.SUBS));
-    return [ceilDiv(O4, t.SG), y, z];
+    const [x, y] = linearGrid(ceilDiv(B * OH * OW, 8 * t.EIGHTS));
+    return [x, y, ceilDiv(O4, t.SG)];
   },
-  valid: (t, caps) => t.SG === caps.subgroupSize && t.WG === t.SG * t.SUBS,
+  valid: sharesHere,
 });
 
 /** Pixels of zeros on each side, ≥ 0. */
@@ -82,40 +94,101 @@ export interface Conv2dAttrs {
   act: Activation;
   /** Applied after act and residual. */
   scale: number;
+  /** 2: every pixel of x counts as two by two; H and W are those of x. */
+  up?: 1 | 2;
+  /** Channels in front of the shift in its rows, a multiple of four. */
+  shiftAt?: number;
 }
 
-/** Inputs: x [B,H,W,I], weight, and perhaps bias, shift [B,O], residual [B,OH,OW,O]. */
+/**
+ * Inputs: x [B,H,W,I], weight, and perhaps bias, shift [B,W] of which O channels are read, residual [B,OH,OW,O], and, for a
+ * kernel of one pixel, second [B,H,W,J], whose channels stand behind those of x.
+ */
 export const conv2dOp: Op<Conv2dAttrs> = {
   name: 'conv2d',
   lower(node, to) {
-    const { inputs, attrs: a, output } = node;
-    if (isPointwise(a) && !inputs.shift) {
+    if (isPointwise(node.attrs) && !node.inputs.shift) {
       linearOp.lower(node, to);
       return;
     }
-    const { x, weight, bias, shift, residual } = inputs;
-    const { B, H, W, OH, OW, O, R, S, stride, dilation, top, left, scale } = a;
-    const SG = to.caps.subgroupSize;
-    const shared = sharesInSubgroup(to.caps, ceilDiv(O, 4));
-    to.dispatch({
-      kernel: shared ? conv2dSubgroupKernel : conv2dKernel,
-      tunables: {
-        ...(shared ? { SG, WG: SG } : conv2dTile(a)),
-        ACT: activationCode(a.act),
-        HAS_BIAS: bias !== undefined,
-        HAS_SHIFT: shift !== undefined,
-        HAS_RESIDUAL: residual !== undefined,
-      },
-      params: { B, H, W, I4: ceilDiv(a.I, 4), OH, OW, O4: ceilDiv(O, 4), O, R, S, stride, dilation, top, left, scale },
-      bindings: { input: x, w: weight, bias, shift, residual, out: output },
-      flops: 2 * B * OH * OW * O * a.I * R * S,
-    });
+    to.choose(...conv2dWays(node, to));
+  },
+  readPart(node, name, from, at) {
+    if (name !== 'shift' || at % 4 !== 0) return undefined;
+    const shiftAt = (node.attrs.shiftAt ?? 0) + at;
+    return { ...node, inputs: { ...node.inputs, shift: from }, attrs: { ...node.attrs, shiftAt } };
   },
 };
 
+/** One dispatch: the sum over taps and channels as it stands; in a subgroup with rows of eights where `eights` is not 0. */
+function lowerDirect({ inputs, attrs: a, output }: Node<Conv2dAttrs>, to: Lowering, eights: number): void {
+  const { x, weight, bias, shift, residual } = inputs;
+  const { B, H, W, OH, OW, O, R, S, stride, dilation, top, left, scale, up = 1, shiftAt = 0 } = a;
+  to.dispatch({
+    kernel: eights ? conv2dSubgroupKernel : conv2dKernel,
+    tunables: {
+      ...(eights ? { SG: to.caps.subgroupSize, EIGHTS: eights } : conv2dTile(a)),
+      ACT: activationCode(a.act),
+      HAS_BIAS: bias !== undefined,
+      HAS_SHIFT: shift !== undefined,
+      HAS_RESIDUAL: residual !== undefined,
+      UP: up,
+    },
+    params: {
+      ...{ B, H, W, I4: ceilDiv(a.I, 4), OH, OW, O4: ceilDiv(O, 4), O, R, S, stride, dilation, top, left, scale },
+      shift4: shift ? width4(shift) : 0,
+      shiftAt: shiftAt / 4,
+    },
+    bindings: { input: x, w: weight, bias, shift, residual, out: output },
+    flops: 2 * B * OH * OW * O * a.I * R * S,
+  });
+}
+
+/**
+ * The ways to compute a convolution, for {@link Lowering.choose}. Minimal filtering with tiles of four cancels too much for
+ * weights that are stored in halves.
+ */
+function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering['choose']> {
+  const a = node.attrs;
+  const shared = canShare(to.caps) ? [1, 2, 3] : [];
+  const ways: Record<string, () => void> = { plain: () => lowerDirect(node, to, 0) };
+  for (const eights of shared) ways[`shared ${eights}`] = () => lowerDirect(node, to, eights);
+  if (hasWinograd(a)) {
+    for (const tile of to.graph.dtype === 'f32' ? ([2, 4] as const) : ([2] as const)) {
+      for (const eights of [0, ...shared]) {
+        ways[`winograd${tile} ${eights}`] = () => lowerWinograd(node, to, tile, eights);
+      }
+    }
+  }
+  return [classOf(a), ways, usualWay(a, to, Object.keys(ways))];
+}
+
+/**
+ * What is fastest, by and large, where nothing has been measured. Processors whose lanes share loads take the larger tile as
+ * soon as there are enough tiles to share among; measured on lavapipe (eight lanes) and SwiftShader (four), 8² … 64² pixels,
+ * 32 … 512 channels.
+ */
+function usualWay({ B, OH, OW, I, O }: Conv2dAttrs, { caps }: Lowering, ways: readonly string[]): string {
+  if (!caps.software || !canShare(caps)) return 'plain';
+  const tiles = (size: number) => B * ceilDiv(OH, size) * ceilDiv(OW, size);
+  const narrow = 8 * O <= 4 * caps.subgroupSize;
+  if (narrow && caps.subgroupSize === 8) return 'plain';
+  const wanted = [];
+  if (I >= 8) {
+    if (tiles(4) >= 16) wanted.push(`winograd4 ${tiles(4) >= 48 && !narrow ? 3 : 2}`);
+    if (tiles(2) >= 16) wanted.push('winograd2 2');
+  }
+  return wanted.find((way) => ways.includes(way)) ?? (B * OH * OW > 8 ? 'shared 2' : 'shared 1');
+}
+
+/** Sizes rounded to powers of two: what is fastest for one is nearly so for its neighbours. */
+function classOf({ B, OH, OW, I, O, R, S, stride, dilation, up = 1 }: Conv2dAttrs): string {
+  return `${R}x${S}/${stride}/${dilation}/${up} ${near(B)}x${near(OH)}x${near(OW)} ${near(I)}-${near(O)}`;
+}
+
 /** A 1×1 convolution at every pixel is a matrix multiplication, and its packed weight is the same bytes. */
-function isPointwise({ R, S, stride, H, W, OH, OW }: Conv2dAttrs): boolean {
-  return R === 1 && S === 1 && stride === 1 && H === OH && W === OW;
+export function isPointwise({ R, S, stride, H, W, OH, OW, up = 1 }: Conv2dAttrs): boolean {
+  return R === 1 && S === 1 && stride === 1 && H === OH && W === OW && up === 1;
 }
 
 /** Pixels per invocation and workgroup shape by the output: narrow maps and few channels must not leave lanes idle. */

@@ -1,24 +1,23 @@
 // out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s] + bias[o] + shift[b, o])
 //                   + residual[b, y, x, o]) · scale; in is zero outside its map; d is the dilation.
 //
+// UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input itself.
 // The pixels are shared within a subgroup.
 // input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to vec4.
-// Implicit matrix multiplication. A subgroup of SG lanes computes eight pixels (in reading order, over rows and batch items
-// alike) × SG vec4 of output channels in registers: for every tap and i4 a lane loads its own channels' block of w, but only
-// every SG-th pixel's vec4 of input, and hands that to the others by subgroupBroadcast. On processors a load per lane is
-// what costs, and this needs 8 / SG + 4 of them for 128 multiply-adds. The sums have names, since an array of them would lie
-// in memory on drivers that do not unroll. A workgroup is SUBS subgroups with consecutive pixels. Lanes beyond the edges
-// work on clamped addresses, since all must take part, and store nothing.
-// Takes subgroups for runs of SG consecutive invocations. Accumulation in f32.
-//@use storage activation
+// Implicit matrix multiplication. A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS pixels (in reading order,
+// over rows and batch items alike) × SG vec4 of output channels in registers: for every tap and i4 a lane loads its own
+// channels' block of w, but only every SG-th pixel's vec4 of input, and hands that to the others by subgroupBroadcast. On
+// processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part, and
+// store nothing. Accumulation in f32.
+//@use storage activation eights
 enable subgroups;
-const SG = 8u;             // 4 or 8: the width of a subgroup
-const SUBS = 1u;
-const WG = 8u;             // SG · SUBS
+const SG = 8u;             // 4, 8 or 16: the width of a subgroup
+const EIGHTS = 2u;         // 1 … 4
 const ACT = 0u;
 const HAS_BIAS = true;
 const HAS_SHIFT = false;
 const HAS_RESIDUAL = false;
+const UP = 1u;
 
 struct Params {
   B: u32,        // batch
@@ -35,19 +34,18 @@ struct Params {
   dilation: u32, // pixels from tap to tap, both ways
   top: u32,      // rows of padding above
   left: u32,     // columns of padding on the left
+  shift4: u32,   // vec4 per row of shift
+  shiftAt: u32,  // vec4 in front of the shift in it
   scale: f32,    // applied last
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;           // [B, H, W, I4]
 @group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: a block holds four i of four o
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;        // [O4]
-@group(0) @binding(3) var<storage, read> shift: array<Elem4>;           // [B, O4]
+@group(0) @binding(3) var<storage, read> shift: array<Elem4>;           // [B, shift4]
 @group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [B, OH, OW, O4]
 @group(0) @binding(5) var<storage, read_write> out: array<Elem4>;       // [B, OH, OW, O4]
 @group(0) @binding(6) var<uniform> p: Params;
-
-// Pixels 4 … 7 are held by lanes 4 … 7 of the one load where a subgroup has eight, by lanes 0 … 3 of a second one otherwise.
-const FIFTH = 4u % SG;
 
 // A pixel of the output: the input coordinates under the kernel's first tap, and the row at which its map starts.
 // A coordinate below zero wraps to a huge one, so that a single comparison tells both edges.
@@ -60,14 +58,28 @@ fn pixel(m: u32) -> Pixel {
   return Pixel((at / p.OW) * p.stride - p.top, (at % p.OW) * p.stride - p.left, (i / area) * p.H);
 }
 
-// sum + x · (the 4×4 block of rows w0 … w3)
-fn madd(sum: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>) -> vec4<f32> {
-  return sum + x.x * w0 + x.y * w1 + x.z * w2 + x.w * w3;
+// Where a pixel's input under tap (r, s) starts, and whether it lies in the map.
+struct Source { at: u32, inside: bool }
+
+fn source(m: Pixel, r: u32, s: u32) -> Source {
+  let y = m.y + r;
+  let x = m.x + s;
+  return Source(((m.map + min(y / UP, p.H - 1u)) * p.W + min(x / UP, p.W - 1u)) * p.I4, y < p.H * UP && x < p.W * UP);
+}
+
+fn load(place: Source, i4: u32) -> vec4<f32> {
+  return select(vec4<f32>(0.0), load4(input[place.at + i4]), place.inside);
+}
+
+fn eight(sums: Eight, low: Source, high: Source, i4: u32, b: Block) -> Eight {
+  var y: vec4<f32>;
+  if (SG == 4u) { y = load(high, i4); }
+  return maddEight(sums, load(low, i4), y, b);
 }
 
 fn put(m: u32, o4: u32, sum: vec4<f32>) {
   var v = sum;
-  if (HAS_SHIFT) { v += load4(shift[(m / (p.OH * p.OW)) * p.O4 + o4]); }
+  if (HAS_SHIFT) { v += load4(shift[m / (p.OH * p.OW) * p.shift4 + p.shiftAt + o4]); }
   v = activate(v, ACT);
   // The only activation that makes padding lanes non-zero.
   if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, 4u * o4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.O)); }
@@ -75,54 +87,57 @@ fn put(m: u32, o4: u32, sum: vec4<f32>) {
   out[m * p.O4 + o4] = store4(v * p.scale);
 }
 
-@compute @workgroup_size(WG)
+// A loop of unknown length stays a loop: eight copies of what follows would take longer to compile than all before.
+fn putEight(m0: u32, o4: u32, sums: Eight) {
+  let end = min(m0 + 8u, p.B * p.OH * p.OW);
+  var all = toArray(sums);
+  for (var m = m0; m < end; m++) { put(m, o4, all[m - m0]); }
+}
+
+@compute @workgroup_size(SG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) index: u32) {
-  let lane = index % SG;
-  let column = group.x * SG + lane;
+        @builtin(local_invocation_index) lane: u32) {
+  let column = group.z * SG + lane;
   let o4 = min(column, p.O4 - 1u);
-  let m0 = ((group.y + group.z * groups.y) * SUBS + index / SG) * 8u;
-  let low = pixel(m0 + lane);
-  let high = pixel(m0 + 4u + lane);
-  var s0 = vec4<f32>(0.0);
-  if (HAS_BIAS) { s0 = bias[o4]; }
-  var s1 = s0;
-  var s2 = s0;
-  var s3 = s0;
-  var s4 = s0;
-  var s5 = s0;
-  var s6 = s0;
-  var s7 = s0;
+  let m0 = (group.x + group.y * groups.x) * 8u * EIGHTS;
+  let low0 = pixel(m0 + lane);
+  let high0 = pixel(m0 + 4u + lane);
+  let low1 = pixel(m0 + 8u + lane);
+  let high1 = pixel(m0 + 12u + lane);
+  let low2 = pixel(m0 + 16u + lane);
+  let high2 = pixel(m0 + 20u + lane);
+  let low3 = pixel(m0 + 24u + lane);
+  let high3 = pixel(m0 + 28u + lane);
+  var start = vec4<f32>(0.0);
+  if (HAS_BIAS) { start = bias[o4]; }
+  var e0 = eightTimes(start);
+  var e1 = e0;
+  var e2 = e0;
+  var e3 = e0;
   var at = o4 * 4u;
   for (var r = 0u; r < p.R * p.dilation; r += p.dilation) {
     for (var s = 0u; s < p.S * p.dilation; s += p.dilation) {
-      let inLow = low.y + r < p.H && low.x + s < p.W;
-      let inHigh = high.y + r < p.H && high.x + s < p.W;
-      let atLow = ((low.map + min(low.y + r, p.H - 1u)) * p.W + min(low.x + s, p.W - 1u)) * p.I4;
-      let atHigh = ((high.map + min(high.y + r, p.H - 1u)) * p.W + min(high.x + s, p.W - 1u)) * p.I4;
+      let a0 = source(low0, r, s);
+      let b0 = source(high0, r, s);
+      let a1 = source(low1, r, s);
+      let b1 = source(high1, r, s);
+      let a2 = source(low2, r, s);
+      let b2 = source(high2, r, s);
+      let a3 = source(low3, r, s);
+      let b3 = source(high3, r, s);
       for (var i4 = 0u; i4 < p.I4; i4++) {
-        let w0 = load4(w[at]);
-        let w1 = load4(w[at + 1u]);
-        let w2 = load4(w[at + 2u]);
-        let w3 = load4(w[at + 3u]);
+        let b = Block(load4(w[at]), load4(w[at + 1u]), load4(w[at + 2u]), load4(w[at + 3u]));
         at += p.O4 * 4u;
-        let x = select(vec4<f32>(0.0), load4(input[atLow + i4]), inLow);
-        var y = x;
-        if (SG == 4u) { y = select(vec4<f32>(0.0), load4(input[atHigh + i4]), inHigh); }
-        s0 = madd(s0, subgroupBroadcast(x, 0u), w0, w1, w2, w3);
-        s1 = madd(s1, subgroupBroadcast(x, 1u), w0, w1, w2, w3);
-        s2 = madd(s2, subgroupBroadcast(x, 2u), w0, w1, w2, w3);
-        s3 = madd(s3, subgroupBroadcast(x, 3u), w0, w1, w2, w3);
-        s4 = madd(s4, subgroupBroadcast(y, FIFTH), w0, w1, w2, w3);
-        s5 = madd(s5, subgroupBroadcast(y, FIFTH + 1u), w0, w1, w2, w3);
-        s6 = madd(s6, subgroupBroadcast(y, FIFTH + 2u), w0, w1, w2, w3);
-        s7 = madd(s7, subgroupBroadcast(y, FIFTH + 3u), w0, w1, w2, w3);
+        e0 = eight(e0, a0, b0, i4, b);
+        if (EIGHTS > 1u) { e1 = eight(e1, a1, b1, i4, b); }
+        if (EIGHTS > 2u) { e2 = eight(e2, a2, b2, i4, b); }
+        if (EIGHTS > 3u) { e3 = eight(e3, a3, b3, i4, b); }
       }
     }
   }
   if (column >= p.O4) { return; }
-  // A loop of unknown length stays a loop: eight copies of what follows would take longer to compile than all before.
-  let end = min(m0 + 8u, p.B * p.OH * p.OW);
-  var sums = array<vec4<f32>, 8>(s0, s1, s2, s3, s4, s5, s6, s7);
-  for (var m = m0; m < end; m++) { put(m, o4, sums[m - m0]); }
+  putEight(m0, o4, e0);
+  if (EIGHTS > 1u) { putEight(m0 + 8u, o4, e1); }
+  if (EIGHTS > 2u) { putEight(m0 + 16u, o4, e2); }
+  if (EIGHTS > 3u) { putEight(m0 + 24u, o4, e3); }
 }

@@ -25,14 +25,18 @@ export {
   groupNorm,
   groupNormApplyKernel,
   groupNormFinaliseKernel,
+  GROUP_NORM_ALGORITHMS,
   groupNormOp,
+  groupNormSlabKernel,
   groupNormStatsKernel,
 } from './groupNorm.ts';
+export type { GroupNormAlgorithm } from './groupNorm.ts';
 export { fromNchw, fromNchwKernel, toNchw, toNchwKernel } from './layout.ts';
 export { layerNorm, layerNormKernel } from './layerNorm.ts';
 export { linear, linearOp, matmulKernel, matmulSubgroupKernel } from './matmul.ts';
-export { packConv, packMatrix, packRows, packVector } from './packing.ts';
+export { packConv, packGated, packGatedVector, packMatrix, packRows, packVector } from './packing.ts';
 export { rewrites } from './rewrites.ts';
 export { slice, sliceKernel } from './slice.ts';
 export { upsampleNearest, upsampleNearestKernel } from './upsampleNearest.ts';
+export { vectorLinearKernel } from './vectorLinear.ts';
 export { vecMatchStdKernel, vecNormRatioKernel, vecProgramKernel, vecQuantileKernel, vecStatsKernel } from './vec.ts';

@@ -4,15 +4,18 @@ import {
   formatShape,
   linearGrid,
   ShapeError,
-  type Capabilities,
+  type Kernel,
+  type Node,
   type Op,
   type Tensor,
   type Weight,
 } from '../engine/index.ts';
-import { ACTIVATIONS, activationCode, ceilDiv, expectSame, rowsOf, width4, type Activation } from './common.ts';
+import { ACTIVATIONS, activationCode, ceilDiv, expectSame, near, rowsOf, width4, type Activation } from './common.ts';
+import { canShare, SHARED, sharesHere } from './eights.ts';
 import shader from './matmul.wgsl';
 import subgroupShader from './matmulSubgroup.wgsl';
 import { packMatrix, packVector } from './packing.ts';
+import { vectorLinearOp, type VectorLinearAttrs } from './vectorLinear.ts';
 
 /** ROWS rows × one vec4 column per invocation, in registers. */
 export const matmulKernel = defineKernel({
@@ -24,6 +27,9 @@ export const matmulKernel = defineKernel({
     ACT: Object.values(ACTIVATIONS),
     HAS_BIAS: [true, false],
     HAS_RESIDUAL: [false, true],
+    HAS_GATE: [false, true],
+    HAS_SECOND: [false, true],
+    GATED: [false, true],
   },
   grid: ({ M, N4 }, t) => [ceilDiv(N4, t.WG_N), ceilDiv(ceilDiv(M, t.ROWS), t.WG_M), 1],
   valid: (t, { limits }) => t.WG_N * t.WG_M <= limits.maxComputeInvocationsPerWorkgroup,
@@ -33,53 +39,96 @@ export const matmulKernel = defineKernel({
 export const matmulSubgroupKernel = defineKernel({
   shader: subgroupShader,
   tunables: {
-    SG: [8, 4],
-    SUBS: [1, 2, 4],
-    WG: [8, 4, 16, 32],
+    ...SHARED,
     ACT: Object.values(ACTIVATIONS),
     HAS_BIAS: [true, false],
     HAS_RESIDUAL: [false, true],
+    HAS_GATE: [false, true],
+    HAS_SECOND: [false, true],
+    GATED: [false, true],
   },
   grid({ M, N4 }, t) {
-    const [y, z] = linearGrid(ceilDiv(M, 8 * t.SUBS));
-    return [ceilDiv(N4, t.SG), y, z];
+    const [x, y] = linearGrid(ceilDiv(M, 8 * t.EIGHTS));
+    return [x, y, ceilDiv(t.GATED ? 2 * N4 : N4, t.SG)];
   },
-  valid: (t, caps) => t.SG === caps.subgroupSize && t.WG === t.SG * t.SUBS,
+  valid: sharesHere,
 });
-
-/** Whether lanes of a subgroup should share what they load: on processors, where at least half of them have a column. */
-export function sharesInSubgroup({ software, subgroupSize }: Capabilities, columns: number): boolean {
-  return software && (subgroupSize === 4 || subgroupSize === 8) && 2 * columns >= subgroupSize;
-}
 
 /** What {@link linearOp} is told beside its inputs. */
 export interface LinearAttrs {
   act: Activation;
-  /** Applied after act and residual. */
+  /** Applied after act, gate and residual. */
   scale: number;
+  /** The weight holds values and gates as {@link packGated} packs them: values · act(gates). */
+  gated?: boolean;
+  /** Channels in front of the gate in its rows, a multiple of four. */
+  gateAt?: number;
 }
 
-/** Inputs x [...,K], weight, and perhaps bias and residual; also what a 1×1 convolution lowers to. */
+/**
+ * Inputs x [...,K], weight, and perhaps bias, residual [...,N], gate [B,W] (multiplied behind act, of the item that a row
+ * belongs to), and second [...,L], which stands behind x: the weight then has K + L columns, and K is a multiple of four.
+ * Also what a 1×1 convolution lowers to.
+ */
 export const linearOp: Op<LinearAttrs> = {
   name: 'linear',
-  lower({ inputs: { x, weight, bias, residual }, attrs, output }, to) {
+  lower({ inputs: { x, second, weight, bias, residual, gate }, attrs, output }, to) {
     const M = rowsOf(x!);
-    const SG = to.caps.subgroupSize;
-    const shared = M >= 4 && sharesInSubgroup(to.caps, width4(output));
-    to.dispatch({
-      kernel: shared ? matmulSubgroupKernel : matmulKernel,
-      tunables: {
-        ...(shared ? { SG, WG: SG } : matmulTile(M)),
-        ACT: activationCode(attrs.act),
-        HAS_BIAS: bias !== undefined,
-        HAS_RESIDUAL: residual !== undefined,
-      },
-      params: { M, K4: width4(x!), N4: width4(output), N: output.shape.at(-1)!, scale: attrs.scale },
-      bindings: { a: x, w: weight, bias, residual, out: output },
-      flops: 2 * M * x!.shape.at(-1)! * output.shape.at(-1)!,
-    });
+    const A4 = width4(x!);
+    const K4 = A4 + (second ? width4(second) : 0);
+    const gated = attrs.gated ?? false;
+    const { software, subgroupSize: SG } = to.caps;
+    const dispatch = (kernel: Kernel, tile: Record<string, number>) =>
+      to.dispatch({
+        kernel,
+        tunables: {
+          ...tile,
+          ACT: activationCode(attrs.act),
+          HAS_BIAS: bias !== undefined,
+          HAS_RESIDUAL: residual !== undefined,
+          HAS_GATE: gate !== undefined,
+          HAS_SECOND: second !== undefined,
+          GATED: gated,
+        },
+        params: {
+          ...{ M, K4, A4, N4: width4(output), N: output.shape.at(-1)!, scale: attrs.scale },
+          T: gate ? M / gate.shape[0] : M,
+          gate4: gate ? width4(gate) : 0,
+          gateAt: (attrs.gateAt ?? 0) / 4,
+        },
+        bindings: { a: x, second, w: weight, bias, residual, gate, out: output },
+        flops: (gated ? 4 : 2) * M * (x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0)) * output.shape.at(-1)!,
+      });
+    const ways: Record<string, () => void> = { plain: () => dispatch(matmulKernel, matmulTile(M)) };
+    for (const EIGHTS of canShare(to.caps) ? [1, 2, 3] : []) {
+      ways[`shared ${EIGHTS}`] = () => dispatch(matmulSubgroupKernel, { SG, EIGHTS });
+    }
+    const columns = (gated ? 2 : 1) * width4(output);
+    const share = software && canShare(to.caps) && M >= 4 && 2 * columns >= SG;
+    to.choose(`${near(M)}x${near(4 * K4)}x${near(4 * columns)}`, ways, share ? `shared ${M > 8 ? 2 : 1}` : 'plain');
+  },
+  readPart(node, name, from, at) {
+    if (at % 4 !== 0) return undefined;
+    if (name === 'x' || name === 'residual') {
+      const vector = asVectors(node);
+      return vector && (vectorLinearOp.readPart!(vector, name, from, at) as Node | undefined as Node<LinearAttrs>);
+    }
+    if (name !== 'gate') return undefined;
+    const gateAt = (node.attrs.gateAt ?? 0) + at;
+    return { ...node, inputs: { ...node.inputs, gate: from }, attrs: { ...node.attrs, gateAt } };
   },
 };
+
+/** The same layer as one of few rows, where x is [B,K] and nothing but a residual is added. */
+function asVectors({ inputs, attrs, output, label }: Node<LinearAttrs>): Node<VectorLinearAttrs> | undefined {
+  const { x, gate, second, weight } = inputs;
+  if (x!.shape.length !== 2 || gate || second || attrs.gated || attrs.scale !== 1 || weight!.constant!.parts) {
+    return undefined;
+  }
+  const [K, N] = [x!.shape[1], output.shape[1]];
+  const sizes = { groups: 1, K, N, xAt: 0, xStep: 0, residualAt: 0 };
+  return { op: vectorLinearOp, inputs, attrs: { ...sizes, act: attrs.act, post: 'none' }, output, label };
+}
 
 /** Rows per invocation and workgroup shape by the number of rows: few rows want more columns. */
 function matmulTile(M: number): { ROWS: number; WG_N: number; WG_M: number } {

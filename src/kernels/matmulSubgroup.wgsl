@@ -1,93 +1,100 @@
-// out[m, n] = (act(Σₖ a[m, k] · w[n, k] + bias[n]) + residual[m, n]) · scale, the rows of a shared within a subgroup.
+// out[m, n] = (act(Σₖ a[m, k] · w[n, k] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale, the rows of a shared within a
+// subgroup.
 //
+// GATED: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values · act(gates): every
+// second lane hands its gates to the one before it.
+// HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second.
 // a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
-// A subgroup of SG lanes computes eight rows × SG vec4 columns of out in registers: for every k4 a lane loads its own
-// column's block of w, but only every SG-th row's vec4 of a, and hands that to the others by subgroupBroadcast. On processors
-// a load per lane is what costs, and this needs 8 / SG + 4 of them for 128 multiply-adds. The sums have names, since an
-// array of them would lie in memory on drivers that do not unroll. A workgroup is SUBS subgroups, one below the other.
-// Lanes beyond the edges work on clamped addresses, since all must take part, and store nothing.
-// Takes subgroups for runs of SG consecutive invocations. Accumulation in f32.
-//@use storage activation
+// A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS rows × SG vec4 columns of out in registers: for every k4 a
+// lane loads its own column's block of w, but only every SG-th row's vec4 of a, and hands that to the others by
+// subgroupBroadcast. On processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since
+// all must take part, and store nothing. Accumulation in f32.
+//@use storage activation linearOut eights
 enable subgroups;
-const SG = 8u;             // 4 or 8: the width of a subgroup
-const SUBS = 1u;
-const WG = 8u;             // SG · SUBS
+const SG = 8u;             // 4, 8 or 16: the width of a subgroup
+const EIGHTS = 2u;         // 1 … 4
 const ACT = 0u;
 const HAS_BIAS = true;
 const HAS_RESIDUAL = false;
+const HAS_GATE = false;
+const HAS_SECOND = false;
+const GATED = false;
 
 struct Params {
   M: u32,       // rows
   K4: u32,      // vec4 per row of a
+  A4: u32,      // vec4 of them that are not in second
   N4: u32,      // vec4 per row of out
   N: u32,       // columns of out
+  T: u32,       // rows per batch item
+  gate4: u32,   // vec4 per row of gate
+  gateAt: u32,  // vec4 in front of the gate in it
   scale: f32,   // applied last
 }
 
-@group(0) @binding(0) var<storage, read> a: array<Elem4>;               // [M, K4]
-@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4) holds four k of four n
-@group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;        // [N4]
-@group(0) @binding(3) var<storage, read> residual: array<Elem4>;        // [M, N4]
-@group(0) @binding(4) var<storage, read_write> out: array<Elem4>;       // [M, N4]
-@group(0) @binding(5) var<uniform> p: Params;
+@group(0) @binding(0) var<storage, read> a: array<Elem4>;               // [M, A4]
+@group(0) @binding(1) var<storage, read> second: array<Elem4>;          // [M, K4 − A4]
+@group(0) @binding(2) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4) holds four k of four n
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [N4]
+@group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [M, N4]
+@group(0) @binding(5) var<storage, read> gate: array<Elem4>;            // [B, gate4]
+@group(0) @binding(6) var<storage, read_write> out: array<Elem4>;       // [M, N4]
+@group(0) @binding(7) var<uniform> p: Params;
 
-// Rows 4 … 7 are held by lanes 4 … 7 of the same load where a subgroup has eight, by lanes 0 … 3 of a second one otherwise.
-const FIFTH = 4u % SG;
-
-// sum + x · (the 4×4 block of rows w0 … w3)
-fn madd(sum: vec4<f32>, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>) -> vec4<f32> {
-  return sum + x.x * w0 + x.y * w1 + x.z * w2 + x.w * w3;
+// vec4 k4 of a row that starts with row · A4 of a, and goes on in second.
+fn load(row: u32, k4: u32) -> vec4<f32> {
+  if (HAS_SECOND && k4 >= p.A4) { return load4(second[row * (p.K4 - p.A4) + k4 - p.A4]); }
+  return load4(a[row * p.A4 + k4]);
 }
 
-fn put(m: u32, n4: u32, sum: vec4<f32>) {
-  var v = activate(sum, ACT);
-  if (ACT == ACT_SIGMOID) {
-    v = select(vec4<f32>(0.0), v, 4u * n4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.N));
+fn eight(sums: Eight, low: u32, high: u32, k4: u32, b: Block) -> Eight {
+  var y: vec4<f32>;
+  if (SG == 4u) { y = load(high, k4); }
+  return maddEight(sums, load(low, k4), y, b);
+}
+
+// Loops of unknown length stay loops: eight copies of what follows would take longer to compile than all before.
+fn finishEight(m0: u32, column: u32, columns: u32, sums: Eight) {
+  let end = min(m0 + 8u, p.M);
+  var all = toArray(sums);
+  if (GATED) {
+    var gates: array<vec4<f32>, 8>;
+    for (var i = 0u; i < 8u; i++) { gates[i] = subgroupShuffleDown(all[i], 1u); }
+    if (column >= columns || column % 2u == 1u) { return; }
+    for (var m = m0; m < end; m++) { put(m, column / 2u, all[m - m0] * activate(gates[m - m0], ACT)); }
+    return;
   }
-  if (HAS_RESIDUAL) { v += load4(residual[m * p.N4 + n4]); }
-  out[m * p.N4 + n4] = store4(v * p.scale);
+  if (column >= columns) { return; }
+  for (var m = m0; m < end; m++) { finish(m, column, all[m - m0]); }
 }
 
-@compute @workgroup_size(WG)
+@compute @workgroup_size(SG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) index: u32) {
-  let lane = index % SG;
-  let column = group.x * SG + lane;
-  let n4 = min(column, p.N4 - 1u);
-  let m0 = ((group.y + group.z * groups.y) * SUBS + index / SG) * 8u;
-  let low = min(m0 + lane, p.M - 1u) * p.K4;
-  let high = min(m0 + 4u + lane, p.M - 1u) * p.K4;
-  var s0 = vec4<f32>(0.0);
-  if (HAS_BIAS) { s0 = bias[n4]; }
-  var s1 = s0;
-  var s2 = s0;
-  var s3 = s0;
-  var s4 = s0;
-  var s5 = s0;
-  var s6 = s0;
-  var s7 = s0;
+        @builtin(local_invocation_index) lane: u32) {
+  var columns = p.N4;
+  if (GATED) { columns *= 2u; }
+  let column = group.z * SG + lane;
+  let n4 = min(column, columns - 1u);
+  let m0 = (group.x + group.y * groups.x) * 8u * EIGHTS;
+  let row = min(m0 + lane + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(p.M - 1u));
+  let high = min(m0 + 4u + lane + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(p.M - 1u));
+  var start = vec4<f32>(0.0);
+  if (HAS_BIAS) { start = bias[n4]; }
+  var e0 = eightTimes(start);
+  var e1 = e0;
+  var e2 = e0;
+  var e3 = e0;
   var at = n4 * 4u;
   for (var k4 = 0u; k4 < p.K4; k4++) {
-    let w0 = load4(w[at]);
-    let w1 = load4(w[at + 1u]);
-    let w2 = load4(w[at + 2u]);
-    let w3 = load4(w[at + 3u]);
-    at += p.N4 * 4u;
-    let x = load4(a[low + k4]);
-    var y = x;
-    if (SG == 4u) { y = load4(a[high + k4]); }
-    s0 = madd(s0, subgroupBroadcast(x, 0u), w0, w1, w2, w3);
-    s1 = madd(s1, subgroupBroadcast(x, 1u), w0, w1, w2, w3);
-    s2 = madd(s2, subgroupBroadcast(x, 2u), w0, w1, w2, w3);
-    s3 = madd(s3, subgroupBroadcast(x, 3u), w0, w1, w2, w3);
-    s4 = madd(s4, subgroupBroadcast(y, FIFTH), w0, w1, w2, w3);
-    s5 = madd(s5, subgroupBroadcast(y, FIFTH + 1u), w0, w1, w2, w3);
-    s6 = madd(s6, subgroupBroadcast(y, FIFTH + 2u), w0, w1, w2, w3);
-    s7 = madd(s7, subgroupBroadcast(y, FIFTH + 3u), w0, w1, w2, w3);
+    let b = Block(load4(w[at]), load4(w[at + 1u]), load4(w[at + 2u]), load4(w[at + 3u]));
+    at += columns * 4u;
+    e0 = eight(e0, row.x, high.x, k4, b);
+    if (EIGHTS > 1u) { e1 = eight(e1, row.y, high.y, k4, b); }
+    if (EIGHTS > 2u) { e2 = eight(e2, row.z, high.z, k4, b); }
+    if (EIGHTS > 3u) { e3 = eight(e3, row.w, high.w, k4, b); }
   }
-  if (column >= p.N4) { return; }
-  // A loop of unknown length stays a loop: eight copies of what follows would take longer to compile than all before.
-  let end = min(m0 + 8u, p.M);
-  var sums = array<vec4<f32>, 8>(s0, s1, s2, s3, s4, s5, s6, s7);
-  for (var m = m0; m < end; m++) { put(m, n4, sums[m - m0]); }
+  finishEight(m0, column, columns, e0);
+  if (EIGHTS > 1u) { finishEight(m0 + 8u, column, columns, e1); }
+  if (EIGHTS > 2u) { finishEight(m0 + 16u, column, columns, e2); }
+  if (EIGHTS > 3u) { finishEight(m0 + 24u, column, columns, e3); }
 }

@@ -23,16 +23,15 @@ const GEOMETRIES = [
 ];
 
 /**
- * One pipeline each: compiling is what costs on a software adapter. `subgroup` shares loads where the adapter has
- * subgroups of a width that pays.
+ * One pipeline each: compiling is what costs on a software adapter. `shared` ones share loads in a subgroup.
  */
 const VARIANTS = [
   { name: 'plain', tile: { PIXELS: 4, WG_O: 4, WG_P: 16 }, act: 'silu', bias: true, shift: true, residual: true },
   { name: 'plain', tile: { PIXELS: 1, WG_O: 1, WG_P: 64 }, act: 'sigmoid', bias: false, shift: false, residual: true },
   { name: 'plain', tile: { PIXELS: 2, WG_O: 32, WG_P: 2 }, act: 'relu', bias: false, shift: true, residual: false },
-  { name: 'subgroup', tile: { SUBS: 1 }, act: 'none', bias: true, shift: false, residual: false },
-  { name: 'subgroup', tile: { SUBS: 4 }, act: 'silu', bias: true, shift: true, residual: true },
-  { name: 'subgroup', tile: { SUBS: 2 }, act: 'sigmoid', bias: false, shift: false, residual: true },
+  { name: 'shared 1', tile: {}, act: 'none', bias: true, shift: false, residual: false },
+  { name: 'shared 3', tile: {}, act: 'silu', bias: true, shift: true, residual: true },
+  { name: 'shared 2', tile: {}, act: 'sigmoid', bias: false, shift: false, residual: true },
 ] as const;
 
 const cases = pairwise({
@@ -92,15 +91,15 @@ describe.each(adapters())('conv2d on %s', (adapter) => {
         const c: ConvCase = { ...sizes, ...geometry };
         const { name, tile, act, bias, shift, residual } = variant;
         const device = await openDevice(adapter, name === 'plain' ? withoutSubgroups(options) : options);
-        const SG = device.caps.subgroupSize;
-        const tunables: Record<string, Tunables> =
-          'SUBS' in tile ? { conv2dSubgroup: { ...tile, SG, WG: SG * tile.SUBS } } : { conv2d: tile };
+        const tunables: Record<string, Tunables> = { conv2d: tile };
+        const choices = { get: () => name };
         const d = data(dtype, c, std);
         const g = record(dtype, c, { bias, shift, residual }, { act, scale: 0.5 });
         const { outputs } = await runGraph(device, g, {
           inputs: { x: d.x, shift: d.shift, residual: d.residual },
           weights: { w: d.w, bias: d.bias },
           tunables,
+          choices,
         });
         const want = convReference(d.x, d.w, c, {
           bias: bias ? d.bias : undefined,

@@ -12,9 +12,9 @@ const VARIANTS = [
   { name: 'plain', tile: { ROWS: 1, WG_N: 32, WG_M: 1 }, act: 'none', bias: true, residual: false },
   { name: 'plain', tile: { ROWS: 2, WG_N: 4, WG_M: 16 }, act: 'silu', bias: false, residual: true },
   { name: 'plain', tile: { ROWS: 4, WG_N: 8, WG_M: 8 }, act: 'sigmoid', bias: true, residual: true },
-  { name: 'subgroup', tile: { SUBS: 1 }, act: 'none', bias: true, residual: false },
-  { name: 'subgroup', tile: { SUBS: 4 }, act: 'gelu', bias: false, residual: true },
-  { name: 'subgroup', tile: { SUBS: 2 }, act: 'sigmoid', bias: true, residual: true },
+  { name: 'shared 1', tile: {}, act: 'none', bias: true, residual: false },
+  { name: 'shared 3', tile: {}, act: 'gelu', bias: false, residual: true },
+  { name: 'shared 2', tile: {}, act: 'sigmoid', bias: true, residual: true },
 ] as const;
 
 const cases = pairwise({
@@ -30,7 +30,6 @@ describe.each(adapters())('linear on %s', (adapter) => {
     it.each(cases)('$M×$K×$N $variant.name $variant.act std=$std', async ({ variant, M, K, N, std }) => {
       const { name, tile, ...c } = variant;
       const device = await openDevice(adapter, name === 'plain' ? withoutSubgroups(options) : options);
-      const SG = device.caps.subgroupSize;
       const x = roundTo(dtype, normals(1, M * K, { std: std }));
       const w = roundTo(dtype, normals(2, N * K, { std: 1 / Math.sqrt(K) }));
       const bias = normals(3, N);
@@ -48,9 +47,14 @@ describe.each(adapters())('linear on %s', (adapter) => {
         },
       );
       g.output('y', y);
-      const tunables: Record<string, Tunables> =
-        'SUBS' in tile ? { matmulSubgroup: { ...tile, SG, WG: SG * tile.SUBS } } : { matmul: tile };
-      const { outputs } = await runGraph(device, g, { inputs: { x, r: residual }, weights: { w, b: bias }, tunables });
+      const tunables: Record<string, Tunables> = { matmul: tile };
+      const choices = { get: () => name };
+      const { outputs } = await runGraph(device, g, {
+        inputs: { x, r: residual },
+        weights: { w, b: bias },
+        tunables,
+        choices,
+      });
       const want = linearReference(
         x,
         w,

@@ -77,6 +77,17 @@ export function dotTolerance(storage: Storage, k: number, scale: number): number
 }
 
 /**
+ * Absolute tolerance of a 3×3 convolution over k products by minimal filtering F(tile×tile, 3×3). Its sums pass through
+ * transforms that cancel: roundings grow by the norms of the transforms, some 3 along one direction for a tile of two and 8
+ * for one of four, the square of that in both directions, of which typical ones are a fourth. Transformed weights that are
+ * stored in halves are rounded once more.
+ */
+export function winogradTolerance(storage: Storage, tile: 2 | 4, k: number, scale: number): number {
+  const growth = tile === 2 ? 2 : 16;
+  return growth * dotTolerance('f32', k, scale) + (storage === 'f16' ? 2 : 1) * dotTolerance(storage, k, scale);
+}
+
+/**
  * Absolute tolerance of a normalised value `want`: mean and deviation are good to a few roundings of the largest input,
  * which dividing by the deviation multiplies by `gain` = |gamma|·max|x|/std; storing rounds once more.
  */

@@ -1,0 +1,195 @@
+/**
+ * Choosing by measurement. Where an op can be computed in several ways, the fastest on this adapter is found once per class
+ * of shapes and kept. The engine measures whatever ops offer through {@link Lowering.choose}; it knows none of them by name.
+ */
+import type { Device } from './device.ts';
+import { throwIfAborted } from './errors.ts';
+import type { Graph, Node } from './graph.ts';
+import { lowerNodes, type ChoicePlace, type Choices, type Dispatch } from './lower.ts';
+import { rewritten, type PrepareOptions } from './prepare.ts';
+import { hashText, parseTuning, printTuning, type TuneEntry, type TuneStore } from './tuneStore.ts';
+import { timeWays } from './tuneTiming.ts';
+
+/** `off`: the usual ways. `cached`: what was measured earlier, else the usual ways. `full`: measure what is missing. */
+export type TuneMode = 'off' | 'cached' | 'full';
+
+/** Milliseconds that each way of a place took, by name; ways that could not be timed are left out. */
+export type WayTimes = Readonly<Record<string, number>>;
+
+/** How to tune. */
+export interface TuneOptions {
+  /** Default `cached`. */
+  mode?: TuneMode;
+  /** Where measurements are kept; default: nowhere. */
+  store?: TuneStore;
+  /** Milliseconds of measuring, compilation included, per graph; default 2000. What does not fit is left for the next. */
+  budgetMs?: number;
+  /**
+   * Times ways, each a list of dispatches; must stop, with undefined, once `left()` milliseconds are used up.
+   * Default: on the device.
+   */
+  time?: (
+    device: Device,
+    ways: ReadonlyMap<string, readonly Dispatch[]>,
+    left: () => number,
+  ) => Promise<WayTimes | undefined>;
+  /** The clock of the budget, in milliseconds; default: the machine's. */
+  now?: () => number;
+}
+
+/** What a tuner has done so far, in classes of shapes. */
+export interface TuneReport {
+  /** Measured here. */
+  measured: number;
+  /** Taken from the store. */
+  cached: number;
+  /** Left to the usual way. */
+  usual: number;
+  /** Milliseconds of measuring. */
+  spentMs: number;
+  /** What was wrong with the store; it was then done without. */
+  problems: string[];
+}
+
+/** A way must be this much faster than the usual one to replace it, so that noise does not choose. */
+const MARGIN = 0.97;
+
+/** The choices of one device. */
+export class Tuner {
+  readonly mode: TuneMode;
+  readonly report: TuneReport = { measured: 0, cached: 0, usual: 0, spentMs: 0, problems: [] };
+  private readonly choices = new Map<string, string>();
+  /** Classes that need no further look. */
+  private readonly seen = new Set<string>();
+  private entries: Promise<Map<string, TuneEntry>> | undefined;
+  private last: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly device: Device,
+    private readonly options: TuneOptions = {},
+  ) {
+    this.mode = options.mode ?? 'cached';
+  }
+
+  /**
+   * The choices for a graph, measured first where the mode asks for it. Calls wait for each other, so that they do not
+   * disturb each other's clocks.
+   * @throws AbortedError, DeviceLostError; a store that fails only shows in {@link report}.
+   */
+  settle(graph: Graph, options: PrepareOptions & { signal?: AbortSignal } = {}): Promise<Choices> {
+    if (this.mode === 'off') return Promise.resolve(this.choices);
+    const turn = this.last.then(() => this.settleNow(graph, options));
+    this.last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  private async settleNow(graph: Graph, options: PrepareOptions & { signal?: AbortSignal }): Promise<Choices> {
+    const { nodes } = rewritten(graph, this.device.caps, options);
+    const open = placesOf(graph, nodes, this.device).filter(({ place }) => !this.seen.has(place.key));
+    if (!open.length) return this.choices;
+    const entries = await (this.entries ??= this.read());
+    const { budgetMs = 2000, now = () => performance.now() } = this.options;
+    const start = now();
+    const left = () => budgetMs - (now() - start);
+    let changed = false;
+    for (const { place } of open) {
+      throwIfAborted(options.signal, 'tune');
+      const ways = waysOf(graph, place, this.device);
+      const version = versionOf(ways);
+      const entry = entries.get(place.key);
+      if (entry?.version === version && ways.has(entry.way)) {
+        this.choose(place.key, entry.way, 'cached');
+        continue;
+      }
+      const times = this.mode === 'full' && left() > 0 ? await this.time(ways, left) : undefined;
+      if (!times) {
+        this.report.usual++;
+        continue;
+      }
+      const way = fastest(times, place.usual);
+      entries.set(place.key, { way, version, times });
+      this.choose(place.key, way, 'measured');
+      changed = true;
+    }
+    this.report.spentMs += now() - start;
+    if (changed) await this.write(entries);
+    return this.choices;
+  }
+
+  private time(ways: ReadonlyMap<string, readonly Dispatch[]>, left: () => number): Promise<WayTimes | undefined> {
+    return (this.options.time ?? timeWays)(this.device, ways, left);
+  }
+
+  private choose(key: string, way: string, from: 'cached' | 'measured'): void {
+    this.choices.set(key, way);
+    this.seen.add(key);
+    this.report[from]++;
+  }
+
+  /** One document per adapter and feature set. */
+  private get document(): string {
+    const { info, caps } = this.device;
+    const names = [info.vendor, info.architecture, info.device, info.description].join('|');
+    return hashText(`${names} ${caps.f16} ${caps.subgroupSize} ${caps.timestamps} ${JSON.stringify(caps.limits)}`);
+  }
+
+  private async read(): Promise<Map<string, TuneEntry>> {
+    try {
+      const text = await this.options.store?.read(this.document);
+      return text === undefined ? new Map() : parseTuning(text);
+    } catch (error) {
+      this.report.problems.push(`tune: what was measured earlier is ignored: ${(error as Error).message}`);
+      return new Map();
+    }
+  }
+
+  private async write(entries: ReadonlyMap<string, TuneEntry>): Promise<void> {
+    try {
+      await this.options.store?.write(this.document, printTuning(entries));
+    } catch (error) {
+      this.report.problems.push(`tune: measurements could not be kept: ${(error as Error).message}`);
+    }
+  }
+}
+
+/** The fastest way; the usual one unless another is clearly faster. */
+function fastest(times: WayTimes, usual: string): string {
+  const [way] = Object.keys(times).sort((a, b) => times[a] - times[b] || (a < b ? -1 : 1));
+  return usual in times && times[way] > MARGIN * times[usual] ? usual : way;
+}
+
+/** One place for each key, those with the most work in all first: the budget should go where the time goes. */
+function placesOf(graph: Graph, nodes: readonly Node[], { caps }: Device): { place: ChoicePlace; work: number }[] {
+  const found = new Map<string, { place: ChoicePlace; work: number }>();
+  for (const node of nodes) {
+    let here: ChoicePlace | undefined;
+    const dispatches = lowerNodes(graph, [node], caps, { onChoice: (place) => (here = place) });
+    if (!here || here.ways.length < 2) continue;
+    const of = found.get(here.key) ?? { place: here, work: 0 };
+    of.work += dispatches.reduce((sum, d) => sum + d.flops, 0);
+    found.set(here.key, of);
+  }
+  return [...found.values()].sort((a, b) => b.work - a.work);
+}
+
+/** What each way of a place would dispatch; ways that the device cannot run are left out. */
+function waysOf(graph: Graph, place: ChoicePlace, { caps }: Device): Map<string, Dispatch[]> {
+  const ways = new Map<string, Dispatch[]>();
+  for (const way of place.ways) {
+    try {
+      ways.set(way, lowerNodes(graph, [place.node], caps, { choices: { get: () => way } }));
+    } catch {
+      continue; // beyond the device's limits
+    }
+  }
+  return ways;
+}
+
+/** Changes with the ways and with the text of every kernel they use, not with what a node has after its sum. */
+function versionOf(ways: ReadonlyMap<string, readonly Dispatch[]>): string {
+  const parts = [...ways].map(([way, dispatches]) => {
+    const shaders = dispatches.map(({ kernel: { shader } }) => shader.code + Object.values(shader.modules).join());
+    return `${way}\n${shaders.join()}`;
+  });
+  return hashText(parts.join('\n'));
+}

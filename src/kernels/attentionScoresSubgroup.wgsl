@@ -1,0 +1,99 @@
+// weights[b, h, t, s] = scale · q[b, t0 + t, h, :]·k[b, s, h, :] + mask[b, h, t0 + t, s]: the scores of some queries, as a matrix,
+// queries shared within a subgroup.
+//
+// q and k are parts of rows [B, T, q4] and [B, S, k4], mask [B or 1, heads or 1, T or 1, S], weights [B, heads, count, S4] f32.
+// A subgroup of SG lanes, which is a workgroup, scores 8·EIGHTS consecutive queries of a head against 4·SG keys, in
+// registers: for every vec4 of channels a lane loads that of its own four keys, but only of every SG-th query, and hands the
+// latter to the others by subgroupBroadcast. Lanes beyond the edges work on clamped addresses, since all must take part, and
+// store nothing. Keys beyond S become LOWEST.
+//@use storage score eights
+enable subgroups;
+const SG = 8u;             // 4, 8 or 16: the width of a subgroup
+const EIGHTS = 2u;         // 1 … 4
+const HAS_MASK = false;
+
+struct Params {
+  B: u32,           // batch
+  T: u32,           // queries
+  t0: u32,          // first query
+  count: u32,       // queries of this dispatch
+  S: u32,           // keys
+  S4: u32,          // vec4 per row of weights
+  heads: u32,
+  D4: u32,          // vec4 per head
+  scale: f32,
+  maskBatch: u32,   // elements of mask from one batch item to the next; 0 when shared
+  maskHead: u32,    // elements of mask from one head to the next; 0 when shared
+  maskRow: u32,     // elements of mask from one query to the next; 0 when shared
+  q4: u32,          // vec4 per row of the tensor that holds q, and in front of q in it; likewise k
+  qAt: u32,
+  k4: u32,
+  kAt: u32,
+}
+
+@group(0) @binding(0) var<storage, read> q: array<Elem4>;                       // [B, T, q4], of which [heads, D4] behind qAt
+@group(0) @binding(1) var<storage, read> k: array<Elem4>;                       // [B, S, k4]
+@group(0) @binding(2) var<storage, read> mask: array<f32>;                      // [B|1, heads|1, T|1, S]
+@group(0) @binding(3) var<storage, read_write> weights: array<vec4<f32>>;       // [B, heads, count, S4]
+@group(0) @binding(4) var<uniform> p: Params;
+
+// Where the query of a lane, and the one four further, start.
+fn rows(start: u32, t: u32, lane: u32) -> vec2<u32> {
+  let row = min(t + lane + vec2<u32>(0u, 4u), vec2<u32>(p.count - 1u));
+  return (start + row) * p.q4;
+}
+
+fn eight(sums: Eight, at: vec2<u32>, b: Block) -> Eight {
+  var y: vec4<f32>;
+  if (SG == 4u) { y = load4(q[at.y]); }
+  return maddEight(sums, load4(q[at.x]), y, b);
+}
+
+// Scores of eight queries from t on, of one batch item and head (z), against four keys.
+fn put(sums: Eight, z: u32, t: u32, s4: u32) {
+  let s = 4u * s4 + vec4<u32>(0u, 1u, 2u, 3u);
+  let end = min(t + 8u, p.count);
+  var all = toArray(sums);
+  // A loop of unknown length stays a loop: eight copies of this would take longer to compile than all before.
+  for (var i = t; i < end; i++) {
+    var v = all[i - t] * p.scale;
+    if (HAS_MASK) {
+      let start = z / p.heads * p.maskBatch + z % p.heads * p.maskHead + (p.t0 + i) * p.maskRow;
+      let at = start + min(s, vec4<u32>(p.S - 1u));
+      v += vec4<f32>(clampMask(mask[at.x]), clampMask(mask[at.y]), clampMask(mask[at.z]), clampMask(mask[at.w]));
+    }
+    weights[(z * p.count + i) * p.S4 + s4] = select(vec4<f32>(LOWEST), v, s < vec4<u32>(p.S));
+  }
+}
+
+@compute @workgroup_size(SG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let s4 = group.y * SG + lane;
+  let t = group.x * 8u * EIGHTS;
+  let b = group.z / p.heads;
+  let head = group.z % p.heads;
+  let key = (b * p.S + min(4u * s4 + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.S - 1u))) * p.k4 + p.kAt + head * p.D4;
+  let offset = p.qAt + head * p.D4;
+  let first = b * p.T + p.t0;
+  let at0 = rows(first, t, lane) + offset;
+  let at1 = rows(first, t + 8u, lane) + offset;
+  let at2 = rows(first, t + 16u, lane) + offset;
+  let at3 = rows(first, t + 24u, lane) + offset;
+  var e0: Eight;
+  var e1: Eight;
+  var e2: Eight;
+  var e3: Eight;
+  for (var d = 0u; d < p.D4; d++) {
+    let keys = transpose(mat4x4<f32>(load4(k[key.x + d]), load4(k[key.y + d]), load4(k[key.z + d]), load4(k[key.w + d])));
+    let four = Block(keys[0], keys[1], keys[2], keys[3]);
+    e0 = eight(e0, at0 + d, four);
+    if (EIGHTS > 1u) { e1 = eight(e1, at1 + d, four); }
+    if (EIGHTS > 2u) { e2 = eight(e2, at2 + d, four); }
+    if (EIGHTS > 3u) { e3 = eight(e3, at3 + d, four); }
+  }
+  if (s4 >= p.S4) { return; }
+  put(e0, group.z, t, s4);
+  if (EIGHTS > 1u) { put(e1, group.z, t + 8u, s4); }
+  if (EIGHTS > 2u) { put(e2, group.z, t + 16u, s4); }
+  if (EIGHTS > 3u) { put(e3, group.z, t + 24u, s4); }
+}

@@ -1,0 +1,72 @@
+// v[4i + j, t, c] = (Bᵀ d B)[i, j], d the 4×4 pixels under output tile t (2×2 pixels) of channel c: the input of F(2×2, 3×3).
+//
+// input [B, H, W, I4], v [16, tiles, I4] f32; tiles are counted over batch, rows and columns. An invocation transforms one
+// tile of one vec4 of channels in registers; a workgroup takes WG of them in order. Pixels outside the map are zero.
+// UP = 2: d is taken from the input with every pixel doubled both ways (nearest neighbour); H and W are those of the input.
+// Sums in f32, and stored so, since the transform grows values up to fourfold. Lavin & Gray 2015, section 4.1.
+//@use storage
+const WG = 64u;
+const UP = 1u;
+
+struct Params {
+  B: u32,        // batch
+  H: u32,        // rows of the input
+  W: u32,        // columns of the input
+  I4: u32,       // vec4 per input pixel
+  TH: u32,       // tiles from top to bottom
+  TW: u32,       // tiles from left to right
+  top: u32,      // rows of padding above
+  left: u32,     // columns of padding on the left
+  edge: u32,     // 4: pixels along the edge of what a tile reads
+}
+
+@group(0) @binding(0) var<storage, read> input: array<Elem4>;                   // [B, H, W, I4]
+@group(0) @binding(1) var<storage, read_write> v: array<vec4<f32>>;             // [16, B · TH · TW, I4]
+@group(0) @binding(2) var<uniform> p: Params;
+
+// Row y of a map, from its x-th pixel on, times B. Coordinates below zero wrap to huge ones, so that one comparison tells
+// both edges.
+fn row(map: u32, y: u32, x: u32, c: u32) -> mat4x4<f32> {
+  let start = (map * p.H + min(y / UP, p.H - 1u)) * p.W;
+  let at = (start + min((x + vec4<u32>(0u, 1u, 2u, 3u)) / UP, vec4<u32>(p.W - 1u))) * p.I4 + c;
+  let inside = select(vec4<f32>(0.0), vec4<f32>(1.0), x + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.W * UP));
+  let keep = select(vec4<f32>(0.0), inside, y < p.H * UP);
+  let d0 = load4(input[at.x]) * keep.x;
+  let d1 = load4(input[at.y]) * keep.y;
+  let d2 = load4(input[at.z]) * keep.z;
+  let d3 = load4(input[at.w]) * keep.w;
+  return mat4x4<f32>(d0 - d2, d1 + d2, d2 - d1, d1 - d3);
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let index = (group.x + group.y * groups.x) * WG + lane;
+  let tiles = p.B * p.TH * p.TW;
+  if (index >= tiles * p.I4) { return; }
+  let c = index % p.I4;
+  let tile = index / p.I4;
+  let map = tile / (p.TH * p.TW);
+  let y = (tile / p.TW % p.TH) * 2u - p.top;
+  let x = (tile % p.TW) * 2u - p.left;
+  var v0: mat4x4<f32>;
+  var v1: mat4x4<f32>;
+  var v2: mat4x4<f32>;
+  var v3: mat4x4<f32>;
+  // Loops of unknown length stay loops: four copies of a row's loads would take long to compile on some drivers.
+  for (var i = 0u; i < p.edge; i++) {
+    let r = row(map, y + i, x, c);
+    // Row i of B.
+    var b = vec4<f32>(1.0, 0.0, 0.0, 0.0);
+    if (i == 1u) { b = vec4<f32>(0.0, 1.0, -1.0, 1.0); }
+    if (i == 2u) { b = vec4<f32>(-1.0, 1.0, 1.0, 0.0); }
+    if (i == 3u) { b = vec4<f32>(0.0, 0.0, 0.0, -1.0); }
+    v0 += b.x * r;
+    v1 += b.y * r;
+    v2 += b.z * r;
+    v3 += b.w * r;
+  }
+  let size = tiles * p.I4;
+  var all = array<mat4x4<f32>, 4>(v0, v1, v2, v3);
+  for (var i = 0u; i < p.edge * p.edge; i++) { v[i * size + index] = all[i / 4u][i % 4u]; }
+}

@@ -1,0 +1,104 @@
+// v[6i + j, t, c] = (Bᵀ d B)[i, j], d the 6×6 pixels under output tile t (4×4 pixels) of channel c: the input of F(4×4, 3×3).
+//
+// input [B, H, W, I4], v [36, tiles, I4] f32; tiles are counted over batch, rows and columns. An invocation transforms one
+// tile of one vec4 of channels in registers; a workgroup takes WG of them in order. Pixels outside the map are zero.
+// UP = 2: d is taken from the input with every pixel doubled both ways (nearest neighbour); H and W are those of the input.
+// Sums in f32, and stored so, since the transform grows values up to thirtyfold. Lavin & Gray 2015, section 4.2, with the
+// points 0, ±3/4, ±3/2, ∞ in place of 0, ±1, ±2, ∞: all factors are exact, and results err half as much (winograd.ts).
+//@use storage
+const WG = 64u;
+const UP = 1u;
+
+struct Params {
+  B: u32,        // batch
+  H: u32,        // rows of the input
+  W: u32,        // columns of the input
+  I4: u32,       // vec4 per input pixel
+  TH: u32,       // tiles from top to bottom
+  TW: u32,       // tiles from left to right
+  top: u32,      // rows of padding above
+  left: u32,     // columns of padding on the left
+  edge: u32,     // 6: pixels along the edge of what a tile reads
+}
+
+@group(0) @binding(0) var<storage, read> input: array<Elem4>;                   // [B, H, W, I4]
+@group(0) @binding(1) var<storage, read_write> v: array<vec4<f32>>;             // [36, B · TH · TW, I4]
+@group(0) @binding(2) var<uniform> p: Params;
+
+struct Six { a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, e: vec4<f32>, f: vec4<f32> }
+
+// Bᵀ times six values.
+fn transform(d: Six) -> Six {
+  let evenNear = d.e - 2.25 * d.c;
+  let oddNear = 0.75 * (d.d - 2.25 * d.b);
+  let evenFar = d.e - 0.5625 * d.c;
+  let oddFar = 1.5 * (d.d - 0.5625 * d.b);
+  return Six(
+    1.265625 * d.a - 2.8125 * d.c + d.e, evenNear + oddNear, evenNear - oddNear, evenFar + oddFar, evenFar - oddFar,
+    1.265625 * d.b - 2.8125 * d.d + d.f);
+}
+
+// A coordinate below zero wraps to a huge one, so that one comparison tells both edges.
+fn pixel(line: u32, inside: bool, x: u32, c: u32) -> vec4<f32> {
+  let d = load4(input[(line + min(x / UP, p.W - 1u)) * p.I4 + c]);
+  return select(vec4<f32>(0.0), d, inside && x < p.W * UP);
+}
+
+// Row y of a map, from its x-th pixel on, times B.
+fn row(map: u32, y: u32, x: u32, c: u32) -> Six {
+  let line = (map * p.H + min(y / UP, p.H - 1u)) * p.W;
+  let inside = y < p.H * UP;
+  return transform(Six(
+    pixel(line, inside, x, c), pixel(line, inside, x + 1u, c), pixel(line, inside, x + 2u, c),
+    pixel(line, inside, x + 3u, c), pixel(line, inside, x + 4u, c), pixel(line, inside, x + 5u, c)));
+}
+
+// sums + factor · row
+fn madd(sums: Six, factor: f32, row: Six) -> Six {
+  return Six(
+    sums.a + factor * row.a, sums.b + factor * row.b, sums.c + factor * row.c, sums.d + factor * row.d,
+    sums.e + factor * row.e, sums.f + factor * row.f);
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let index = (group.x + group.y * groups.x) * WG + lane;
+  let size = p.B * p.TH * p.TW * p.I4;
+  if (index >= size) { return; }
+  let c = index % p.I4;
+  let tile = index / p.I4;
+  let map = tile / (p.TH * p.TW);
+  let y = (tile / p.TW % p.TH) * 4u - p.top;
+  let x = (tile % p.TW) * 4u - p.left;
+  var v0: Six;
+  var v1: Six;
+  var v2: Six;
+  var v3: Six;
+  var v4: Six;
+  var v5: Six;
+  // Loops of unknown length stay loops: six copies of a row's loads would take seconds to compile on some drivers.
+  for (var i = 0u; i < p.edge; i++) {
+    let r = row(map, y + i, x, c);
+    // Row i of B.
+    var even = vec3<f32>(0.0);
+    var odd = vec3<f32>(0.0);
+    if (i == 0u) { even.x = 1.265625; }
+    if (i == 1u) { odd = vec3<f32>(1.265625, -1.6875, -0.84375); }
+    if (i == 2u) { even = vec3<f32>(-2.8125, -2.25, -0.5625); }
+    if (i == 3u) { odd = vec3<f32>(-2.8125, 0.75, 1.5); }
+    if (i == 4u) { even = vec3<f32>(1.0); }
+    if (i == 5u) { odd.x = 1.0; }
+    v0 = madd(v0, even.x, r);
+    v1 = madd(v1, even.y + odd.y, r);
+    v2 = madd(v2, even.y - odd.y, r);
+    v3 = madd(v3, even.z + odd.z, r);
+    v4 = madd(v4, even.z - odd.z, r);
+    v5 = madd(v5, odd.x, r);
+  }
+  var all = array<Six, 6>(v0, v1, v2, v3, v4, v5);
+  for (var i = 0u; i < p.edge; i++) {
+    var r = array<vec4<f32>, 6>(all[i].a, all[i].b, all[i].c, all[i].d, all[i].e, all[i].f);
+    for (var j = 0u; j < p.edge; j++) { v[(6u * i + j) * size + index] = r[j]; }
+  }
+}

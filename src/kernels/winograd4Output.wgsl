@@ -1,0 +1,102 @@
+// out = (act(Aᵀ m A + bias + shift) + residual) · scale, m the 6×6 products of a tile: the output of F(4×4, 3×3).
+//
+// m [36, tiles, O4] f32, out [B, OH, OW, O4]; tiles are counted over batch, rows and columns. An invocation transforms one
+// tile (4×4 pixels) of one vec4 of channels in registers; a workgroup takes WG of them in order. Sums in f32.
+// Lavin & Gray 2015, section 4.2, with the points 0, ±3/4, ±3/2, ∞ (see winograd4Input.wgsl).
+//@use storage activation
+const WG = 64u;
+const ACT = 0u;
+const HAS_BIAS = true;
+const HAS_SHIFT = false;
+const HAS_RESIDUAL = false;
+
+struct Params {
+  B: u32,        // batch
+  OH: u32,       // rows of the output
+  OW: u32,       // columns of the output
+  O4: u32,       // vec4 per output pixel
+  O: u32,        // output channels
+  TH: u32,       // tiles from top to bottom
+  TW: u32,       // tiles from left to right
+  edge: u32,     // 6: products along the edge of a tile
+  shift4: u32,   // vec4 per row of shift
+  shiftAt: u32,  // vec4 in front of the shift in it
+  scale: f32,    // applied last
+}
+
+@group(0) @binding(0) var<storage, read> m: array<vec4<f32>>;           // [36, B · TH · TW, O4]
+@group(0) @binding(1) var<storage, read> bias: array<vec4<f32>>;        // [O4]
+@group(0) @binding(2) var<storage, read> shift: array<Elem4>;           // [B, shift4]
+@group(0) @binding(3) var<storage, read> residual: array<Elem4>;        // [B, OH, OW, O4]
+@group(0) @binding(4) var<storage, read_write> out: array<Elem4>;       // [B, OH, OW, O4]
+@group(0) @binding(5) var<uniform> p: Params;
+
+// Row i of m, times A.
+fn row(i: u32, size: u32, at: u32) -> mat4x4<f32> {
+  let start = 6u * i * size + at;
+  let m0 = m[start];
+  let m1 = m[start + size];
+  let m2 = m[start + 2u * size];
+  let m3 = m[start + 3u * size];
+  let m4 = m[start + 4u * size];
+  let m5 = m[start + 5u * size];
+  let near = m1 + m2;
+  let far = m3 + m4;
+  let step = 0.75 * (m1 - m2);
+  let stride = 1.5 * (m3 - m4);
+  return mat4x4<f32>(m0 + near + far, step + stride, 0.5625 * near + 2.25 * far, 0.5625 * step + 2.25 * stride + m5);
+}
+
+fn put(at: u32, o4: u32, sum: vec4<f32>) {
+  var v = activate(sum, ACT);
+  // The only activation that makes padding lanes non-zero.
+  if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, 4u * o4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.O)); }
+  if (HAS_RESIDUAL) { v += load4(residual[at]); }
+  out[at] = store4(v * p.scale);
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let index = (group.x + group.y * groups.x) * WG + lane;
+  let size = p.B * p.TH * p.TW * p.O4;
+  if (index >= size) { return; }
+  let o4 = index % p.O4;
+  let tile = index / p.O4;
+  let map = tile / (p.TH * p.TW);
+  let y = (tile / p.TW % p.TH) * 4u;
+  let x = (tile % p.TW) * 4u;
+  var s0: mat4x4<f32>;
+  var s1: mat4x4<f32>;
+  var s2: mat4x4<f32>;
+  var s3: mat4x4<f32>;
+  // Loops of unknown length stay loops: six copies of a row's loads would take seconds to compile on some drivers.
+  for (var i = 0u; i < p.edge; i++) {
+    let r = row(i, size, index);
+    // Row i of A: powers of the point.
+    var point = 0.0;
+    if (i == 1u) { point = 0.75; }
+    if (i == 2u) { point = -0.75; }
+    if (i == 3u) { point = 1.5; }
+    if (i == 4u) { point = -1.5; }
+    if (i == 5u) {
+      s3 += r;
+    } else {
+      s0 += r;
+      s1 += point * r;
+      s2 += (point * point) * r;
+      s3 += (point * point * point) * r;
+    }
+  }
+  var add = vec4<f32>(0.0);
+  if (HAS_BIAS) { add = bias[o4]; }
+  if (HAS_SHIFT) { add += load4(shift[map * p.shift4 + p.shiftAt + o4]); }
+  var sums = array<mat4x4<f32>, 4>(s0, s1, s2, s3);
+  let rows = min(4u, p.OH - y);
+  let columns = min(4u, p.OW - x);
+  for (var i = 0u; i < rows * columns; i++) {
+    let r = i / columns;
+    let s = i % columns;
+    put(((map * p.OH + y + r) * p.OW + x + s) * p.O4 + o4, o4, sums[r][s] + add);
+  }
+}

@@ -1,0 +1,72 @@
+// m[q, t, o] = Σᵢ v[q, t, i] · w[q, i, o]: for each of the Q places in a tile a matrix product, its rows shared in a subgroup.
+//
+// v [Q, tiles, I4] f32, w [Q, I4, O4] in 4×4 blocks (`packWinograd`), m [Q, tiles, O4] f32. A subgroup of SG lanes, which is
+// a workgroup, computes 8·EIGHTS consecutive tiles × SG vec4 of output channels of one place: for every i4 a lane loads its
+// own channels' block of w, but only every SG-th tile's vec4 of v, and hands that to the others by subgroupBroadcast. On
+// processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part, and
+// store nothing.
+// Accumulation in f32. Lavin & Gray 2015, section 4.3.
+//@use storage eights
+enable subgroups;
+const SG = 8u;             // 4, 8 or 16: the width of a subgroup
+const EIGHTS = 2u;         // 1 … 4
+
+struct Params {
+  tiles: u32,
+  I4: u32,       // vec4 per tile of v
+  O4: u32,       // vec4 per tile of m
+  places: u32,   // Q
+}
+
+@group(0) @binding(0) var<storage, read> v: array<vec4<f32>>;           // [Q, tiles, I4]
+@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [Q, I4, O4, 4]: a block holds four i of four o
+@group(0) @binding(2) var<storage, read_write> m: array<vec4<f32>>;     // [Q, tiles, O4]
+@group(0) @binding(3) var<uniform> p: Params;
+
+// Where lane's row of the eight from t on, and the one four further, start.
+fn rows(t: u32, lane: u32) -> vec2<u32> {
+  return min(t + lane + vec2<u32>(0u, 4u), vec2<u32>(p.tiles - 1u)) * p.I4;
+}
+
+fn eight(sums: Eight, at: vec2<u32>, b: Block) -> Eight {
+  var y: vec4<f32>;
+  if (SG == 4u) { y = v[at.y]; }
+  return maddEight(sums, v[at.x], y, b);
+}
+
+// A loop of unknown length stays a loop: eight copies of a store take longer to compile than all before.
+fn put(sums: Eight, place: u32, t: u32, o4: u32) {
+  var all = toArray(sums);
+  let end = min(t + 8u, p.tiles);
+  for (var i = t; i < end; i++) { m[(place * p.tiles + i) * p.O4 + o4] = all[i - t]; }
+}
+
+@compute @workgroup_size(SG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let column = group.y * SG + lane;
+  let o4 = min(column, p.O4 - 1u);
+  let t0 = group.x * 8u * EIGHTS;
+  let start = group.z * p.tiles * p.I4;
+  let at0 = start + rows(t0, lane);
+  let at1 = start + rows(t0 + 8u, lane);
+  let at2 = start + rows(t0 + 16u, lane);
+  let at3 = start + rows(t0 + 24u, lane);
+  var e0: Eight;
+  var e1: Eight;
+  var e2: Eight;
+  var e3: Eight;
+  var at = (group.z * p.I4 * p.O4 + o4) * 4u;
+  for (var i4 = 0u; i4 < p.I4; i4++) {
+    let b = Block(load4(w[at]), load4(w[at + 1u]), load4(w[at + 2u]), load4(w[at + 3u]));
+    at += p.O4 * 4u;
+    e0 = eight(e0, at0 + i4, b);
+    if (EIGHTS > 1u) { e1 = eight(e1, at1 + i4, b); }
+    if (EIGHTS > 2u) { e2 = eight(e2, at2 + i4, b); }
+    if (EIGHTS > 3u) { e3 = eight(e3, at3 + i4, b); }
+  }
+  if (column >= p.O4) { return; }
+  put(e0, group.z, t0, o4);
+  if (EIGHTS > 1u) { put(e1, group.z, t0 + 8u, o4); }
+  if (EIGHTS > 2u) { put(e2, group.z, t0 + 16u, o4); }
+  if (EIGHTS > 3u) { put(e3, group.z, t0 + 24u, o4); }
+}
