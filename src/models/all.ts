@@ -137,6 +137,8 @@ export {
   type TokenizeOptions,
   type TruncationWarning,
 } from '../loading/tokenizers/tokenizer.ts';
+export type { Split, SplitReport, Tiling } from './splitCalls.ts';
+export { runTiles, tileGrid, type TileGrid, type TilingOptions } from './tiling.ts';
 export { latentScaling, mapLatents, type LatentMap, type LatentStatistics } from './latentScaling.ts';
 export { checkTokenizer, encodeClipPrompts, type ClipPromptOptions } from './textEncoders/clipPrompts.ts';
 export { encodeSdxlPrompts, type SdxlPrompts, type TextEncoderPair } from './textEncoders/sdxlPrompts.ts';

@@ -22,7 +22,7 @@ export { GpuVec } from './gpuVec.ts';
 export { FluxPipeline } from './flux.ts';
 export { GeneratedImage } from './image.ts';
 export { interpolateLatents, slerp } from './interpolation.ts';
-export { klDecoder, picturesOf, type LatentDecoder } from './latentDecoder.ts';
+export { klDecoder, klLatents, picturesOf, type LatentDecoder } from './latentDecoder.ts';
 export { runLatents, type LatentRun, type StartingPoint } from './latentRun.ts';
 export { LDMPipeline } from './ldmPipeline.ts';
 export { LDMSuperResolutionPipeline } from './ldmSuperResolution.ts';

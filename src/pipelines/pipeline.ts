@@ -88,6 +88,10 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
   readonly encode?: BasePipeline['encode'];
   /** Pictures through the autoencoder and back. @throws as {@link BasePipeline.encode} */
   readonly reconstruct?: BasePipeline['reconstruct'];
+  /** Large pictures in tiles through the autoencoder, where there is one. @throws as {@link BasePipeline.enableVaeTiling} */
+  readonly enableVaeTiling?: BasePipeline['enableVaeTiling'];
+  /** Tiles only where a picture does not fit otherwise. @throws as {@link BasePipeline.enableVaeTiling} */
+  readonly disableVaeTiling?: BasePipeline['disableVaeTiling'];
   /** Pictures → indices of a codebook; of an autoencoder with one. @throws as {@link AutoencoderPipeline.generate} */
   readonly encodeToIndices?: AutoencoderPipeline['encodeToIndices'];
   /** Indices of a codebook → pictures. @throws as {@link AutoencoderPipeline.generate} */
