@@ -33,11 +33,9 @@ export interface DpmSolverOptions {
   drawsAtEnd?: boolean;
 }
 
-function check({ algorithmType = 'dpmsolver++', solverOrder = 2, solverType, eta = 0, sNoise = 1 }: DpmSolverOptions) {
-  if (![1, 2, 3].includes(solverOrder) || (solverOrder === 3 && algorithmType.startsWith('sde')))
-    throw new InvalidArgumentError(
-      `dpmSolver: expected solver_order 1, 2 or (without sde) 3, got ${solverOrder} with ${algorithmType}`,
-    );
+function check({ solverOrder = 2, solverType, eta = 0, sNoise = 1 }: DpmSolverOptions) {
+  if (![1, 2, 3].includes(solverOrder))
+    throw new InvalidArgumentError(`dpmSolver: expected solver_order 1, 2 or 3, got ${solverOrder}`);
   if (solverType && solverType !== 'midpoint' && solverType !== 'heun')
     throw new ConfigError(`dpmSolver: expected midpoint or heun, got ${String(solverType)}`, 'solverType');
   checkAncestral('dpmSolver', { eta, sNoise });
@@ -47,7 +45,7 @@ function check({ algorithmType = 'dpmsolver++', solverOrder = 2, solverType, eta
  * One step of order 1 … 3 from the outputs (ε, or x₀ with ++) at this level and up to two before it; one evaluation.
  * 2022b, algorithm 2 (2M); its third order as in the authors' code.
  *
- * @throws ConfigError, InvalidArgumentError for options out of range
+ * @throws ConfigError, InvalidArgumentError for options out of range, and (on the step) at the third order of an SDE variant
  */
 export function dpmSolverMultistep(options: DpmSolverOptions = {}): Solver {
   check(options);
@@ -63,6 +61,8 @@ export function dpmSolverMultistep(options: DpmSolverOptions = {}): Solver {
     const last = left === 1 && (eulerAtFinal || to.sigma === 0);
     const limit = last ? 1 : lowerOrderFinal && transitions.length < shortRun ? left : solverOrder;
     const order = Math.min(solverOrder, history.length + 1, limit);
+    if (order === 3 && algorithmType.startsWith('sde'))
+      throw new InvalidArgumentError(`dpmSolver: expected solver_order 1 or 2 with ${algorithmType}, got 3; take 2`);
 
     const { carry, step: s, weight, spread, h } = dpmCoefficients(algorithmType, from, to, eta);
     const nodes = history.slice(0, order - 1).map((past, k) => {

@@ -22,6 +22,11 @@ export function lagrangeIntegral(nodes: readonly number[], k: number, a: number,
 export interface LmsOptions {
   /** Slopes used, 1 … 6; default 4. The first steps use as many as there are. */
   order?: number;
+  /**
+   * What stands for the slopes before the start of a run that leaves steps out: a lower order, or slopes of 0, which is
+   * what diffusers' image-to-image comes to; default `lower`.
+   */
+  early?: 'lower' | 'zero';
 }
 
 /**
@@ -31,13 +36,14 @@ export interface LmsOptions {
  *
  * @throws InvalidArgumentError if the order is not in 1 … 6
  */
-export function lms({ order = 4 }: LmsOptions = {}): Solver {
+export function lms({ order = 4, early = 'lower' }: LmsOptions = {}): Solver {
   if (!Number.isInteger(order) || order < 1 || order > 6)
     throw new InvalidArgumentError(`lms: expected order in 1 … 6, got ${order}; 4 is the default`);
   return async ({ x, from, to, denoise, history, index = 0, transitions = [], signal }) => {
     const { x0, eps } = await denoise(x, from, signal);
     const slopes: Vec[] = [eps.materialise(), ...history].slice(0, order);
-    const nodes = slopes.map((_, k) => (k === 0 ? from : transitions[index - k].from).sigma);
+    const known = early === 'zero' ? Math.min(order, index + 1) : slopes.length;
+    const nodes = Array.from({ length: known }, (_, k) => (k === 0 ? from : transitions[index - k].from).sigma);
     const next = slopes.reduce(
       (sum, d, k) => sum.plus(d, lagrangeIntegral(nodes, k, from.sigma, to.sigma)),
       LinearForm.of(x),

@@ -8,7 +8,15 @@ import { linearLogAlpha } from './sde/sde.ts';
 import { exponentialSigmas, karrasSigmas, veLevel } from './sigmas.ts';
 import { shapedSigmas } from './sigmaTransitions.ts';
 import { pairs, type Transition } from './solver.ts';
-import { checkSteps, customTimesteps, spacedTimesteps, strengthSteps, type StepChoice } from './timesteps.ts';
+import {
+  checkSteps,
+  MOST_STEPS,
+  customTimesteps,
+  skippedSteps,
+  spacedTimesteps,
+  strengthSteps,
+  type StepChoice,
+} from './timesteps.ts';
 
 type Steps = (config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice) => Transition[];
 
@@ -16,20 +24,31 @@ function refuse(config: SchedulerConfig, what: string): never {
   throw new InvalidArgumentError(`${config.className}: expected numInferenceSteps, got ${what}; its steps are fixed`);
 }
 
-function countOf(config: SchedulerConfig, { numInferenceSteps = NaN, timesteps }: StepChoice): number {
+function countOf(
+  config: SchedulerConfig,
+  { numInferenceSteps = NaN, timesteps }: StepChoice,
+  most = config.numTrainTimesteps,
+): number {
   if (timesteps) refuse(config, 'timesteps');
-  checkSteps(numInferenceSteps, config.numTrainTimesteps);
+  checkSteps(numInferenceSteps, most);
   return numInferenceSteps;
 }
+
+/** As {@link countOf}, where noise levels are continuous: there may be more steps than training had levels. */
+const continuousCount = (config: SchedulerConfig, choice: StepChoice): number => countOf(config, choice, MOST_STEPS);
+
+/** Even in log sigma, rising; one value is the smallest. */
+const risingSigmas = (count: number, lo: number, hi: number): number[] =>
+  count > 1 ? exponentialSigmas(count, lo, hi).reverse() : [lo];
 
 const { fround } = Math;
 
 /** EDM: sigmas of its own range and shape, to 0 or to the smallest. Karras et al. 2022, equation 5. */
 export const edmTransitions: Steps = (config, _schedule, choice) => {
-  const count = countOf(config, choice);
+  const count = continuousCount(config, choice);
   const [lo, hi] = [config.sigmaMin ?? 0.002, config.sigmaMax ?? 80];
   const { sigmaSchedule, rho } = config;
-  const sigmas = sigmaSchedule === 'karras' ? karrasSigmas(count, lo, hi, rho) : exponentialSigmas(count, lo, hi);
+  const sigmas = sigmaSchedule === 'karras' ? karrasSigmas(count, lo, hi, rho) : risingSigmas(count, lo, hi).reverse();
   const end = config.finalSigmasType === 'zero' ? 0 : lo;
   return pairs([...sigmas.map(fround).map(edmLevel), veLevel(-1, end)]);
 };
@@ -45,7 +64,7 @@ export const flowTransitions: Steps = (config, _schedule, choice) => {
     shiftSigma(sigma, useDynamicShifting ? shiftOf(config, choice.mu!) : shift);
   // The reference library spaces its steps down to the smallest training sigma, which a fixed shift has moved already.
   const lowest = useDynamicShifting ? 1 / n : shiftSigma(1 / n, shift);
-  const even = choice.sigmas ? checkSigmas(choice.sigmas) : evenSigmas(countOf(config, choice), lowest);
+  const even = choice.sigmas ? checkSigmas(choice.sigmas) : evenSigmas(continuousCount(config, choice), lowest);
   const sigmas = stretched(even.map(shifted), config.shiftTerminal);
   const shaped = shapedSigmas(config, sigmas.length, sigmas[sigmas.length - 1], sigmas[0]) ?? sigmas;
   const levels = shaped.map((sigma) => flowLevel(fround(sigma), n));
@@ -80,12 +99,16 @@ function checkSigmas(sigmas: readonly number[]): number[] {
   return [...sigmas];
 }
 
-/** PNDM: DDIM's, and with Runge–Kutta two stages in each of the first three, half a stride from either end. */
+/**
+ * PNDM: DDIM's, and with Runge–Kutta three stages in each of the first three, two of them half a stride from either end.
+ * Without it see {@link heunFirst}.
+ */
 export function withRungeKutta(steps: Steps): Steps {
   return (config, schedule, choice) => {
     const transitions = steps(config, schedule, choice);
-    if (config.skipPrkSteps) return transitions;
-    const half = Math.floor(Math.floor(config.numTrainTimesteps / transitions.length) / 2);
+    const stride = Math.floor(config.numTrainTimesteps / transitions.length);
+    if (config.skipPrkSteps) return heunFirst(transitions, schedule, stride, skippedSteps(transitions.length, choice));
+    const half = Math.floor(stride / 2);
     if (transitions.length < 4)
       throw new InvalidArgumentError(
         `PNDMScheduler: expected numInferenceSteps ≥ 4, got ${transitions.length}; or set skip_prk_steps`,
@@ -94,15 +117,31 @@ export function withRungeKutta(steps: Steps): Steps {
       if (i >= 3) return { from, to };
       const next = transitions[i + 1].from;
       const told = next.timestep + half;
-      const stages = [{ ...schedule.at(from.timestep - half), timestep: told }, schedule.at(told)];
+      const stages = [{ ...schedule.at(from.timestep - half), timestep: told }, schedule.at(told), next];
       return { from, to: next, stages };
     });
   };
 }
 
+/**
+ * The first step of PLMS is Heun's. Its strides are not always from one timestep to the next: the reference library asks
+ * again at the next timestep, of a state one stride down, and then counts from one stride above that timestep. It also
+ * lists the second timestep twice, so that a run that leaves steps out begins one step earlier than it counts.
+ */
+function heunFirst(transitions: Transition[], schedule: NoiseSchedule, stride: number, skipped: number): Transition[] {
+  const listed = transitions.flatMap(({ from }, i) => (i === 1 ? [from, from] : [from]));
+  const [from, to] = listed.slice(skipped);
+  if (!from || !to) return transitions;
+  const below = from.timestep - stride;
+  const middle = below >= 0 ? schedule.at(below) : transitions[transitions.length - 1].to;
+  const start = schedule.at(Math.min(to.timestep + stride, schedule.length - 1));
+  const stages = [{ ...middle, timestep: to.timestep }, start];
+  return transitions.map((own, i) => (i === skipped ? { from, to, stages } : own));
+}
+
 /** iPNDM: sigma = sin²(πu/2) for u from 1 to 0, told as the angle of (alpha, sigma) in quarter turns. */
 export const ipndmTransitions: Steps = (config, _schedule, choice) => {
-  const count = countOf(config, choice);
+  const count = continuousCount(config, choice);
   const levels = Array.from({ length: count + 1 }, (_, i) => {
     const sigma = Math.sin(((1 - i / count) * Math.PI) / 2) ** 2;
     const alpha = Math.sqrt(1 - sigma ** 2);
@@ -164,7 +203,7 @@ export const consistencyTransitions: Steps = (config, _schedule, choice) => {
 /** Karras VE: as the reference library has it, even in log sigma from sigma_max² to sigma_min²; told sigma itself. */
 export const karrasVeTransitions: Steps = (config, _schedule, choice) => {
   const [lo, hi] = [config.sigmaMin ?? 0.02, config.sigmaMax ?? 100];
-  const sigmas = exponentialSigmas(countOf(config, choice), lo ** 2, hi ** 2).map(fround);
+  const sigmas = exponentialSigmas(continuousCount(config, choice), lo ** 2, hi ** 2).map(fround);
   return pairs([...sigmas.map((sigma) => veLevel(sigma, sigma)), veLevel(-1, 0)]);
 };
 
@@ -193,7 +232,7 @@ export const repaintTransitions: Steps = (config, schedule, choice) => {
 
 /** Times evenly from 1 to the smallest that is sampled. */
 function evenTimes(config: SchedulerConfig, choice: StepChoice): number[] {
-  const count = countOf(config, choice);
+  const count = continuousCount(config, choice);
   return Array.from({ length: count }, (_, i) => 1 - (i * (1 - config.samplingEps)) / (count - 1 || 1));
 }
 
@@ -204,7 +243,7 @@ function evenTimes(config: SchedulerConfig, choice: StepChoice): number[] {
 export const scoreVeTransitions: Steps = (config, _schedule, choice) => {
   const [lo, hi] = [config.sigmaMin ?? 0.01, config.sigmaMax ?? 1348];
   const times = evenTimes(config, choice);
-  const grid = exponentialSigmas(times.length, lo, hi).reverse();
+  const grid = risingSigmas(times.length, lo, hi);
   return times.map((t) => {
     const sigma = lo * (hi / lo) ** t;
     const place = Math.floor(t * (times.length - 1));

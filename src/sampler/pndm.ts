@@ -1,4 +1,5 @@
 /** Pseudo numerical methods. Liu et al. 2022, https://arxiv.org/abs/2202.09778 */
+import type { Prediction } from './denoiser.ts';
 import type { NoiseLevel } from './schedule.ts';
 import type { Solver } from './solver.ts';
 import { LinearForm, type Vec } from './vec.ts';
@@ -26,33 +27,54 @@ export function adamsBashforth([newest, ...older]: readonly [Vec | LinearForm, .
     .reduce((sum, slope, k) => sum.plus(slope, weights[k + 1]), LinearForm.of(newest, weights[0]));
 }
 
+/** The choice of {@link pndm}. */
+export interface PndmOptions {
+  /**
+   * What is averaged over levels: ε, or the network's output, read as ε at the start of the step. They differ for a network
+   * that outputs v, where diffusers averages outputs. Default `eps`.
+   */
+  averages?: 'eps' | 'output';
+}
+
 /**
  * One step of PLMS (algorithm 2; one evaluation, two in the first step, which is Heun's) or, where the transition has
- * two stages, of PRK (Runge–Kutta's; four evaluations). Its weights are those of steps even in sigma/alpha: there the
+ * three stages, of PRK (Runge–Kutta's; four evaluations). Its weights are those of steps even in sigma/alpha: there the
  * order is 4, with stages half-way in sigma/alpha; on any other smooth grid it is 2.
+ *
+ * Heun's step may have two stages: where the network is asked again, and the level from which the step then counts.
  */
-export function pndm(): Solver {
+export function pndm({ averages = 'eps' }: PndmOptions = {}): Solver {
+  const outputs = averages === 'output';
   return async (step) => {
     const { x, from, to, stages = [], denoise, history, signal } = step;
-    const { x0, eps } = await denoise(x, from, signal);
-    const e1 = eps.materialise();
-    const at = async (level: NoiseLevel, e: Vec | LinearForm): Promise<LinearForm> =>
-      (await denoise(transfer(x, e, from, level).materialise(), level, signal)).eps;
-    const remember = [e1, ...history].slice(0, 3);
-    const done = (e: LinearForm) => ({ x: transfer(x, e, from, to).materialise(), x0, history: remember });
-    if (stages.length === 2) {
-      const e2 = (await at(stages[0], e1)).materialise();
-      const e3 = (await at(stages[1], e2)).materialise();
-      const e4 = await at(to, e3);
+    const first = await denoise(x, from, signal);
+    const { x0 } = first;
+    const kept = ({ out, eps }: Prediction): Vec => (outputs ? out : eps).materialise();
+    const v1 = kept(first);
+    const there = (v: Vec | LinearForm, level: NoiseLevel, start = from): LinearForm =>
+      transfer(x, outputs ? first.reread(LinearForm.of(v), x, start).eps : v, start, level);
+    const at = async (level: NoiseLevel, v: Vec): Promise<Vec> =>
+      kept(await denoise(there(v, level).materialise(), level, signal));
+    const remember = [v1, ...history].slice(0, 3);
+    const done = (v: LinearForm, start?: NoiseLevel) => ({
+      x: there(v, to, start).materialise(),
+      x0,
+      history: remember,
+    });
+    if (stages.length === 3) {
+      const v2 = await at(stages[0], v1);
+      const v3 = await at(stages[1], v2);
+      const v4 = await at(stages[2], v3);
       return done(
-        LinearForm.of(e1, 1 / 6)
-          .plus(e2, 1 / 3)
-          .plus(e3, 1 / 3)
-          .plus(e4, 1 / 6),
+        LinearForm.of(v1, 1 / 6)
+          .plus(v2, 1 / 3)
+          .plus(v3, 1 / 3)
+          .plus(v4, 1 / 6),
       );
     }
-    if (history.length > 0 || to.timestep < 0) return done(adamsBashforth([e1, ...history]));
-    return done(LinearForm.of(e1, 1 / 2).plus(await at(to, e1), 1 / 2));
+    if (history.length > 0 || to.timestep < 0) return done(adamsBashforth([v1, ...history]));
+    const [end = to, start = from] = stages;
+    return done(LinearForm.of(v1, 1 / 2).plus(await at(end, v1), 1 / 2), start);
   };
 }
 

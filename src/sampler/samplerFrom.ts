@@ -92,9 +92,12 @@ export class Sampler {
     return stepsOf(this.config, this.schedule, choice);
   }
 
-  /** How many of the steps `strength` leaves out. @throws InvalidArgumentError unless it is in (0, 1] and leaves a step */
+  /**
+   * How many of {@link Sampler.transitions} `start` or `strength` leaves out.
+   * @throws InvalidArgumentError unless strength is in (0, 1] and leaves a step
+   */
   start(choice: StepChoice): number {
-    return startOf(this.config, this.transitions(choice).length, choice.strength);
+    return startOf(this.config, this.transitions(choice), choice);
   }
 
   /** Standard deviation of x at the first step. @throws InvalidArgumentError if steps or timesteps are out of range */
@@ -111,8 +114,10 @@ export class Sampler {
    * @throws InvalidArgumentError if the lengths differ or the timestep is out of range
    */
   addNoise(original: Vec | LinearForm, noise: Vec | LinearForm, timestep: number, choice?: StepChoice): LinearForm {
-    const step = choice && this.transitions(choice).find(({ from }) => from.timestep === timestep);
-    const { alpha, sigma } = step?.from ?? this.method.level(this.schedule, timestep);
+    const steps = choice ? this.transitions(choice) : [];
+    const levels = steps.flatMap(({ from, stages = [] }) => [from, ...(this.method.sizeOf ? stages : [])]);
+    const level = levels.find((own) => own.timestep === timestep);
+    const { alpha, sigma } = level ?? this.method.level(this.schedule, timestep);
     return LinearForm.of(original, alpha).plus(noise, sigma);
   }
 
@@ -131,8 +136,9 @@ export class Sampler {
     const plain = this.solver({ eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise, originalImage, mask });
     const own = options.brownian ? brownianNoise(plain, options.brownian) : plain;
     const solver = image && maskImage ? inpainted(own, { image, maskImage, noise: options.x }) : own;
-    const start = options.start ?? (image && startOf(this.config, transitions.length, options.strength));
-    const x = this.startingState(options, transitions, start ?? 0).materialise();
+    const skips = options.start !== undefined || image !== undefined;
+    const start = skips ? startOf(this.config, transitions, options) : 0;
+    const x = this.startingState(options, transitions, start).materialise();
     try {
       return await runSolver({ ...options, x, start, transitions, solver, denoiser: this.corrected(options.denoiser) });
     } finally {
@@ -151,7 +157,7 @@ export class Sampler {
 }
 
 function checkImage({ x, image, maskImage, strength = 1, start }: SampleOptions): void {
-  if (!image && (maskImage || strength !== 1))
+  if (!image && (maskImage || (strength !== 1 && start === undefined)))
     throw new InvalidArgumentError(
       `sample: expected image with ${maskImage ? 'maskImage' : `strength ${strength}`}, got none; pass the picture`,
     );

@@ -97,6 +97,11 @@ function checkTogether(config: SchedulerConfig): SchedulerConfig {
         'noise prediction cannot step to sigma 0',
       'final_sigmas_type',
     );
+  if (config.solverOrder > 3 && className !== 'UniPCMultistepScheduler')
+    throw new ConfigError(
+      `${className}: expected solver_order 1, 2 or 3, got ${config.solverOrder}; only UniPC has more`,
+      'solver_order',
+    );
   const dpm = className.startsWith('DPMSolver');
   if (dpm && !algorithmType.endsWith('++') && algorithmType !== 'deis' && finalSigmasType === 'zero')
     throw new ConfigError(

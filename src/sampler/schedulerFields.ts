@@ -159,7 +159,7 @@ export const KINDS: { readonly [F in Field]: Kind<Fields[F]> } = {
   finalSigmasType: oneOf(['zero', 'sigma_min'], 'zero'),
   interpolationType: oneOf(['linear', 'log_linear'], 'linear'),
   timestepType: oneOf(['discrete', 'continuous'], 'discrete'),
-  solverOrder: number(2, (n) => [1, 2, 3].includes(n), '1, 2 or 3'),
+  solverOrder: number(2, (n) => Number.isInteger(n) && n >= 1, '1, 2 or 3, or for UniPC any integer ≥ 1'),
   algorithmType: oneOf([...DPM_ALGORITHMS, 'deis'], 'dpmsolver++'),
   solverType: oneOf(['midpoint', 'heun', 'bh1', 'bh2', 'logrho'], 'midpoint'),
   lowerOrderFinal: flag(true),

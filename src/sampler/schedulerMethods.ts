@@ -18,6 +18,7 @@ import { dpmSolverSinglestep } from './dpmSolverSinglestep.ts';
 import { edmPreconditioning } from './edm.ts';
 import { euler, type ChurnOptions } from './euler.ts';
 import { eulerAncestral } from './eulerAncestral.ts';
+import { flowHeun } from './flowHeun.ts';
 import { flowLevel, flowPrediction } from './flowMatching.ts';
 import { heun } from './heun.ts';
 import { kdpm2 } from './kdpm2.ts';
@@ -61,6 +62,8 @@ export interface Method {
   transitions(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice): Transition[];
   /** The level of a training timestep. @throws InvalidArgumentError outside the schedule */
   level(schedule: NoiseSchedule, timestep: number): NoiseLevel;
+  /** How many of `numInferenceSteps` a transition is; default 1. */
+  sizeOf?(transition: Transition): number;
   /** Which of the choices that not all classes know. */
   takes?: readonly SpecialChoice[];
   /** The options that the solver takes. */
@@ -185,7 +188,7 @@ export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
     transitions: midpointTransitions,
     solver: () => kdpm2({ ancestral: true }),
   },
-  LMSDiscreteScheduler: { ...sigma, solver: () => lms() },
+  LMSDiscreteScheduler: { ...sigma, solver: () => lms({ early: 'zero' }) },
   DPMSolverMultistepScheduler: {
     ...lambda,
     solver: dpmMultistepOf,
@@ -193,6 +196,7 @@ export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
   DPMSolverSinglestepScheduler: {
     ...lambda,
     transitions: singlestepTransitions,
+    sizeOf: ({ stages = [] }) => 1 + stages.length,
     solver: (config) =>
       standing(dpmSolverSinglestep({ algorithmType: algorithmOf(config), solverType: solverTypeOf(config) })),
   },
@@ -210,8 +214,12 @@ export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
     ...flow,
     solver: ({ stochasticSampling }) => (stochasticSampling ? consistency() : euler()),
   },
-  FlowMatchHeunDiscreteScheduler: { ...flow, solver: () => heun() },
-  PNDMScheduler: { ...discrete, transitions: withRungeKutta(discreteTransitions), solver: () => pndm() },
+  FlowMatchHeunDiscreteScheduler: { ...flow, options: CHURN, solver: (_, options) => flowHeun(options) },
+  PNDMScheduler: {
+    ...discrete,
+    transitions: withRungeKutta(discreteTransitions),
+    solver: () => pndm({ averages: 'output' }),
+  },
   IPNDMScheduler: { ...discrete, transitions: ipndmTransitions, solver: () => ipndm() },
   LCMScheduler: {
     ...discrete,
@@ -225,6 +233,7 @@ export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
     transitions: tcdTransitions,
     takes: DISTILLED,
     options: ['eta'],
+    correct: (_, denoiser) => denoiser, // it has the fields of clipping and thresholding, and reads none of them
     solver: (_, { eta }, schedule) => tcd({ eta, level: (t) => schedule.at(t) }),
   },
   CMStochasticIterativeScheduler: {
@@ -233,7 +242,7 @@ export const METHODS: Readonly<Record<SchedulerClass, Method>> = {
     transitions: consistencyTransitions,
     level: (_, timestep) => veLevel(timestep, Math.exp(timestep / 250)),
     correct: ({ clipDenoised }, denoiser) => (clipDenoised ? clipped(denoiser) : denoiser),
-    initNoiseSigma: (_, [{ from }]) => from.sigma,
+    initNoiseSigma: ({ sigmaMax }) => sigmaMax ?? 80,
     solver: ({ sigmaMin, sNoise }) => consistency({ sigmaMin: sigmaMin ?? undefined, sNoise }),
   },
   UnCLIPScheduler: {

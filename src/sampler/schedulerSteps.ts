@@ -4,10 +4,11 @@ import type { NoiseSchedule } from './schedule.ts';
 import type { SchedulerConfig } from './schedulerConfig.ts';
 import { METHODS } from './schedulerMethods.ts';
 import type { Transition } from './solver.ts';
-import { SPECIAL_CHOICES, strengthSteps, type StepChoice } from './timesteps.ts';
+import { skippedSteps, SPECIAL_CHOICES, type StepChoice } from './timesteps.ts';
 
 /**
- * The steps of a run. `strength` leaves out none of them here: see {@link startOf}; LCM and TCD spread theirs by it.
+ * The steps of a run. `start` and `strength` leave out none of them here: see {@link startOf}; LCM and TCD spread theirs
+ * by `strength`.
  * @throws InvalidArgumentError for a choice that is not the class's, or out of range
  */
 export function stepsOf(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice): Transition[] {
@@ -34,8 +35,18 @@ export function stepsOf(config: SchedulerConfig, schedule: NoiseSchedule, choice
   return transitions(config, schedule, choice);
 }
 
-/** How many steps `strength` leaves out. @throws InvalidArgumentError unless it is in (0, 1] and leaves a step */
-export function startOf(config: SchedulerConfig, steps: number, strength = 1): number {
-  const distilled = METHODS[config.className].takes?.includes('originalInferenceSteps');
-  return distilled ? 0 : steps - strengthSteps(steps, strength);
+/**
+ * How many of the transitions `start` or `strength` leaves out; where a transition is several of `numInferenceSteps`, as
+ * with DPM-Solver singlestep, fewer than of these.
+ * @throws InvalidArgumentError unless strength is in (0, 1] and leaves a step
+ */
+export function startOf(config: SchedulerConfig, transitions: readonly Transition[], choice: StepChoice): number {
+  const { takes = [], sizeOf = () => 1 } = METHODS[config.className];
+  const { start, strength } = takes.includes('originalInferenceSteps') ? { start: choice.start ?? 0 } : choice;
+  const sizes = transitions.map(sizeOf);
+  const steps = sizes.reduce((sum, size) => sum + size, 0);
+  const skipped = skippedSteps(steps, { start, strength });
+  let passed = 0;
+  const first = sizes.findIndex((size) => (passed += size) > skipped);
+  return skipped > 0 && skipped < steps ? first : skipped;
 }

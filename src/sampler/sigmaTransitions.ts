@@ -16,7 +16,14 @@ import { edmLevel } from './edm.ts';
 import { checkSigmas } from './kdiffusion/sigmas.ts';
 import { ancestralStep } from './noiseSplit.ts';
 import { pairs, type Transition } from './solver.ts';
-import { checkSteps, customTimesteps, roundHalfEven, spacedTimesteps, type StepChoice } from './timesteps.ts';
+import {
+  checkSteps,
+  customTimesteps,
+  roundHalfEven,
+  skippedSteps,
+  spacedTimesteps,
+  type StepChoice,
+} from './timesteps.ts';
 
 /** Timesteps and sigmas of a run, both falling; one sigma more, at the end. */
 interface SigmaSteps {
@@ -35,8 +42,8 @@ function fractionalTimesteps(config: SchedulerConfig, choice: StepChoice): numbe
   const { numTrainTimesteps: n, timestepSpacing, stepsOffset } = config;
   if (choice.timesteps) return customTimesteps(choice.timesteps, n);
   const steps = chosenSteps(choice);
-  checkSteps(steps, n);
   if (timestepSpacing !== 'linspace') return spacedTimesteps(steps, n, timestepSpacing, stepsOffset);
+  checkSteps(steps);
   return Array.from({ length: steps }, (_, i) => fround((steps - 1 - i) * ((n - 1) / (steps - 1 || 1))));
 }
 
@@ -55,7 +62,8 @@ function dpmTimesteps(config: SchedulerConfig, choice: StepChoice, training: Flo
   const at = (rule: (i: number) => number): number[] => Array.from({ length: steps }, (_, i) => rule(i));
   if (timestepSpacing === 'linspace') return at((i) => roundHalfEven((steps - i) * ((last - 1) / steps)));
   if (timestepSpacing === 'leading') return at((i) => (steps - i) * Math.floor(last / (steps + 1)) + stepsOffset);
-  return at((i) => roundHalfEven(last - i * (n / steps)) - 1).filter((t) => t >= 0);
+  const stride = last - (last - n / steps); // as numpy's arange has it, see spacedTimesteps
+  return at((i) => roundHalfEven(last - i * stride) - 1).filter((t) => t >= 0);
 }
 
 /** Sigmas by the shape that the config asks for; undefined where none is asked for. */
@@ -135,7 +143,10 @@ export function vpTransitions(config: SchedulerConfig, schedule: NoiseSchedule, 
   return pairs(sigmas.map((sigma, i) => vpOfSigma(timesteps[i] ?? -1, sigma)));
 }
 
-/** As {@link vpTransitions}, gathered into singlestep steps of up to the solver's order. */
+/**
+ * As {@link vpTransitions}, gathered into singlestep steps of up to the solver's order. A run that starts within one of
+ * these does what is left of it as a step of lower order.
+ */
 export function singlestepTransitions(
   config: SchedulerConfig,
   schedule: NoiseSchedule,
@@ -144,13 +155,17 @@ export function singlestepTransitions(
   const { solverOrder: order, finalSigmasType } = config;
   const small = vpTransitions(config, schedule, choice);
   const lower = config.lowerOrderFinal || small.length % order !== 0 || finalSigmasType === 'zero';
-  const steps: Transition[] = [];
-  for (const size of singlestepSizes(small.length, order, lower, finalSigmasType === 'zero')) {
+  let skipped = skippedSteps(small.length, choice);
+  const sizes = singlestepSizes(small.length, order, lower, finalSigmasType === 'zero').flatMap((size) => {
+    const before = skipped;
+    skipped -= size;
+    return before > 0 && before < size ? [before, size - before] : [size];
+  });
+  return sizes.map((size) => {
     const group = small.splice(0, size);
     const stages = group.slice(1).map(({ from }) => from);
-    steps.push({ from: group[0].from, to: group[size - 1].to, stages });
-  }
-  return steps;
+    return { from: group[0].from, to: group[size - 1].to, stages };
+  });
 }
 
 /**

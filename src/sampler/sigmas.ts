@@ -6,13 +6,13 @@ import { InvalidArgumentError } from '../engine/errors.ts';
 import { betaQuantile } from './betaQuantile.ts';
 import type { NoiseLevel, NoiseSchedule } from './schedule.ts';
 
-/** ᾱ at pure noise, so that its sigma is a number: 4096. */
+/** ᾱ in place of 0, at pure noise, so that its sigma is a number: 4096. Its neighbours may well be larger. */
 const ALMOST_NO_SIGNAL = 2 ** -24;
 
 /** sigma of every training timestep, rising. */
 export function trainingSigmas({ alphasCumprod }: NoiseSchedule): Float64Array {
   return alphasCumprod.map((a) => {
-    const alphaBar = Math.max(a, ALMOST_NO_SIGNAL);
+    const alphaBar = a || ALMOST_NO_SIGNAL;
     return Math.sqrt((1 - alphaBar) / alphaBar);
   });
 }
@@ -24,11 +24,14 @@ export function sigmaAt(sigmas: Float64Array, timestep: number): number {
   return low < 0 ? sigmas[0] : sigmas[low] + (t - low) * (sigmas[low + 1] - sigmas[low]);
 }
 
-/** The training timestep of a sigma, linear in its logarithm and within 0 … N−1. */
+/**
+ * The training timestep of a sigma, linear in its logarithm and within 0 … N−1. Of several, the last: with zero-terminal
+ * SNR the last sigma is a number chosen, and those before it may be larger.
+ */
 export function timestepOf(sigmas: Float64Array, sigma: number): number {
-  const last = Math.max(sigmas.length - 2, 0);
-  let low = 0;
-  while (low < last && sigmas[low + 1] <= sigma) low++;
+  let low = sigmas.length - 1;
+  while (low > 0 && sigmas[low] > sigma) low--;
+  low = Math.max(0, Math.min(low, sigmas.length - 2));
   const [a, b] = [Math.log(sigmas[low]), Math.log(sigmas[low + 1] ?? sigmas[low])];
   const w = a === b ? 0 : (a - Math.log(Math.max(sigma, 1e-10))) / (a - b);
   return low + Math.min(Math.max(w, 0), 1);

@@ -4,6 +4,8 @@ import type { NoiseLevel } from './schedule.ts';
 import type { Solver } from './solver.ts';
 import { LinearForm } from './vec.ts';
 
+const { fround } = Math;
+
 /** The choice that the method leaves, and where levels come from. */
 export interface TcdOptions {
   /** γ in [0, 1]: 0 is deterministic, 1 goes to x₀ and back up each time; default 0.3. */
@@ -22,7 +24,7 @@ export function tcd({ eta = 0.3, level }: TcdOptions): Solver {
   if (!(eta >= 0 && eta <= 1)) throw new InvalidArgumentError(`tcd: expected eta in [0, 1], got ${eta}`);
   return async ({ x, from, to, denoise, noise, index = 0, transitions = [], signal }) => {
     const { x0, eps } = await denoise(x, from, signal);
-    const s = level(Math.floor((1 - eta) * to.timestep));
+    const s = level(Math.floor(fround(fround(1 - eta) * to.timestep))); // in f32, as the reference library
     const down = LinearForm.of(x0, s.alpha).plus(eps, s.sigma);
     if (eta === 0 || index === transitions.length - 1) return { x: down.materialise(), x0 };
     const ratio = to.alpha / s.alpha;

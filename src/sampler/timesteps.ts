@@ -25,6 +25,8 @@ export interface StepChoice {
    * spread their steps over what is left.
    */
   strength?: number;
+  /** How many of `numInferenceSteps`, from the noisiest, to leave out; default 0, or what `strength` says. */
+  start?: number;
   /** LCM and TCD: steps of the teacher's solver, in place of the config's; for TCD any training timestep then counts. */
   originalInferenceSteps?: number;
   /** Flow matching with dynamic shifting: the logarithm of the shift, as {@link resolutionMu} finds it. */
@@ -46,13 +48,16 @@ export function roundHalfEven(x: number): number {
   return Math.abs(x % 1) === 0.5 && r % 2 !== 0 ? r - 1 : r;
 }
 
-/** Checks a number of steps. @throws InvalidArgumentError unless 1 ≤ steps ≤ numTrainTimesteps, an integer. */
-export function checkSteps(steps: number, numTrainTimesteps: number): void {
-  if (!Number.isInteger(steps) || steps < 1 || steps > numTrainTimesteps)
-    throw new InvalidArgumentError(
-      `sampler: expected numInferenceSteps in 1 … ${numTrainTimesteps}, an integer, got ${steps}; ` +
-        'the model knows no more noise levels than it was trained with',
-    );
+/** Most steps of a run where noise levels are continuous; a run of more is a mistake. */
+export const MOST_STEPS = 100_000;
+
+/** Checks a number of steps. @throws InvalidArgumentError unless 1 ≤ steps ≤ most, an integer. */
+export function checkSteps(steps: number, most = MOST_STEPS): void {
+  if (Number.isInteger(steps) && steps >= 1 && steps <= most) return;
+  const why = most === MOST_STEPS ? 'take fewer' : 'the model knows no more noise levels than it was trained with';
+  throw new InvalidArgumentError(
+    `sampler: expected numInferenceSteps in 1 … ${most}, an integer, got ${steps}; ${why}`,
+  );
 }
 
 /**
@@ -102,6 +107,11 @@ export function strengthSteps(steps: number, strength = 1): number {
       `sampler: expected strength in (0, 1] with steps·strength ≥ 1, got ${strength} of ${steps} steps; raise either`,
     );
   return left;
+}
+
+/** How many of `steps` a run leaves out at its start. @throws InvalidArgumentError as {@link strengthSteps} */
+export function skippedSteps(steps: number, { start, strength }: Pick<StepChoice, 'start' | 'strength'>): number {
+  return start ?? steps - strengthSteps(steps, strength);
 }
 
 /** Timesteps of the caller's own. @throws InvalidArgumentError unless integers, strictly falling, within 0 … N−1. */

@@ -8,7 +8,7 @@ import { LinearForm, type Vec } from './vec.ts';
 
 /** The choices that the method leaves. */
 export interface UniPcOptions {
-  /** 1, 2 or 3; default 2. */
+  /** ≥ 1; default 2. */
   solverOrder?: number;
   /** B(h): h itself, or e^h − 1; default `bh2`. */
   solverType?: 'bh1' | 'bh2';
@@ -75,8 +75,8 @@ function solveVandermonde(r: readonly number[], moments: readonly number[]): num
  */
 export function uniPc(options: UniPcOptions = {}): Solver {
   const { solverOrder = 2, lowerOrderFinal = true, disableCorrector = [], predictX0 = true } = options;
-  if (![1, 2, 3].includes(solverOrder))
-    throw new InvalidArgumentError(`uniPc: expected solver_order 1, 2 or 3, got ${solverOrder}`);
+  if (!Number.isInteger(solverOrder) || solverOrder < 1)
+    throw new InvalidArgumentError(`uniPc: expected solver_order to be an integer ≥ 1, got ${solverOrder}; 2 is usual`);
   return async ({ x, from, to, denoise, history, index = 0, transitions = [], signal }) => {
     const prediction = await denoise(x, from, signal);
     const m = (predictX0 ? prediction.x0 : prediction.eps).materialise();

@@ -86,7 +86,7 @@ describe('what a config or a call may not say', () => {
       /final_sigmas_type/,
     ],
     ['noise prediction of UniPC to sigma 0', 'UniPCMultistepScheduler', { predict_x0: false }, /final_sigmas_type/],
-    ['a fourth order', 'UniPCMultistepScheduler', { solver_order: 4 }, /solver_order/],
+    ['a fourth order', 'DEISMultistepScheduler', { solver_order: 4 }, /solver_order/],
     ['another predictor', 'UniPCMultistepScheduler', { solver_p: {} }, /solver_p/],
     ['EDM trained on x₀', 'EDMEulerScheduler', { prediction_type: 'sample' }, /prediction_type/],
     ['betas of iPNDM', 'IPNDMScheduler', { trained_betas: [0.1, 0.2] }, /trained_betas/],

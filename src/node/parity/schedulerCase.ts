@@ -17,8 +17,12 @@ interface SchedulerCase {
     mu?: number;
     jump_length?: number;
     jump_n_sample?: number;
+    original_inference_steps?: number;
+    strength?: number;
   };
   step_kwargs?: Record<string, unknown>;
+  /** Recorded steps to one of the steps that t_start counts. */
+  order?: number;
   shape: number[];
   timesteps: number[];
   t_start?: number;
@@ -48,7 +52,7 @@ interface RecordedStep {
   pred_original_sample?: number[];
 }
 
-/** Relative: a handful of roundings of f32, in a logarithm and its inverse. */
+/** A handful of roundings of f32, in a logarithm and its inverse: relative, and of timesteps below 10 absolute. */
 const TIMESTEP_ROUNDING = 1e-5;
 
 /** The fixtures' stand-in for a network: 0.9·tanh(0.7x + 0.1·sin(t/100)); as variance, 0.8·sin(x + t/250). */
@@ -78,7 +82,14 @@ const STEP_OPTIONS: Readonly<Record<string, keyof SolverOptions>> = {
   s_noise: 'sNoise',
 };
 
-function solverOptions(kwargs: Record<string, unknown>): SolverOptions {
+/** Classes whose step takes options that it never reads. */
+const UNREAD: Readonly<Record<string, readonly string[]>> = {
+  FlowMatchEulerDiscreteScheduler: ['s_churn', 's_tmin', 's_tmax', 's_noise'],
+};
+
+function solverOptions({ config, step_kwargs = {} }: SchedulerCase): SolverOptions {
+  const unread = UNREAD[String(config['_class_name'])] ?? [];
+  const kwargs = Object.fromEntries(Object.entries(step_kwargs).filter(([name]) => !unread.includes(name)));
   const known = Object.entries(kwargs).map(([name, value]) => {
     if (!(name in STEP_OPTIONS))
       throw new Error(`scheduler case: expected step_kwargs ${Object.keys(STEP_OPTIONS).join(', ')}, got ${name}`);
@@ -89,11 +100,14 @@ function solverOptions(kwargs: Record<string, unknown>): SolverOptions {
 
 /** The steps of a case. */
 function stepChoice(run: SchedulerCase): StepChoice {
-  const { timesteps, sigmas, mu, jump_length, jump_n_sample, ...rest } = run.set_timesteps_kwargs ?? {};
+  const { timesteps, sigmas, mu, jump_length, jump_n_sample, original_inference_steps, strength, ...rest } =
+    run.set_timesteps_kwargs ?? {};
   if (Object.keys(rest).length > 0)
     throw new Error(`scheduler case: expected other set_timesteps_kwargs, got ${Object.keys(rest)}`);
   const jumps = { jumpLength: jump_length, jumpNSample: jump_n_sample };
-  return { timesteps, sigmas, mu, ...jumps, numInferenceSteps: run.num_inference_steps ?? undefined };
+  const distilled = { originalInferenceSteps: original_inference_steps, strength };
+  const numInferenceSteps = run.num_inference_steps ?? undefined;
+  return { timesteps, sigmas, mu, ...jumps, ...distilled, start: run.t_start ?? 0, numInferenceSteps };
 }
 
 /** How many recorded steps one of the solver's is, for the classes whose steps are not calls of the network. */
@@ -130,11 +144,9 @@ function networkOf(run: SchedulerCase): Network {
       .materialise();
 }
 
-/** Whole timesteps must be the same; fractional ones were found in f32, from a table in f32. */
-function timestepsDiffer(got: readonly number[], want: readonly number[]): boolean {
-  const off = (t: number, i: number): boolean =>
-    Number.isInteger(want[i]) ? t !== want[i] : !(Math.abs(t - want[i]) <= TIMESTEP_ROUNDING * Math.abs(want[i]));
-  return got.length !== want.length || got.some(off);
+/** Whole timesteps must be the same, which the rounding allows for; others were found in f32, from a table in f32. */
+function isTimestep(got: number, want: number): boolean {
+  return Math.abs(got - want) <= TIMESTEP_ROUNDING * Math.max(10, Math.abs(want));
 }
 
 /**
@@ -157,9 +169,18 @@ export async function runSchedulerCase(json: unknown): Promise<{ error: number; 
     void errors.push(worstDifference(got, want));
 
   const choice = stepChoice(run);
-  const addNoise = (original: number[], noise: number[], t: number): ArrayLike<number> =>
-    (sampler.addNoise(vec(original), vec(noise), t, choice).materialise() as HostVec).data;
-  const start = run.t_start ?? 0;
+  const timesteps = sampler.timesteps(choice);
+  const addNoise = (original: number[], noise: number[], recorded: number): ArrayLike<number> => {
+    const own = sampler.transitions(choice).find(({ from }) => isTimestep(from.timestep, recorded))?.from;
+    // Half-way through a step of KDPM2 the reference counts as at its end.
+    const half = sampler
+      .transitions(choice)
+      .find(({ stages = [] }) => stages.some(({ timestep }) => isTimestep(timestep, recorded)));
+    const t =
+      own?.timestep ?? (sampler.config.className.startsWith('KDPM2') ? half?.to.timestep : undefined) ?? recorded;
+    return (sampler.addNoise(vec(original), vec(noise), t, choice).materialise() as HostVec).data;
+  };
+  const start = (run.t_start ?? 0) * (run.order ?? 1);
   if (run.init_noise_sigma !== undefined) compare([sampler.initNoiseSigma(choice) / run.init_noise_sigma], [1]);
   for (const [t, want] of Object.entries(run.alphas_cumprod_at ?? {}))
     compare([sampler.schedule.alphasCumprod[Number(t)]], [want]);
@@ -174,12 +195,11 @@ export async function runSchedulerCase(json: unknown): Promise<{ error: number; 
   const draws = run.steps.flatMap((step) => step.noise ?? []);
   let drawn = 0;
   const noise: NoiseSource = () => vec(draws[drawn++] ?? run.initial_sample);
-  if (sampler.transitions(choice).length - start > run.steps.length) return { error: Infinity, tolerance };
+  if (timesteps.length - sampler.start(choice) > run.steps.length) return { error: Infinity, tolerance };
   await sampler.sample({
     ...choice,
-    ...solverOptions(run.step_kwargs ?? {}),
+    ...solverOptions(run),
     ...(run.mask && run.original_image && { mask: vec(run.mask), originalImage: vec(run.original_image) }),
-    start,
     x: vec(run.initial_sample),
     noise,
     denoiser: sampler.denoiser((x, t) => {
@@ -196,6 +216,7 @@ export async function runSchedulerCase(json: unknown): Promise<{ error: number; 
       if (drawn !== drawsSoFar) errors.push(Infinity);
     },
   });
-  if (timestepsDiffer(told, recordedTimesteps(run))) errors.push(Infinity);
+  const want = recordedTimesteps(run);
+  if (told.length !== want.length || !told.every((t, i) => isTimestep(t, want[i]))) errors.push(Infinity);
   return { error: Math.max(...errors), tolerance };
 }

@@ -128,7 +128,7 @@ const prk = (name: string, order: number, even: 'lambda' | 'ratio'): Method =>
           even === 'lambda'
             ? (lambdas[i] + lambdas[i + 1]) / 2
             : -Math.log((Math.exp(-lambdas[i]) + Math.exp(-lambdas[i + 1])) / 2);
-        return [vpAt(middle), vpAt(middle)];
+        return [vpAt(middle), vpAt(middle), vpAt(lambdas[i + 1])];
       }),
     }),
   });
