@@ -80,6 +80,7 @@ export const NO_CHANGE: readonly string[] = [
   'repetition_penalty',
   'return_dict',
   'return_dict_in_generate',
+  'scale_decoder_outputs',
   'sep_token_id',
   'suppress_tokens',
   'task_specific_params',

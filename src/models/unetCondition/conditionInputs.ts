@@ -7,7 +7,7 @@ import { fourierEmbedding, sinusoidalEmbedding } from '../timestep.ts';
 import { labelsOf, perItem, shapeOf } from '../transformers/inputs.ts';
 import { timeFeatureDim, type Conditions } from './embeddings.ts';
 import type { Masks } from './levels.ts';
-import type { EncoderConfig } from './unetConditionConfig.ts';
+import type { EncoderConfig, UNetConditionConfig } from './unetConditionConfig.ts';
 
 /** 1 keeps a key, 0 hides it; [B,keys]. */
 export interface MaskInput {
@@ -63,7 +63,8 @@ export interface ConditionForm {
 function readsContext(c: EncoderConfig): boolean {
   if (c.addition === 'text' || c.contextProjection.startsWith('text')) return true;
   if (c.contextProjection === 'image_proj') return false;
-  return [...c.downBlockTypes, c.midBlockType ?? ''].some((type) => type.includes('CrossAttn'));
+  const up = 'upBlockTypes' in c ? (c as UNetConditionConfig).upBlockTypes : []; // ControlNets have none
+  return [...c.downBlockTypes, c.midBlockType ?? '', ...up].some((type) => type.includes('CrossAttn'));
 }
 
 /** Channels of the text. */
