@@ -26,7 +26,7 @@ import type {
   UpscaleOptions,
 } from './pictureOptions.ts';
 import type { TextToImageOptions } from './textToImage.ts';
-import type { UnclipOptions, UnclipResult } from './unclip/options.ts';
+import type { UnclipOptions, UnclipResult, UnclipVariationOptions } from './unclip/options.ts';
 import type { UnconditionalPipeline } from './unconditional.ts';
 import { resolveSource, type PretrainedSource, type SourceOptions } from './source.ts';
 
@@ -110,8 +110,8 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
   (options: SuperResolutionOptions | UpscaleOptions): Promise<GenerationResult>;
   /** From texts and small pictures, in pixels. @throws as {@link IFSuperResolutionPipeline.generate} */
   (options: IfSuperResolutionOptions): Promise<GenerationResult>;
-  /** From texts by way of embeddings of pictures. @throws as {@link UnCLIPPipeline.generate} */
-  (options: UnclipOptions): Promise<UnclipResult>;
+  /** By way of embeddings of pictures. @throws as {@link UnCLIPPipeline.generate}, {@link UnCLIPImageVariationPipeline.generate} */
+  (options: UnclipOptions | UnclipVariationOptions): Promise<UnclipResult>;
   /** From a class, by a network that a classifier guides. @throws as {@link ADMPipeline.generate} */
   (options: AdmOptions): Promise<AdmResult>;
 }
@@ -156,6 +156,7 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   IFPipeline: async () => (await import('./imagen/ifPipeline.ts')).IFPipeline,
   IFSuperResolutionPipeline: async () => (await import('./imagen/ifSuperResolution.ts')).IFSuperResolutionPipeline,
   UnCLIPPipeline: async () => (await import('./unclip/unclip.ts')).UnCLIPPipeline,
+  UnCLIPImageVariationPipeline: async () => (await import('./unclip/variation.ts')).UnCLIPImageVariationPipeline,
 };
 
 const autoencoder = async () => (await import('./autoencoderPipeline.ts')).AutoencoderPipeline;

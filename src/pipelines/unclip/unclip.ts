@@ -2,7 +2,7 @@
  * Text → embedding of a picture → small picture → large picture: diffusers' `UnCLIPPipeline` folders (Karlo).
  * Ramesh et al. 2022, "Hierarchical Text-Conditional Image Generation with CLIP Latents", https://arxiv.org/abs/2204.06125
  */
-import type { Device } from '../../engine/index.ts';
+import { ConfigError, type Device } from '../../engine/index.ts';
 import { readModelIndex, type Directory } from '../../loading/index.ts';
 import { PriorTransformer } from '../../models/transformers/priorModel.ts';
 import type { Sampler } from '../../sampler/index.ts';
@@ -63,6 +63,7 @@ export class UnCLIPPipeline extends UnclipBase {
       expectEqual(directory.name, 'embedding_dim', E, embeddingDim, 'prior/');
       expectEqual(directory.name, 'embedding_proj_dim', E, embeddingProjDim, 'prior/');
       expectEqual(directory.name, 'clip_embed_dim', E, clipEmbedDim, 'prior/');
+      expectPlaces(directory.name, network, parts.texts.tokens);
       return new UnCLIPPipeline(device, parts, { network, sampler }, onProgress);
     });
   }
@@ -102,4 +103,17 @@ export class UnCLIPPipeline extends UnclipBase {
     const embeddings = { data, shape: [batch, prior.config.clipEmbedDim] as const };
     return this.paint(embeddings, texts, call, { started, stepMs: timing.stepMs });
   }
+}
+
+/** @throws ConfigError for a prior that places another number of tokens than a text has, and the few beside it */
+function expectPlaces(where: string, { config }: PriorTransformer, tokens: number): void {
+  const places = config.numEmbeddings + config.additionalEmbeddings;
+  // The text's vector, the step, and what is denoised.
+  const wanted = tokens + 3 + (config.prdToken ? 1 : 0);
+  if (places === wanted) return;
+  throw new ConfigError(
+    `${where}: expected a prior of ${wanted} places, for texts of ${tokens} tokens, got ${places} (num_embeddings, ` +
+      'additional_embeddings); take all parts from one pipeline',
+    'num_embeddings',
+  );
 }
