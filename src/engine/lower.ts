@@ -27,6 +27,8 @@ export interface Dispatch {
   readonly label: string;
   /** Multiply–adds × 2, for bounding submits and for rates. */
   readonly flops: number;
+  /** As in {@link DispatchRequest}. */
+  readonly inPlace?: string;
 }
 
 /** One call of a kernel as an op asks for it. */
@@ -41,6 +43,8 @@ export interface DispatchRequest {
   flops?: number;
   /** Storage of `Elem4`; default: the graph's dtype. */
   dtype?: 'f32' | 'f16';
+  /** Binding that `out` may take the place of: with `IN_PLACE` the kernel reads element i of it from `out`, then writes it. */
+  inPlace?: string;
 }
 
 /** Ways chosen by measurement: the name of one by the key of the place where it was chosen. */
@@ -170,6 +174,7 @@ export function makeDispatch(
     grid,
     label,
     flops: request.flops ?? 0,
+    inPlace: request.inPlace,
   };
 }
 

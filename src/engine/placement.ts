@@ -1,7 +1,8 @@
 /**
  * Where intervals go. Which arena a tensor lies in matters more than at what offset: what a dispatch writes must find an
  * arena that none of its inputs lie in, and arenas that are largest at different times add up to more than is ever alive.
- * So a few orders are tried, and the best one is improved by small changes, drawn the same way every time.
+ * So a few orders are tried, and the best one is improved: what first reaches beyond the best plan so far is placed earlier
+ * the next time (squeaky wheel optimisation; Joslin & Clements 1999).
  */
 import type { Interval, Placement } from './plan.ts';
 
@@ -14,14 +15,16 @@ export interface Placed {
   peakBytes: number;
 }
 
-/** Changes that are tried; the large tensors of a U-Net take a tenth of a millisecond each time. */
-const TRIES = 400;
+/** Placements that are tried; the thousand tensors of a large network take a tenth of a millisecond each time. */
+const TRIES = 1000;
+/** Tries after which the search goes back to the best it has found, with a few preferences changed. */
+const ROUND = 60;
 /** Tensors below this share of what is alive at once follow when the large ones lie. */
 const SMALL = 1 / 128;
 /** A plan this near to the least possible is good enough. */
 const ENOUGH = 1.01;
 
-/** Orders worth starting from: none is best for every graph. */
+/** Orders to start from: none is best for every graph. */
 const ORDERS: ((a: Interval, b: Interval) => number)[] = [
   (a, b) => b.size - a.size || a.first - b.first,
   (a, b) => b.size * (b.last - b.first + 1) - a.size * (a.last - a.first + 1) || a.first - b.first,
@@ -29,103 +32,130 @@ const ORDERS: ((a: Interval, b: Interval) => number)[] = [
   (a, b) => b.last - b.first - (a.last - a.first) || b.size - a.size,
 ];
 
-/** An interval in the order of placing, with the arena that it takes among those that grow alike. */
+/** An interval with the number of the arena that it takes among those that grow alike. */
 interface Turn {
-  interval: Interval;
-  preference: number;
+  readonly item: Item;
+  readonly preference: number;
+}
+
+/** An interval while it is placed. */
+interface Item {
+  readonly interval: Interval;
+  /** Others that are alive with it, and those of them that may not share an arena with it. */
+  readonly beside: Item[];
+  readonly apart: Item[];
+  /** −1 until it has one. */
+  arena: number;
+  offset: number;
 }
 
 /** The smallest placement found. @param live bytes that no placement can go below. */
 export function bestPlacement(intervals: readonly Interval[], live: number, maxBufferSize: number): Placed {
-  const large = intervals.filter((v) => v.size >= SMALL * live);
+  const large = itemsOf(intervals.filter((v) => v.size >= SMALL * live));
+  const turns = improve(large, live, maxBufferSize);
   const small = intervals.filter((v) => v.size < SMALL * live).sort(ORDERS[0]);
-  const whole = (turns: readonly Turn[]) =>
-    place([...turns, ...small.map((interval) => ({ interval, preference: 0 }))], maxBufferSize);
-  let best: { turns: Turn[]; peak: number } | undefined;
-  for (const preference of [0, 1]) {
-    for (const order of ORDERS) {
-      const turns = [...large].sort(order).map((interval) => ({ interval, preference }));
-      const peak = place(turns, maxBufferSize).peakBytes;
-      if (!best || peak < best.peak) best = { turns, peak };
-    }
-  }
-  let { turns, peak } = best!;
-  const random = uniforms();
-  const below = (n: number) => Math.floor(random() * n);
-  for (let i = 0; i < TRIES && peak > ENOUGH * live && turns.length > 1; i++) {
-    const next = [...turns];
-    for (let changes = 1 + below(3); changes > 0; changes--) {
-      const from = below(next.length);
-      const [turn] = next.splice(from, 1);
-      if (random() < 0.5) next.splice(from, 0, { ...turn, preference: below(4) });
-      else next.splice(random() < 0.5 ? below(from + 1) : below(next.length + 1), 0, turn);
-    }
-    const found = place(next, maxBufferSize, peak).peakBytes;
-    if (found <= peak) [turns, peak] = [next, found];
-  }
-  return whole(turns);
+  const all = itemsOf([...turns.map(({ item }) => item.interval), ...small]);
+  const final = all.map((item, i) => ({ item, preference: turns[i]?.preference ?? 0 }));
+  const { arenas, peakBytes } = place(final, maxBufferSize);
+  const places = new Map(all.map(({ interval, arena, offset }) => [interval.tensor.id, { arena, offset }]));
+  return { places, arenas, peakBytes };
 }
 
-/** Uniform numbers in [0, 1), the same ones every time (Steele et al. 2014, as Mulberry32 has it). */
+/** The best order found. The same one every time: what is random about it starts from a fixed seed. */
+function improve(items: readonly Item[], live: number, maxBufferSize: number): readonly Turn[] {
+  let best: { turns: Turn[]; peak: number } = { turns: [], peak: items.length > 0 ? Infinity : 0 };
+  for (const preference of [0, 1]) {
+    for (const order of ORDERS) {
+      const sorted = [...items].sort((a, b) => order(a.interval, b.interval));
+      const turns = sorted.map((item) => ({ item, preference }));
+      const { peakBytes } = place(turns, maxBufferSize);
+      if (peakBytes < best.peak) best = { turns, peak: peakBytes };
+    }
+  }
+  const random = uniforms();
+  const below = (n: number) => Math.floor(random() * n);
+  let turns = [...best.turns];
+  for (let i = 0; i < TRIES && best.peak > ENOUGH * live; i++) {
+    const { peakBytes, beyond } = place(turns, maxBufferSize, best.peak - 1);
+    if (beyond === undefined) {
+      best = { turns: [...turns], peak: peakBytes };
+      continue;
+    }
+    const [turn] = turns.splice(beyond, 1);
+    const preference = random() < 0.3 ? below(4) : turn.preference;
+    turns.splice(random() < 0.5 ? below(beyond) : beyond >> 1, 0, { ...turn, preference });
+    if (i % ROUND < ROUND - 1) continue;
+    turns = [...best.turns];
+    for (let j = 0; j < 3; j++) {
+      const k = below(turns.length);
+      turns[k] = { ...turns[k], preference: below(4) };
+    }
+  }
+  return best.turns;
+}
+
+/** Uniform numbers in [0, 1), the same ones every time: a mixed counter. */
 function uniforms(): () => number {
   let state = 1;
   return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+    state = (state + 0x9e3779b9) | 0;
+    let t = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
+    t = Math.imul(t ^ (t >>> 15), 0x735a2d97);
+    return ((t ^ (t >>> 15)) >>> 0) / 2 ** 32;
   };
 }
 
-interface Arena {
-  size: number;
-  placed: { interval: Interval; offset: number }[];
+function itemsOf(intervals: readonly Interval[]): Item[] {
+  const items = intervals.map((interval): Item => ({ interval, beside: [], apart: [], arena: -1, offset: 0 }));
+  const by = new Map(items.map((item) => [item.interval, item]));
+  for (const item of items) {
+    const { first, last, conflicts } = item.interval;
+    for (const other of items) {
+      if (other !== item && other.interval.first <= last && first <= other.interval.last) item.beside.push(other);
+    }
+    for (const c of conflicts) if (by.has(c)) item.apart.push(by.get(c)!);
+  }
+  return items;
 }
 
-/** First fit at the lowest offset, in the arena that grows least; gives up beyond `enough` bytes. */
-function place(turns: readonly Turn[], maxBufferSize: number, enough = Infinity): Placed {
-  const arenas: Arena[] = [];
-  const places = new Map<number, Placement>();
-  const arenaOf = new Map<Interval, number>();
+/**
+ * First fit at the lowest offset, in the arena that grows least; gives up beyond `enough` bytes, at the turn `beyond`.
+ */
+function place(
+  turns: readonly Turn[],
+  maxBufferSize: number,
+  enough = Infinity,
+): { arenas: number[]; peakBytes: number; beyond?: number } {
+  const arenas: number[] = [];
   let peakBytes = 0;
-  for (const { interval: v, preference } of turns) {
-    const taken = new Set<number>();
-    for (const c of v.conflicts) {
-      const arena = arenaOf.get(c);
-      if (arena !== undefined) taken.add(arena);
-    }
+  for (const { item } of turns) item.arena = -1;
+  for (let i = 0; i < turns.length; i++) {
+    const { item, preference } = turns[i];
+    const { size } = item.interval;
+    const beside = item.beside.filter((other) => other.arena >= 0).sort((a, b) => a.offset - b.offset);
     let least = Infinity;
-    let choices: Placement[] = [];
+    let choices: { arena: number; offset: number }[] = [];
     for (let arena = 0; arena <= arenas.length; arena++) {
-      if (taken.has(arena)) continue;
-      const offset = arena < arenas.length ? lowestOffset(v, arenas[arena]) : 0;
-      if (offset + v.size > maxBufferSize) continue;
-      const growth = Math.max(0, offset + v.size - (arenas[arena]?.size ?? 0));
-      if (growth > least) continue;
+      if (item.apart.some((other) => other.arena === arena)) continue;
+      let offset = 0;
+      for (const other of beside) {
+        if (other.arena !== arena) continue;
+        if (offset + size <= other.offset) break;
+        offset = Math.max(offset, other.offset + other.interval.size);
+      }
+      const growth = Math.max(0, offset + size - (arenas[arena] ?? 0));
+      if (offset + size > maxBufferSize || growth > least) continue;
       if (growth < least) choices = [];
       least = growth;
       choices.push({ arena, offset });
     }
-    // Preference 0 is the first of them, 1 the last, which may be a new arena; the others lie between.
+    // 0 is the first of those that grow alike, 1 the last, which may be a new arena.
     const { arena, offset } = choices.at(preference === 1 ? -1 : preference % choices.length)!;
-    arenas[arena] ??= { size: 0, placed: [] };
-    arenas[arena].size += least;
+    item.arena = arena;
+    item.offset = offset;
+    arenas[arena] = (arenas[arena] ?? 0) + least;
     peakBytes += least;
-    arenas[arena].placed.push({ interval: v, offset });
-    arenaOf.set(v, arena);
-    places.set(v.tensor.id, { arena, offset });
-    if (peakBytes > enough) break;
+    if (peakBytes > enough) return { arenas, peakBytes, beyond: i };
   }
-  return { places, arenas: arenas.map((a) => a.size), peakBytes };
-}
-
-function lowestOffset(v: Interval, { placed }: Arena): number {
-  const busy = placed.filter((p) => p.interval.first <= v.last && v.first <= p.interval.last);
-  busy.sort((a, b) => a.offset - b.offset);
-  let offset = 0;
-  for (const p of busy) {
-    if (offset + v.size <= p.offset) break;
-    offset = Math.max(offset, p.offset + p.interval.size);
-  }
-  return offset;
+  return { arenas, peakBytes };
 }

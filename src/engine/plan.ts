@@ -39,10 +39,16 @@ export interface Interval {
 
 /**
  * Places every tensor that `dispatches` write and that is not in `pinned`.
+ * @param sameAs tensors that have the memory of another one, by their id.
  * @throws LimitError when a single tensor does not fit a buffer.
  */
-export function planMemory(dispatches: readonly Dispatch[], pinned: ReadonlySet<number>, limits: Limits): MemoryPlan {
-  const intervals = findIntervals(dispatches, pinned, limits.minStorageBufferOffsetAlignment);
+export function planMemory(
+  dispatches: readonly Dispatch[],
+  pinned: ReadonlySet<number>,
+  limits: Limits,
+  sameAs: ReadonlyMap<number, Tensor> = new Map(),
+): MemoryPlan {
+  const intervals = findIntervals(dispatches, pinned, limits.minStorageBufferOffsetAlignment, sameAs);
   let liveBytes = 0;
   for (let i = 0; i < dispatches.length; i++) {
     let live = 0;
@@ -56,10 +62,17 @@ export function planMemory(dispatches: readonly Dispatch[], pinned: ReadonlySet<
         `a buffer holds ${limits.maxBufferSize}; use a smaller size or dtype: 'f16'`,
     );
   }
-  return { ...bestPlacement(intervals, liveBytes, limits.maxBufferSize), liveBytes };
+  const placed = bestPlacement(intervals, liveBytes, limits.maxBufferSize);
+  for (const [id, other] of sameAs) placed.places.set(id, placed.places.get(other.id)!);
+  return { ...placed, liveBytes };
 }
 
-function findIntervals(dispatches: readonly Dispatch[], pinned: ReadonlySet<number>, align: number): Interval[] {
+function findIntervals(
+  dispatches: readonly Dispatch[],
+  pinned: ReadonlySet<number>,
+  align: number,
+  sameAs: ReadonlyMap<number, Tensor>,
+): Interval[] {
   const found = new Map<number, Interval>();
   dispatches.forEach((dispatch, i) => {
     const read = new Set<Interval>();
@@ -67,7 +80,7 @@ function findIntervals(dispatches: readonly Dispatch[], pinned: ReadonlySet<numb
     for (const binding of dispatch.kernel.shader.bindings) {
       const bound = dispatch.bindings[binding.name];
       if (!bound) continue;
-      const tensor = rootOf(bound);
+      const tensor = sameAs.get(rootOf(bound).id) ?? rootOf(bound);
       if (pinned.has(tensor.id)) continue;
       let v = found.get(tensor.id);
       if (!v) {

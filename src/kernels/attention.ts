@@ -19,7 +19,7 @@ import rowShader from './attentionRow.wgsl';
 import scoresShader from './attentionScores.wgsl';
 import scoresSubgroupShader from './attentionScoresSubgroup.wgsl';
 import softmaxShader from './attentionSoftmax.wgsl';
-import { ceilDiv, expectRank, expectSame } from './common.ts';
+import { ceilDiv, expectRank, expectSame, rowsOf } from './common.ts';
 import { reshape } from './copyRows.ts';
 import { canShare, SHARED, sharesHere } from './eights.ts';
 
@@ -140,6 +140,8 @@ export const attentionOp: Op<AttentionAttrs> = {
     const [, , , d] = node.output.shape;
     if ((name !== 'q' && name !== 'k' && name !== 'v') || d % 4 !== 0 || at % 4 !== 0) return undefined;
     const [B, rows] = node.inputs[name]!.shape;
+    // Rows of single heads are none of [B,T|S,W].
+    if (rowsOf(from) !== B * rows) return undefined;
     const part = from.graph.view(from, [B, rows, from.shape.at(-1)!]);
     const parts = { ...node.attrs.parts, [name]: (node.attrs.parts?.[name] ?? 0) + at };
     return { ...node, inputs: { ...node.inputs, [name]: part }, attrs: { ...node.attrs, parts } };

@@ -27,6 +27,7 @@ export const matmulKernel = defineKernel({
     ACT: Object.values(ACTIVATIONS),
     HAS_BIAS: [true, false],
     HAS_RESIDUAL: [false, true],
+    IN_PLACE: [false, true],
     HAS_GATE: [false, true],
     HAS_SECOND: [false, true],
     GATED: [false, true],
@@ -43,6 +44,7 @@ export const matmulSubgroupKernel = defineKernel({
     ACT: Object.values(ACTIVATIONS),
     HAS_BIAS: [true, false],
     HAS_RESIDUAL: [false, true],
+    IN_PLACE: [false, true],
     HAS_GATE: [false, true],
     HAS_SECOND: [false, true],
     GATED: [false, true],
@@ -97,6 +99,7 @@ export const linearOp: Op<LinearAttrs> = {
           gateAt: (attrs.gateAt ?? 0) / 4,
         },
         bindings: { a: x, second, w: weight, bias, residual, gate, out: output },
+        inPlace: 'residual',
         flops: (gated ? 4 : 2) * M * (x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0)) * output.shape.at(-1)!,
       });
     const ways: Record<string, () => void> = { plain: () => dispatch(matmulKernel, matmulTile(M)) };
@@ -122,7 +125,15 @@ export const linearOp: Op<LinearAttrs> = {
 /** The same layer as one of few rows, where x is [B,K] and nothing but a residual is added. */
 function asVectors({ inputs, attrs, output, label }: Node<LinearAttrs>): Node<VectorLinearAttrs> | undefined {
   const { x, gate, second, weight } = inputs;
-  if (x!.shape.length !== 2 || gate || second || attrs.gated || attrs.scale !== 1 || weight!.constant!.parts) {
+  if (
+    x!.shape.length !== 2 ||
+    gate ||
+    second ||
+    attrs.gated ||
+    attrs.scale !== 1 ||
+    !weight!.constant ||
+    weight!.constant.parts
+  ) {
     return undefined;
   }
   const [K, N] = [x!.shape[1], output.shape[1]];

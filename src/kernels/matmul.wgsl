@@ -13,6 +13,7 @@ const WG_M = 8u;
 const ACT = 0u;
 const HAS_BIAS = true;
 const HAS_RESIDUAL = false;
+const IN_PLACE = false;
 const HAS_GATE = false;
 const HAS_SECOND = false;
 const GATED = false;

@@ -16,6 +16,7 @@ const EIGHTS = 2u;         // 1 … 4
 const ACT = 0u;
 const HAS_BIAS = true;
 const HAS_RESIDUAL = false;
+const IN_PLACE = false;
 const HAS_GATE = false;
 const HAS_SECOND = false;
 const GATED = false;

@@ -51,6 +51,9 @@ function withinLimits<A>(nodes: readonly Node<A>[], weightOf: (node: Node<A>) =>
   });
 }
 
+/** Whether a tensor is a weight, and no several of them. */
+const isOne = (t: Tensor) => t.constant !== undefined && t.constant.parts === undefined;
+
 /** A tensor of the graph that is no node's yet. */
 function result(view: GraphView, like: Tensor, shape: readonly number[]): Tensor {
   return view.graph.tensor(shape, like.dtype, like.layout, like.label);
@@ -76,7 +79,7 @@ function isPlain(node: Node | undefined): node is Node<LinearAttrs> {
     !inputs.second &&
     attrs.scale === 1 &&
     !attrs.gated &&
-    !weight.constant!.parts &&
+    isOne(weight) &&
     output.shape.at(-1)! % 4 === 0 &&
     sameShape(weight.shape, [up4(inputs.x!.shape.at(-1)!), output.shape.at(-1)!])
   );
@@ -159,7 +162,7 @@ export const mergeVectors: Rewrite = {
 };
 
 function isSingle(node: Node): node is Node<VectorLinearAttrs> {
-  return is<VectorLinearAttrs>(node, vectorLinearOp) && node.attrs.groups === 1 && !node.inputs.weight!.constant!.parts;
+  return is<VectorLinearAttrs>(node, vectorLinearOp) && node.attrs.groups === 1 && isOne(node.inputs.weight!);
 }
 
 function sameLayer(a: Node<VectorLinearAttrs>, b: Node<VectorLinearAttrs>): boolean {
@@ -209,7 +212,7 @@ function isWhole(node: Node): node is Node<EmbeddingAttrs> {
     is<EmbeddingAttrs>(node, embeddingOp) &&
     node.attrs.starts.length === 2 &&
     node.output.shape.at(-1)! % 4 === 0 &&
-    !node.inputs.table0!.constant!.parts
+    isOne(node.inputs.table0!)
   );
 }
 
@@ -248,7 +251,8 @@ export const mergeGated: Rewrite = {
 
 /** The weight whose first half of rows is `a` and whose second is `b`. */
 function halves(a: Tensor, b: Tensor): { key: string; shape: readonly number[] } | undefined {
-  const [x, y] = [a.constant!, b.constant!];
+  const [x, y] = [a.constant, b.constant];
+  if (!x || !y) return undefined;
   const half = x.shape[0] / 2;
   const rows = (c: typeof x, from: number) => c.packing.rows?.[0] === from && c.packing.rows[1] === from + half;
   return x.key === y.key && rows(x, 0) && rows(y, half) ? { key: x.key, shape: x.shape } : undefined;

@@ -59,7 +59,7 @@ export const vectorLinearOp: Op<VectorLinearAttrs> = {
     });
   },
   readPart(node, name, from, at) {
-    if ((name !== 'x' && name !== 'residual') || at % 4 !== 0) return undefined;
+    if ((name !== 'x' && name !== 'residual') || at % 4 !== 0 || from.shape.length !== 2) return undefined;
     return reading(node, name, from, at);
   },
 };

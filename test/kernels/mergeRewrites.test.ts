@@ -148,6 +148,14 @@ const HOLDS: [what: string, Recording][] = [
       conv2d(upsampleNearest(rows(g, 'x', B, 3, 5, 4), { height: 7, width: 10 }), { key: 'w', shape: [4, 4, 3, 3] }),
     ],
   ],
+  [
+    'queries, keys and values head by head',
+    (g) => {
+      const apart = g.view(dense(rows(g, 'x', B, T, D), 'qkv', 3 * D), [B, T, 3, D]);
+      const [q, k, v] = [0, 1, 2].map((i) => g.view(slice(apart, 4 * i, 4 * i + 4), [B, T, D]));
+      return [attention(q, k, v, { heads: 3 })];
+    },
+  ],
   ['a product of two layers', (g) => [mul(dense(rows(g, 'x', B, T, D), 'a', 8), dense(rows(g, 'y', B, T, D), 'b', 8))]],
 ];
 
