@@ -21,7 +21,7 @@ export default defineConfig(({ mode }) => ({
           ssr: true,
           rolldownOptions: {
             checks,
-            input: { main: 'bench/main.ts', child: 'bench/peers/child.ts' },
+            input: { main: 'bench/main.ts', start: 'bench/start.ts', child: 'bench/peers/child.ts' },
             output: { entryFileNames: '[name].js' },
           },
         }),

@@ -1,8 +1,9 @@
 /** The peers of a run in Node: each in a child process of its own, on the adapter that we are on. */
 import { fork } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { softwareEnvironment, type SoftwareAdapter } from '../../src/node/softwareAdapter.ts';
+import { delimiter, join } from 'node:path';
+import { fetchedFolder, libraryFolders } from '../../src/node/setup/components.ts';
+import { hasSystemLoader, softwareEnvironment, type SoftwareAdapter } from '../../src/node/softwareAdapter.ts';
 import type { Peer } from '../case.ts';
 import { makeGraphWeights } from './graphWeights.ts';
 import { peersOver } from './peers.ts';
@@ -35,8 +36,16 @@ export async function nodePeers(folders: NodePeerFolders, adapter: string): Prom
 /** Only the driver that we use, and no cache of compiled shaders: first runs are compared. */
 async function environmentFor(adapter: string): Promise<Record<string, string | undefined>> {
   const isSoftware = adapter === 'lavapipe' || adapter === 'swiftshader';
-  const drivers = isSoftware ? await softwareEnvironment([adapter as SoftwareAdapter]) : {};
+  const drivers = isSoftware ? await softwareEnvironment([adapter as SoftwareAdapter]) : ownLoader();
   return { ...process.env, ...drivers, DAGUERRE_ADAPTER: adapter, MESA_SHADER_CACHE_DISABLE: 'true' };
+}
+
+/** Where the system has no Vulkan loader, that which we use ourselves. */
+function ownLoader(): Record<string, string> {
+  const folder = hasSystemLoader() ? undefined : fetchedFolder('loader');
+  if (!folder) return {};
+  const libraries = [...libraryFolders('loader', folder), process.env.LD_LIBRARY_PATH ?? ''].filter(Boolean);
+  return { LD_LIBRARY_PATH: libraries.join(delimiter) };
 }
 
 /** A child and the way to it; `close` ends it. */

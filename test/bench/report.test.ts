@@ -1,0 +1,94 @@
+import { describe, expect, test } from 'vitest';
+import { reportPage } from '../../bench/report/html.ts';
+import { fillDocument } from '../../bench/report/markdown.ts';
+import { mergeReports } from '../../bench/report/merge.ts';
+import { summarise } from '../../bench/report/summary.ts';
+import { InvalidArgumentError } from '../../src/engine/errors.ts';
+import { expectClose, F64 } from '../support/close.ts';
+import { peerResult, report, result } from './reports.ts';
+
+const roofline = { fmaGflops: 100, copyGbps: 20 };
+
+describe('reports put together', () => {
+  test('hold every case once, the later one', () => {
+    const a = report({ roofline, results: [result({ ms: 1 }), result({ name: 'conv2d/b' })] });
+    const b = report({ commit: '89abcde', roofline: { ...roofline, fmaGflops: 120 }, results: [result({ ms: 2 })] });
+    const merged = mergeReports([a, b]);
+    expect(merged.results.map((r) => [r.name, r.ms])).toEqual([
+      ['matmul/a', 2],
+      ['conv2d/b', 10],
+    ]);
+    expect(merged.commit).toBe('0123456, 89abcde');
+    expectClose([merged.roofline!.fmaGflops], [110], F64);
+  });
+
+  test('forget failures of what was measured after all', () => {
+    const failure = { suite: 'kernels', name: 'matmul/a', dtype: 'f32', message: 'busy' } as const;
+    const other = { ...failure, name: 'matmul/c' };
+    const merged = mergeReports([report({ failures: [failure, other] }), report({ results: [result({})] })]);
+    expect(merged.failures).toEqual([other]);
+  });
+
+  test('must be of one adapter', () => {
+    expect(() => mergeReports([report({}), report({ adapter: 'another' })])).toThrow(InvalidArgumentError);
+    expect(() => mergeReports([])).toThrow(/at least one/);
+  });
+});
+
+describe('a summary', () => {
+  const results = [
+    result({ peers: [peerResult({ ratio: 2 })] }),
+    result({ name: 'matmul/b', peers: [peerResult({ ratio: 8 })] }),
+    result({
+      name: 'conv2d/c',
+      peers: [peerResult({ ratio: 4 }), peerResult({ name: 'tfjs', ratio: 9, maxError: 3 })],
+    }),
+  ];
+
+  test('has geometric means by group and suite, and the least', () => {
+    const [ort] = summarise(report({ results }));
+    expect(ort.groups.map((g) => [g.group, g.count, g.least, g.leastCase])).toEqual([
+      ['matmul', 2, 2, 'matmul/a'],
+      ['conv2d', 1, 4, 'conv2d/c'],
+    ]);
+    expectClose([ort.groups[0].mean, ort.suites[0].mean], [4, 4], F64);
+  });
+
+  test('leaves out a peer that was wrong', () => {
+    expect(summarise(report({ results }))[1]).toMatchObject({ name: 'tfjs', groups: [], suites: [] });
+  });
+});
+
+describe('a document', () => {
+  const results = [result({ peers: [peerResult({ ratio: 2 })] })];
+
+  test('gets its tables between the marks, and keeps the rest', () => {
+    const text = 'Before\n<!-- bench:a kernels -->\nold\n<!-- /bench -->\n<!-- bench:b kernels -->other<!-- /bench -->';
+    const filled = fillDocument(text, 'a', report({ results }));
+    expect(filled).toMatch(/^Before\n<!-- bench:a kernels -->\n\n\| case /);
+    expect(filled).toContain('**× 2**');
+    expect(filled).not.toContain('old');
+    expect(filled).toContain('<!-- bench:b kernels -->other<!-- /bench -->');
+    expect(fillDocument(filled, 'a', report({ results }))).toBe(filled);
+  });
+
+  test('without such marks, or with an unknown one, is refused', () => {
+    expect(() => fillDocument('nothing', 'a', report({}))).toThrow(/<!-- bench:a summary -->/);
+    expect(() => fillDocument('<!-- bench:a all --><!-- /bench -->', 'a', report({}))).toThrow(/got "all"/);
+  });
+});
+
+describe('a page', () => {
+  test('has plots, tables, and no script; what it quotes cannot become markup', async () => {
+    const growth = { curve: 'conv', axis: 'side', theory: { time: 2, memory: 0 } };
+    const results = [
+      result({ peers: [peerResult({})] }),
+      ...[1, 2, 4].map((x) => result({ suite: 'scaling', name: `conv/${x}`, ms: x ** 2, growth: { ...growth, x } })),
+    ];
+    const page = await reportPage(report({ adapter: 'a <b> & c', roofline, results }));
+    expect(page).toContain('a &lt;b&gt; &amp; c');
+    expect(page.match(/<svg/g)!.length).toBe(3);
+    expect(page).toContain('<td>× 2</td>');
+    expect(page).not.toContain('<script');
+  });
+});
