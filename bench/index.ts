@@ -27,15 +27,15 @@ export interface RunBenchOptions extends Selection {
  */
 export async function runBench(options: RunBenchOptions): Promise<BenchReport> {
   const root = packageRoot();
-  const { host, adapter, peers, signal, note, suites, only, dtypes, reps, budgetMs, variants, quick } = options;
-  const selection: Selection = { suites, only, dtypes, reps, budgetMs, variants, quick };
+  const { host, adapter, peers, signal, note, suites, only, dtypes, reps, budgetMs, variants, tune, quick } = options;
+  const selection: Selection = { suites, only, dtypes, reps, budgetMs, variants, tune, quick };
   const context = { folders: foldersOf(root), adapter, peers, signal, note };
   const date = new Date().toISOString();
   const core =
     host === 'node'
       ? await runInNode(selection, context)
       : await runInChromium(selection, context, options.page ?? join(root, '.bench', 'page'));
-  return { commit: commitOf(root), host, date, ...core };
+  return { commit: commitOf(root), host, date, tuned: tune ?? false, ...core };
 }
 
 /** Short hash of the checkout, `+` where tracked files were changed; the version where there is no checkout. */

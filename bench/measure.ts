@@ -8,8 +8,13 @@ import { standing, type Roofline } from './roofline/roofline.ts';
 import { median } from './statistics.ts';
 
 export interface MeasureOptions {
-  /** A fresh device for every case: nothing compiled for one helps another. */
-  openDevice(): Promise<Device>;
+  /**
+   * A fresh device for every case: nothing compiled for one helps another. `tuned` finds the fastest ways by measuring
+   * them when a program is compiled; first runs are not.
+   */
+  openDevice(tuned: boolean): Promise<Device>;
+  /** Whether ways of computing are chosen by measurement; default false. */
+  tune?: boolean;
   reps: number;
   /** Milliseconds that one entrant may take of the turns; default 10,000. */
   budgetMs?: number;
@@ -80,7 +85,8 @@ const entrantsOf = ({ entrant, awaited, peers }: Opened): Entrant[] => [
 
 async function openCase(c: BenchCase, options: MeasureOptions): Promise<Opened> {
   options.note?.(`${c.name} ${c.dtype}`);
-  const device = await options.openDevice();
+  const untuned = options.tune ? await firstRun(c, options) : undefined;
+  const device = await options.openDevice(options.tune ?? false);
   const effort = { reps: options.reps, budgetMs: options.budgetMs ?? BUDGET_MS };
   let peers: OpenedPeer[] = [];
   let subject: Subject | undefined;
@@ -89,7 +95,8 @@ async function openCase(c: BenchCase, options: MeasureOptions): Promise<Opened> 
     const own = subject;
     await device.idle();
     const timed = stopwatch(options.now);
-    const firstMs = await timed(() => own.first());
+    const tunedMs = await timed(() => own.first());
+    const firstMs = untuned ?? tunedMs;
     const maxError = await own.verify();
     const entrant = await warmUp(effort, {
       time: (runs) =>
@@ -115,6 +122,22 @@ async function openCase(c: BenchCase, options: MeasureOptions): Promise<Opened> 
     await subject?.dispose();
     device.dispose();
     throw error;
+  }
+}
+
+/** Of a device that measures nothing first, as a user meets it. */
+async function firstRun(c: BenchCase, options: MeasureOptions): Promise<number> {
+  const device = await options.openDevice(false);
+  try {
+    const subject = await c.open(device);
+    try {
+      await device.idle();
+      return await stopwatch(options.now)(() => subject.first());
+    } finally {
+      await subject.dispose();
+    }
+  } finally {
+    device.dispose();
   }
 }
 

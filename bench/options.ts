@@ -27,6 +27,7 @@ interface Parsed {
   budget: number;
   peers: string;
   variants?: string;
+  tune: boolean;
   quick?: boolean;
   json?: string;
   html?: string;
@@ -65,6 +66,7 @@ export function parseOptions(argv: readonly string[], print = console.log): Benc
       text('--peers', 'names'),
       'all',
     )
+    .option('--no-tune', 'time the usual ways of computing, not those found fastest here; first runs are never tuned')
     .option(
       '--variants <glob>',
       'of how peers do the work, only the ways that fit, such as "fused*"',
@@ -98,6 +100,7 @@ export function parseOptions(argv: readonly string[], print = console.log): Benc
     budgetMs: 1000 * o.budget,
     peers: peerNames(o.peers),
     variants: o.variants,
+    tune: o.tune && !o.quick,
     quick: o.quick ?? false,
     json: o.json,
     html: o.html,

@@ -1,5 +1,5 @@
 /** The bench itself, the same in Node and in a page: it is given a way to open devices and places to read from. */
-import { describe, Device, throwIfAborted } from '../src/engine/index.ts';
+import { describe, Device, throwIfAborted, type TuneStore } from '../src/engine/index.ts';
 import type { BenchCase, Peer } from './case.ts';
 import { kernelCases } from './kernels/cases.ts';
 import { measureGroup } from './measure.ts';
@@ -19,10 +19,20 @@ export interface Host extends ModelFolders {
 /** What the core knows of a report; the host adds commit, date and its own kind. */
 export type CoreReport = Pick<BenchReport, 'adapter' | 'results' | 'failures' | 'roofline'>;
 
+/** Milliseconds of choosing per program: enough for every class of shapes of a model. */
+const TUNE_MS = 20_000;
+
 /** Runs the selected cases group by group. @throws AdapterError, AbortedError */
 export async function runCases(selection: Selection, host: Host): Promise<CoreReport> {
-  const openDevice = () => Device.open({ gpu: host.gpu, powerPreference: 'high-performance', label: 'bench' });
-  const probe = await openDevice();
+  const store = memoryStore();
+  const openDevice = (tuned: boolean) =>
+    Device.open({
+      gpu: host.gpu,
+      powerPreference: 'high-performance',
+      label: 'bench',
+      tune: tuned ? { mode: 'full', store, budgetMs: TUNE_MS } : { mode: 'off' },
+    });
+  const probe = await openDevice(false);
   const { software } = probe.caps;
   const adapter = describe(probe.info);
   host.note?.(`on ${adapter}`);
@@ -47,6 +57,7 @@ export async function runCases(selection: Selection, host: Host): Promise<CoreRe
     const members = chosen.filter((c) => `${c.suite} ${c.group}` === group);
     const { results, failures } = await measureGroup(members, {
       openDevice,
+      tune: selection.tune ?? false,
       reps,
       budgetMs: selection.budgetMs,
       peers: host.peers,
@@ -58,4 +69,13 @@ export async function runCases(selection: Selection, host: Host): Promise<CoreRe
     report.failures.push(...failures);
   }
   return report;
+}
+
+/** What was measured for one case serves the next; nothing is left of it afterwards. */
+function memoryStore(): TuneStore {
+  const texts = new Map<string, string>();
+  return {
+    read: async (name) => texts.get(name),
+    write: async (name, text) => void texts.set(name, text),
+  };
 }

@@ -11,6 +11,8 @@ export interface Selection {
   reps: number;
   /** Milliseconds that a case, or a peer of it, may take of being measured; default 10,000. */
   budgetMs?: number;
+  /** Whether ways of computing are chosen by measurement before they are timed. */
+  tune?: boolean;
   /** Pattern of the ways in which peers do the work, where not all are to be tried. */
   variants?: string;
   /** One small case of each group, and no more than three times. */
