@@ -1,6 +1,7 @@
 /**
  * The shapes of the kernel suite, each taken from a network that people run: Stable Diffusion 1.5 at 512² (Rombach et al.
- * 2022), its autoencoder's decoder, ddpm-cifar10-32 (Ho et al. 2020), and the emoji pipeline of this package.
+ * 2022), its autoencoder's decoder, SDXL at 1024² (Podell et al. 2023), DiT-S/2 and DiT-XL/2 at 256² (Peebles & Xie 2023),
+ * ddpm-cifar10-32 (Ho et al. 2020), and the emoji pipeline of this package.
  */
 import type { Problem } from './problem.ts';
 
@@ -67,6 +68,11 @@ export const SHAPES: readonly Shape[] = [
   matmul('sd15-time', 2, 1280, 1280),
   matmul('cifar10-attention', 256, 256, 256),
   matmul('emoji-attention', 64, 96, 96),
+  matmul('sdxl-projection', 1024, 1280, 1280),
+  matmul('sdxl-feedforward', 1024, 1280, 10240),
+  matmul('dit-s-feedforward', 256, 384, 1536),
+  matmul('dit-xl-projection', 256, 1152, 1152),
+  matmul('dit-xl-feedforward', 256, 1152, 4608),
 
   conv('emoji', 8, 96, 96, { quick: true }),
   conv('emoji', 16, 64, 64),
@@ -82,6 +88,9 @@ export const SHAPES: readonly Shape[] = [
   conv('sd15', 64, 320, 320, { stride: 2 }),
   conv('sd15', 32, 640, 640),
   conv('sd15', 8, 1280, 1280),
+  conv('sdxl', 128, 320, 320),
+  conv('sdxl', 128, 320, 320, { stride: 2 }),
+  conv('sdxl', 32, 1280, 1280),
   conv('vae', 16, 512, 512),
   conv('vae', 64, 128, 128),
   conv('vae', 64, 512, 512),
@@ -93,12 +102,16 @@ export const SHAPES: readonly Shape[] = [
   groupNorm('cifar10', 16, 256),
   groupNorm('sd15', 64, 320),
   groupNorm('sd15', 8, 1280),
+  groupNorm('sdxl', 128, 320),
+  groupNorm('sdxl', 32, 1280),
   groupNorm('vae', 64, 512),
   groupNorm('vae', 128, 128),
   groupNorm('vae', 512, 128),
 
   layerNorm('sd15', 256, 1280, true),
   layerNorm('sd15', 4096, 320),
+  layerNorm('sdxl', 1024, 1280),
+  layerNorm('dit-xl', 256, 1152),
   layerNorm('clip', 77, 768),
 
   attention('emoji', 64, 64, 3, 32, true),
@@ -109,6 +122,11 @@ export const SHAPES: readonly Shape[] = [
   attention('sd15-self', 4096, 4096, 8, 40),
   attention('sd15-self', 256, 256, 8, 160),
   attention('sd15-self', 64, 64, 8, 160),
+  attention('sdxl-self', 4096, 4096, 10, 64),
+  attention('sdxl-self', 1024, 1024, 20, 64),
+  attention('sdxl-cross', 1024, 77, 20, 64),
+  attention('dit-s', 256, 256, 6, 64),
+  attention('dit-xl', 256, 256, 16, 72),
   attention('sd15-cross', 4096, 77, 8, 40),
   attention('sd15-cross', 1024, 77, 8, 80),
 
@@ -116,5 +134,6 @@ export const SHAPES: readonly Shape[] = [
   elementwise('silu', 64, 320),
   elementwise('add', 64, 320),
   elementwise('scaleShift', 64, 320),
+  elementwise('scaleShift', 16, 1152),
   elementwise('add', 512, 128),
 ];
