@@ -88,6 +88,16 @@ const t5: Kind = (raw) => {
   const c = m.readT5Config(raw);
   return [m.t5Weights(c), (caps) => m.planT5(c, { batch: 1, length: 256, padded: false }, 'f16', caps)];
 };
+const karloTextProj: Kind = (raw) => {
+  const c = m.readUnclipTextProjConfig(raw);
+  return [m.unclipTextProjWeights(c), (caps) => m.planUnclipTextProj(c, { batch: 2, tokens: 77 }, 'f16', caps)];
+};
+const clipVision: Kind = (raw) => {
+  const c = m.readClipVisionConfig(raw);
+  return [m.clipVisionWeights(c), (caps) => m.planClipVision(c, {}, 'f16', caps)];
+};
+const PRIOR_CALL = { batch: 2, textTokens: 77, conditionTokens: 1, hiddenTokens: 1, masked: true };
+const karloPrior = defined(m.priorDefinition, PRIOR_CALL);
 const sd3 = defined(m.sd3Definition, { ...square(128), textTokens: 333 });
 const flux = defined(m.fluxDefinition, { batch: 1, imageTokens: 4096, textTokens: 512 });
 const dit = (side: number) => defined(m.ditDefinition, { ...square(side) } as never);
@@ -99,6 +109,13 @@ const ROWS: readonly [config: string, name: string, kind: Kind, call: string][] 
   ['sd-turbo-unet', 'SD-Turbo, U-Net', conditional(64), '2 × 64×64 latents'],
   ['sdxl-unet', 'SDXL, U-Net', conditional(128), '2 × 128×128 latents'],
   ['sd-x4-upscaler-unet', 'SD ×4 upscaler, U-Net', conditional(128), '2 × 128×128 latents'],
+  ['karlo-prior', 'Karlo (unCLIP), prior', karloPrior, '2 × 77 tokens'],
+  ['karlo-text-proj', 'Karlo, embeddings to the decoder', karloTextProj, '2 × 77 tokens'],
+  ['karlo-decoder', 'Karlo, decoder', conditional(64), '2 × 64×64'],
+  ['karlo-super-res', 'Karlo, each of the two that enlarge', unet2d(256), '256×256'],
+  ['karlo-image-encoder', 'CLIP ViT-L/14 pictures', clipVision, '224×224'],
+  ['if-i-xl-unet', 'DeepFloyd IF-I-XL, U-Net', conditional(64), '2 × 64×64, 77 tokens'],
+  ['if-ii-l-unet', 'DeepFloyd IF-II-L, U-Net', conditional(256), '2 × 256×256, 77 tokens'],
   ['controlnet-canny', 'ControlNet (canny, SD 1.5)', controlNet, '2 × 64×64 latents'],
   ['dit-xl-2-256', 'DiT-XL/2 256', dit(32), '32×32 latents'],
   ['dit-xl-2-512', 'DiT-XL/2 512', dit(64), '64×64 latents'],
