@@ -110,8 +110,9 @@ KINDS = {
         'loss': 'v, weights min(SNR + 1, 5) / (SNR + 1) (for the first 9,325 steps min(SNR, 5) / (SNR + 1)); '
         'variance: 0.1 x the variational bound',
         'optimiser': 'AdamW 1e-3, cosine to 0, EMA 0.999',
-        'limits': 'Faces, people, flags and signs are recognised at a glance; many animals, foods and objects\n'
-        'have the right colours but no clear shape: training was short.',
+        'limits': 'Guidance was chosen among 5, 7 and 9 with 90 samples of another seed (82, 86 and 83 %). Faces, people,\n'
+        'flags and signs are recognised at a glance; many animals, foods and objects have the right colours but no\n'
+        'clear shape: training was short.',
     },
 }
 

@@ -1,6 +1,6 @@
 """Records what PyTorch makes of the exported weights, so that another engine can be compared with it.
 
-usage: python3 reference.py --out DIR --weights ../weights/emoji
+usage: python3 reference.py --out DIR --weights ../weights/emoji [--guidance 4]
 writes WEIGHTS-reference/io.safetensors and WEIGHTS-reference/config.json (which states the arithmetic).
 Weights are the exported f16 values, everything is computed in f32 on the CPU.
 """
@@ -34,14 +34,14 @@ ARITHMETIC = {
 
 
 @torch.no_grad()
-def record(out: Path, weights: Path) -> None:
+def record(out: Path, weights: Path, guidance: float) -> None:
     """One guided sample per group and four held-out reconstructions."""
     prepare('cpu')
     velocity, vae = read_denoiser(weights)[0], read_vae(weights)
     labels = torch.arange(NULL)
     noise = torch.randn(NULL, 4, 16, 16, generator=torch.Generator().manual_seed(SEED))
     path: list[torch.Tensor] = []
-    latents = ddim(guided(velocity, labels, NULL, GUIDANCE), noise, STEPS, lambda t, x: path.append(x[0].clone()))
+    latents = ddim(guided(velocity, labels, NULL, guidance), noise, STEPS, lambda t, x: path.append(x[0].clone()))
     held = data.load(out / 'data', True)
     # One picture of each of four groups, the first held out in the list's order.
     chosen = torch.stack([held.pictures[held.labels == g][0] for g in (0, 2, 4, 8)])
@@ -63,7 +63,7 @@ def record(out: Path, weights: Path) -> None:
         {
             'seed': SEED,
             'numInferenceSteps': STEPS,
-            'guidanceScale': GUIDANCE,
+            'guidanceScale': guidance,
             'eta': 0,
             'nullLabel': NULL,
             'timesteps': timesteps(STEPS),
@@ -81,5 +81,6 @@ if __name__ == '__main__':
     parser = argparse.ArgumentParser()
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--weights', type=Path, default=Path(__file__).parent.parent / 'weights' / 'emoji')
+    parser.add_argument('--guidance', type=float, default=GUIDANCE)
     options = parser.parse_args()
-    record(options.out, options.weights)
+    record(options.out, options.weights, options.guidance)

@@ -79,7 +79,7 @@ colour with other shapes, a gesture with other skin tones. {held_each} pictures 
 | --- | --- | --- |
 | steps x batch | {text_steps:,} x {text_batch} | {unet_steps:,} x {unet_batch} |
 | minutes on {cpus}, shared | {text_minutes:.0f} | {unet_minutes:.0f} |
-| loss | contrastive, with a picture encoder that is not kept | v, weights min(SNR + 1, 5) / (SNR + 1), at first min-SNR |
+| loss | contrastive, with a picture encoder, not kept | v, weights min(SNR + 1, 5) / (SNR + 1), at first min-SNR |
 | optimiser | AdamW {text_rate:g}, cosine to 0, EMA 0.995 | AdamW {unet_rate:g}, cosine to 0, EMA 0.999 |
 | captions | the name; 40 % another way to say it | the name; 30 % another way to say it; 12 % none |
 
