@@ -16,7 +16,7 @@ export async function readTruth(truths: Directory, name: string): Promise<Float3
   const file = await truths.open(`${name}.bin`);
   try {
     const bytes = await file.read(0, await file.size());
-    return new Float32Array(bytes.slice().buffer);
+    return new Float32Array(Uint8Array.from(bytes).buffer);
   } finally {
     await file.close?.();
   }
