@@ -1,8 +1,9 @@
 /** What the pipelines of straight flows (Stable Diffusion 3, Flux) have in common. */
-import { ConfigError, InvalidArgumentError } from '../engine/index.ts';
+import { ConfigError, InvalidArgumentError, UnsupportedError } from '../engine/index.ts';
 import type { AutoencoderKL } from '../models/index.ts';
 import { resolutionMu } from '../sampler/flowMatching.ts';
 import type { Sampler, StepChoice } from '../sampler/index.ts';
+import type { TextToImageOptions } from './textToImage.ts';
 
 /** The logarithm of the shift by the number of tokens, where the schedule depends on it. */
 export function dynamicMu({ config }: Sampler, tokens: number): number | undefined {
@@ -22,6 +23,16 @@ export function flowStrength(sampler: Sampler, choice: StepChoice, strength: num
   const left = steps - Math.floor(steps - steps * strength);
   // Half a step more, which rounding down takes off again.
   return left === steps ? 1 : (left + 0.5) / steps;
+}
+
+/** Options of other kinds of pipelines that would change the picture. @throws UnsupportedError naming one that is given */
+export function refuseOptions(options: TextToImageOptions): void {
+  const names = ['controlImage', 'denoisingStart', 'denoisingEnd', 'imageGuidanceScale'] as const;
+  const given = names.find((name) => options[name] !== undefined);
+  if (!given) return;
+  throw new UnsupportedError(
+    `generate: expected no ${given}, got one, and pipelines of this kind do not know it; omit it`,
+  );
 }
 
 /** @throws ConfigError for parts that belong to different models */

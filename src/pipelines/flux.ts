@@ -14,7 +14,7 @@ import { samplerFrom } from '../sampler/samplerFrom.ts';
 import type { Vec } from '../sampler/vec.ts';
 import { BasePipeline, chosenScheduler, loadParts, readScheduler, type Part, type RunShape } from './basePipeline.ts';
 import { openFluxPrompts, type FlowPrompts } from './flowPrompts.ts';
-import { checkChannels, dynamicMu, flowStrength } from './flowSteps.ts';
+import { checkChannels, dynamicMu, flowStrength, refuseOptions } from './flowSteps.ts';
 import type { GenerationResult } from './generation.ts';
 import type { GpuSpace } from './gpuSpace.ts';
 import { klDecoder, klLatents, type LatentDecoder } from './latentDecoder.ts';
@@ -112,11 +112,12 @@ export class FluxPipeline extends BasePipeline {
   /**
    * From noise, or from a picture, to pictures; by default 28 steps with a guidance scale of 3.5 (from a picture 7, and a
    * strength of 0.6), which a network without distilled guidance does not read.
-   * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
-   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
-   * any of them but a lost device the pipeline stays usable.
+   * @throws InvalidArgumentError for an option out of range; UnsupportedError for one of other kinds; LimitError where the
+   * size does not fit the device; AbortedError when the signal fires, between two submits; NonFiniteError,
+   * DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
    */
   async generate(options: TextToImageOptions): Promise<GenerationResult> {
+    refuseOptions(options);
     const { vae, text, scheduler } = this.parts;
     const image = options.image && givenPicture(vae, options.image);
     const given = { ...DEFAULTS, ...(image && { guidanceScale: PICTURE_GUIDANCE }), ...options };

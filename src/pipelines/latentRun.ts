@@ -29,7 +29,7 @@ export interface LatentRun {
   start?(space: GpuSpace, generator: Generators): Promise<StartingPoint>;
   /** What draws after the noise, before the denoiser is made. */
   prepare?(space: GpuSpace, generator: Generators): Promise<void>;
-  /** What a kind of pipeline says of the steps beside their number; with `start`, the options' latents are the state there. */
+  /** What a kind of pipeline says of the steps beside their number; with `start`, latents are the state there. */
   choice?: Pick<SampleOptions, 'mu' | 'originalInferenceSteps' | 'start' | 'end'>;
 }
 

@@ -251,6 +251,8 @@ async function loadVae(device: Device, source: ModelSource, load: LoadOptions, {
 const defaultStrength = (kind: SdKind, { maskImage }: TextToImageOptions) =>
   maskImage ? kind.maskStrength : kind.strength;
 
+const ALONE_OR_MASKED = 'alone, or with a mask and masked latents';
+
 /** @throws UnsupportedError for a U-Net that wants what this pipeline does not have */
 function checkForm(name: string, { config }: UNet2DCondition, { xl, edits = false }: SdKind): void {
   const { inChannels, outChannels, addition, classEmbedding } = config;
@@ -258,8 +260,8 @@ function checkForm(name: string, { config }: UNet2DCondition, { xl, edits = fals
   const known = edits ? [2 * outChannels] : [outChannels, 2 * outChannels + 1];
   if (!known.includes(inChannels)) {
     throw new UnsupportedError(
-      `${name}: expected a U-Net that reads latents ${edits ? 'and those of a picture' : 'alone, or with a mask and masked latents'}, ` +
-        `got one of ${inChannels} channels`,
+      `${name}: expected a U-Net that reads latents ${edits ? 'and those of a picture' : ALONE_OR_MASKED}, got one of ` +
+        `${inChannels} channels`,
     );
   }
   const wanted = xl ? 'text_time' : 'none';

@@ -13,7 +13,7 @@ import type { Vec } from '../sampler/vec.ts';
 import { channelJoin } from './channelJoin.ts';
 import { BasePipeline, chosenScheduler, loadParts, readScheduler, type Part, type RunShape } from './basePipeline.ts';
 import { openSd3Prompts, type FlowPrompts } from './flowPrompts.ts';
-import { checkChannels, dynamicMu, flowStrength } from './flowSteps.ts';
+import { checkChannels, dynamicMu, flowStrength, refuseOptions } from './flowSteps.ts';
 import type { GenerationResult } from './generation.ts';
 import type { GpuSpace } from './gpuSpace.ts';
 import { klDecoder, klLatents, type LatentDecoder } from './latentDecoder.ts';
@@ -114,11 +114,12 @@ export class StableDiffusion3Pipeline extends BasePipeline {
   /**
    * From noise, or from a picture, to pictures; by default 28 steps (50 of which from a picture 0.6, its strength) with a
    * guidance scale of 7. A scale of 1 or less is the conditional network alone.
-   * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
-   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
-   * any of them but a lost device the pipeline stays usable.
+   * @throws InvalidArgumentError for an option out of range; UnsupportedError for one of other kinds; LimitError where the
+   * size does not fit the device; AbortedError when the signal fires, between two submits; NonFiniteError,
+   * DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
    */
   async generate(options: TextToImageOptions): Promise<GenerationResult> {
+    refuseOptions(options);
     const { transformer, vae, text, scheduler } = this.parts;
     const image = options.image && givenPicture(vae, options.image);
     const given = { ...DEFAULTS, ...(image && { numInferenceSteps: PICTURE_STEPS }), ...options };

@@ -85,7 +85,9 @@ export interface TextToImageOptions extends GenerationOptions, SizeConditions {
    * them. The size follows from it.
    */
   image?: ImageInput;
-  /** How much of the way is gone from `image`, in (0, 1]; default 0.8, with a mask 1 (SDXL 0.3 and 0.9999, SD3 and Flux 0.6). */
+  /**
+   * How much of the way is gone from `image`, in (0, 1]; default 0.8, with a mask 1 (SDXL 0.3 and 0.9999, SD3 and Flux 0.6).
+   */
   strength?: number;
   /**
    * Part of the schedule, 0 … 1, after which to stop with what is noisy still: `latents` are for another pipeline's

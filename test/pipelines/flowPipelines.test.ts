@@ -1,6 +1,6 @@
 /** Stable Diffusion 3 and Flux against runs of their transformers composed by hand on the host. */
 import { describe, expect, it } from 'vitest';
-import { ConfigError, InvalidArgumentError } from '../../src/engine/index.ts';
+import { ConfigError, InvalidArgumentError, UnsupportedError } from '../../src/engine/index.ts';
 import { Tokenizer } from '../../src/loading/tokenizers/tokenizer.ts';
 import { AutoencoderKL } from '../../src/models/index.ts';
 import { CLIPTextModel, CLIPTextModelWithProjection } from '../../src/models/textEncoders/clipTextModel.ts';
@@ -238,5 +238,7 @@ describe('Flux', () => {
     };
     const got = await run(source, { ...common, prompt: 'a cat', prompt2: 'a red cat' });
     expect(got).toEqual(await run(source, { ...common, ...embeds }));
+    const controlImage = { data: new Float32Array(3 * 64), shape: [1, 3, 8, 8] };
+    expect(await failure(run(source, { ...common, ...embeds, controlImage }))).toBeInstanceOf(UnsupportedError);
   });
 });
