@@ -43,7 +43,8 @@ export function reflectShader(file: string) {
     .join('\n');
   let reflected;
   try {
-    reflected = new WgslReflect(whole.replace(/^(enable|requires)\b.*$/gm, ''));
+    const plain = whole.replace(/^(enable|requires)\b.*$/gm, '');
+    reflected = new WgslReflect(/subgroup_matrix/.test(plain) ? withoutMatrices(plain) : plain);
   } catch (error) {
     throw new Error(`${basename(file)}: ${String((error as Error).message ?? error)}`, { cause: error });
   }
@@ -78,6 +79,22 @@ export function reflectShader(file: string) {
     modulePaths: Object.fromEntries(fixed.map((name) => [name, module(name)])),
     storagePaths: usesStorage ? Object.fromEntries(STORAGE.map((s) => [s, module(`storage.${s}`)])) : undefined,
   };
+}
+
+/** Without function bodies and the types of subgroup matrices, which the reflection does not know. */
+function withoutMatrices(code: string): string {
+  const plain = code.replace(/^alias \w+=subgroup_matrix.*$/gm, '');
+  let out = '';
+  for (let at = 0; at < plain.length;) {
+    const fn = /(^|\n)(@compute[^\n]*\n)?fn [^{]*\{/g;
+    fn.lastIndex = at;
+    const head = fn.exec(plain);
+    if (!head) return out + plain.slice(at);
+    out += `${plain.slice(at, fn.lastIndex)}}`;
+    at = fn.lastIndex;
+    for (let depth = 1; depth > 0 && at < plain.length; at++) depth += { '{': 1, '}': -1 }[plain[at]] ?? 0;
+  }
+  return out;
 }
 
 function elementOf(code: string, name: string): string {

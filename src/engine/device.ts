@@ -11,6 +11,11 @@ export interface Capabilities {
   f16: boolean;
   /** Width of a subgroup where `subgroups` was granted and the adapter has one width only; otherwise 0. */
   subgroupSize: number;
+  /**
+   * Subgroups of 32 lanes multiply 16×16 matrices of halves into sums in f32 (Dawn's experimental subgroup matrices);
+   * left out where they do not.
+   */
+  matrices?: boolean;
   /** `timestamp-query` was granted. */
   timestamps: boolean;
   /** True for an adapter that runs on the processor (SwiftShader, lavapipe, WARP). */
@@ -69,7 +74,8 @@ export interface DeviceOptions {
   tune?: TuneOptions;
 }
 
-const OPTIONAL: GPUFeatureName[] = ['shader-f16', 'timestamp-query', 'subgroups' as GPUFeatureName];
+const MATRICES = 'chromium-experimental-subgroup-matrix' as GPUFeatureName;
+const OPTIONAL: GPUFeatureName[] = ['shader-f16', 'timestamp-query', 'subgroups' as GPUFeatureName, MATRICES];
 
 /** An open device. `dispose()` releases everything made from it. */
 export class Device {
@@ -147,6 +153,7 @@ export class Device {
     ) as unknown as Limits;
     const { subgroupMinSize: min, subgroupMaxSize: max } = adapter.info;
     const caps: Capabilities = {
+      matrices: device.features.has(MATRICES) && device.features.has('shader-f16') && multiplies16(adapter.info),
       f16: device.features.has('shader-f16'),
       subgroupSize: device.features.has('subgroups') && min === max ? (min ?? 0) : 0,
       timestamps: device.features.has('timestamp-query'),
@@ -246,6 +253,23 @@ export class Device {
 }
 
 function noop(): void {}
+
+/** A size of matrices that subgroups multiply, as Dawn lists it. */
+interface MatrixConfig {
+  componentType: string;
+  resultComponentType: string;
+  M: number;
+  N: number;
+  K: number;
+}
+
+/** Whether subgroups of 32 lanes multiply 16×16 halves into f32. */
+function multiplies16(info: GPUAdapterInfo & { subgroupMatrixConfigs?: readonly MatrixConfig[] }): boolean {
+  const { subgroupMinSize: min, subgroupMaxSize: max, subgroupMatrixConfigs: configs = [] } = info;
+  const is16 = (c: MatrixConfig) => c.M === 16 && c.N === 16 && c.K === 16;
+  const sums32 = (c: MatrixConfig) => c.componentType === 'f16' && c.resultComponentType === 'f32';
+  return min === 32 && max === 32 && [...configs].some((c) => is16(c) && sums32(c));
+}
 
 /** `vendor architecture description` of an adapter, without the empty ones. */
 export function describe(info: GPUAdapterInfo): string {

@@ -6,6 +6,7 @@ import {
   linearGrid,
   numel,
   ShapeError,
+  type Kernel,
   type Lowering,
   type Node,
   type Op,
@@ -24,9 +25,11 @@ import {
 } from './common.ts';
 import shader from './conv2d.wgsl';
 import subgroupShader from './conv2dSubgroup.wgsl';
+import tileShader from './conv2dTile.wgsl';
 import { canShare, SHARED, sharesHere } from './eights.ts';
 import { linearOp } from './matmul.ts';
 import { packConv, packVector } from './packing.ts';
+import { TILE, tileFits, TILES, usualTile } from './tiles.ts';
 import { hasWinograd, lowerWinograd } from './winograd.ts';
 
 /** Implicit matrix multiplication; PIXELS pixels of a row × one vec4 of channels per invocation. */
@@ -65,6 +68,24 @@ export const conv2dSubgroupKernel = defineKernel({
     return [x, y, ceilDiv(O4, t.SG)];
   },
   valid: sharesHere,
+});
+
+/** The same through workgroup memory; for GPUs. */
+export const conv2dTileKernel = defineKernel({
+  shader: tileShader,
+  tunables: {
+    ...TILE,
+    ACT: Object.values(ACTIVATIONS),
+    HAS_BIAS: [true, false],
+    HAS_SHIFT: [false, true],
+    HAS_RESIDUAL: [false, true],
+    UP: [1, 2],
+  },
+  grid({ B, OH, OW, O4 }, t) {
+    const [y, z] = linearGrid(ceilDiv(B * OH * OW, t.WG_M * t.ROWS));
+    return [ceilDiv(O4, t.WG_N * t.COLS), y, z];
+  },
+  valid: tileFits,
 });
 
 /** Pixels of zeros on each side, ≥ 0. */
@@ -120,14 +141,19 @@ export const conv2dOp: Op<Conv2dAttrs> = {
   },
 };
 
-/** One dispatch: the sum over taps and channels as it stands; in a subgroup with rows of eights where `eights` is not 0. */
-function lowerDirect({ inputs, attrs: a, output }: Node<Conv2dAttrs>, to: Lowering, eights: number): void {
+/** One dispatch: the sum over taps and channels as it stands, by one of the kernels above. */
+function lowerDirect(
+  { inputs, attrs: a, output }: Node<Conv2dAttrs>,
+  to: Lowering,
+  kernel: Kernel,
+  tile: Record<string, number>,
+): void {
   const { x, weight, bias, shift, residual } = inputs;
   const { B, H, W, OH, OW, O, R, S, stride, dilation, top, left, scale, up = 1, shiftAt = 0 } = a;
   to.dispatch({
-    kernel: eights ? conv2dSubgroupKernel : conv2dKernel,
+    kernel,
     tunables: {
-      ...(eights ? { SG: to.caps.subgroupSize, EIGHTS: eights } : conv2dTile(a)),
+      ...tile,
       ACT: activationCode(a.act),
       HAS_BIAS: bias !== undefined,
       HAS_SHIFT: shift !== undefined,
@@ -150,9 +176,16 @@ function lowerDirect({ inputs, attrs: a, output }: Node<Conv2dAttrs>, to: Loweri
  */
 function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering['choose']> {
   const a = node.attrs;
+  const { software, subgroupSize: SG } = to.caps;
   const shared = canShare(to.caps) ? [1, 2, 3] : [];
-  const ways: Record<string, () => void> = { plain: () => lowerDirect(node, to, 0) };
-  for (const eights of shared) ways[`shared ${eights}`] = () => lowerDirect(node, to, eights);
+  const ways: Record<string, () => void> = { plain: () => lowerDirect(node, to, conv2dKernel, conv2dTile(a)) };
+  for (const EIGHTS of shared) {
+    ways[`shared ${EIGHTS}`] = () => lowerDirect(node, to, conv2dSubgroupKernel, { SG, EIGHTS });
+  }
+  // Barriers are dear where a processor plays the GPU, and such kernels take long to compile there.
+  for (const [name, tile] of software ? [] : Object.entries(TILES)) {
+    ways[name] = () => lowerDirect(node, to, conv2dTileKernel, tile);
+  }
   if (hasWinograd(a)) {
     for (const tile of to.graph.dtype === 'f32' ? ([2, 4] as const) : ([2] as const)) {
       for (const eights of [0, ...shared]) {
@@ -169,7 +202,8 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
  * 32 … 512 channels.
  */
 function usualWay({ B, OH, OW, I, O }: Conv2dAttrs, { caps }: Lowering, ways: readonly string[]): string {
-  if (!caps.software || !canShare(caps)) return 'plain';
+  if (!caps.software) return usualTile(B * OH * OW, ceilDiv(O, 4)) ?? 'plain';
+  if (!canShare(caps)) return 'plain';
   const tiles = (size: number) => B * ceilDiv(OH, size) * ceilDiv(OW, size);
   const narrow = 8 * O <= 4 * caps.subgroupSize;
   if (narrow && caps.subgroupSize === 8) return 'plain';

@@ -13,8 +13,11 @@ import {
 import { ACTIVATIONS, activationCode, ceilDiv, expectSame, near, rowsOf, width4, type Activation } from './common.ts';
 import { canShare, SHARED, sharesHere } from './eights.ts';
 import shader from './matmul.wgsl';
+import matrixShader from './matmulMatrix.wgsl';
 import subgroupShader from './matmulSubgroup.wgsl';
+import tileShader from './matmulTile.wgsl';
 import { packMatrix, packVector } from './packing.ts';
+import { TILE, tileFits, TILES, usualTile } from './tiles.ts';
 import { vectorLinearOp, type VectorLinearAttrs } from './vectorLinear.ts';
 
 /** ROWS rows × one vec4 column per invocation, in registers. */
@@ -56,6 +59,44 @@ export const matmulSubgroupKernel = defineKernel({
   valid: sharesHere,
 });
 
+/** The same through workgroup memory; for GPUs. */
+export const matmulTileKernel = defineKernel({
+  shader: tileShader,
+  tunables: {
+    ...TILE,
+    EXACT: [false, true],
+    ACT: Object.values(ACTIVATIONS),
+    HAS_BIAS: [true, false],
+    HAS_RESIDUAL: [false, true],
+    IN_PLACE: [false, true],
+    HAS_GATE: [false, true],
+    HAS_SECOND: [false, true],
+  },
+  grid({ M, N4 }, t) {
+    const [y, z] = linearGrid(ceilDiv(M, t.WG_M * t.ROWS));
+    return [ceilDiv(N4, t.WG_N * t.COLS), y, z];
+  },
+  valid: tileFits,
+});
+
+/** The same by subgroup matrices; for GPUs that have them, and halves. */
+export const matmulMatrixKernel = defineKernel({
+  shader: matrixShader,
+  tunables: {
+    ACT: Object.values(ACTIVATIONS),
+    HAS_BIAS: [true, false],
+    HAS_RESIDUAL: [false, true],
+    IN_PLACE: [false, true],
+    HAS_GATE: [false, true],
+    HAS_SECOND: [false, true],
+  },
+  grid({ M, N4 }) {
+    const [y, z] = linearGrid(ceilDiv(M, 64));
+    return [ceilDiv(N4, 16), y, z];
+  },
+  valid: (_, caps) => caps.matrices ?? false,
+});
+
 /** What {@link linearOp} is told beside its inputs. */
 export interface LinearAttrs {
   act: Activation;
@@ -80,7 +121,7 @@ export const linearOp: Op<LinearAttrs> = {
     const K4 = A4 + (second ? width4(second) : 0);
     const gated = attrs.gated ?? false;
     const { software, subgroupSize: SG } = to.caps;
-    const dispatch = (kernel: Kernel, tile: Record<string, number>) =>
+    const dispatch = (kernel: Kernel, tile: Record<string, number | boolean>) =>
       to.dispatch({
         kernel,
         tunables: {
@@ -90,7 +131,6 @@ export const linearOp: Op<LinearAttrs> = {
           HAS_RESIDUAL: residual !== undefined,
           HAS_GATE: gate !== undefined,
           HAS_SECOND: second !== undefined,
-          GATED: gated,
         },
         params: {
           ...{ M, K4, A4, N4: width4(output), N: output.shape.at(-1)!, scale: attrs.scale },
@@ -102,13 +142,25 @@ export const linearOp: Op<LinearAttrs> = {
         inPlace: 'residual',
         flops: (gated ? 4 : 2) * M * (x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0)) * output.shape.at(-1)!,
       });
-    const ways: Record<string, () => void> = { plain: () => dispatch(matmulKernel, matmulTile(M)) };
-    for (const EIGHTS of canShare(to.caps) ? [1, 2, 3] : []) {
-      ways[`shared ${EIGHTS}`] = () => dispatch(matmulSubgroupKernel, { SG, EIGHTS });
-    }
     const columns = (gated ? 2 : 1) * width4(output);
-    const share = software && canShare(to.caps) && M >= 4 && 2 * columns >= SG;
-    to.choose(`${near(M)}x${near(4 * K4)}x${near(4 * columns)}`, ways, share ? `shared ${M > 8 ? 2 : 1}` : 'plain');
+    const ways: Record<string, () => void> = {
+      plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated }),
+    };
+    for (const EIGHTS of canShare(to.caps) ? [1, 2, 3] : []) {
+      ways[`shared ${EIGHTS}`] = () => dispatch(matmulSubgroupKernel, { SG, EIGHTS, GATED: gated });
+    }
+    // Barriers are dear where a processor plays the GPU, and such kernels take long to compile there.
+    for (const [name, tile] of software || gated ? [] : Object.entries(TILES)) {
+      const { WG_M, WG_N, ROWS, COLS, K4S } = tile;
+      const EXACT = M % (WG_M * ROWS) === 0 && columns % (WG_N * COLS) === 0 && K4 % K4S === 0;
+      ways[name] = () => dispatch(matmulTileKernel, { ...tile, EXACT });
+    }
+    const matrices = to.caps.matrices && to.graph.dtype === 'f16' && !gated;
+    if (matrices) ways.matrix = () => dispatch(matmulMatrixKernel, {});
+    const shared = canShare(to.caps) && M >= 4 && 2 * columns >= SG ? `shared ${M > 8 ? 2 : 1}` : 'plain';
+    const tile = gated ? undefined : usualTile(M, columns);
+    const usual = software ? shared : matrices && tile ? 'matrix' : (tile ?? 'plain');
+    to.choose(`${near(M)}x${near(4 * K4)}x${near(4 * columns)}`, ways, usual);
   },
   readPart(node, name, from, at) {
     if (at % 4 !== 0) return undefined;
@@ -125,15 +177,7 @@ export const linearOp: Op<LinearAttrs> = {
 /** The same layer as one of few rows, where x is [B,K] and nothing but a residual is added. */
 function asVectors({ inputs, attrs, output, label }: Node<LinearAttrs>): Node<VectorLinearAttrs> | undefined {
   const { x, gate, second, weight } = inputs;
-  if (
-    x!.shape.length !== 2 ||
-    gate ||
-    second ||
-    attrs.gated ||
-    attrs.scale !== 1 ||
-    !weight!.constant ||
-    weight!.constant.parts
-  ) {
+  if (x!.shape.length !== 2 || gate || second || attrs.gated || attrs.scale !== 1 || !weight!.constant || weight!.constant.parts) {
     return undefined;
   }
   const [K, N] = [x!.shape[1], output.shape[1]];

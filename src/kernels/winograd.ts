@@ -17,7 +17,7 @@ const inputKernel = (shader: typeof input2Shader) =>
   defineKernel({
     shader,
     tunables: { WG: [64, 8, 32, 128], UP: [1, 2] },
-    grid: ({ B, TH, TW, I4 }, t) => linearGrid(ceilDiv(B * TH * TW * I4, t.WG)),
+    grid: ({ tiles, I4 }, t) => linearGrid(ceilDiv(tiles * I4, t.WG)),
   });
 
 const outputKernel = (shader: typeof output2Shader) =>
@@ -30,14 +30,16 @@ const outputKernel = (shader: typeof output2Shader) =>
       HAS_SHIFT: [false, true],
       HAS_RESIDUAL: [false, true],
     },
-    grid: ({ B, TH, TW, O4 }, t) => linearGrid(ceilDiv(B * TH * TW * O4, t.WG)),
+    grid: ({ tiles, O4 }, t) => linearGrid(ceilDiv(tiles * O4, t.WG)),
   });
 
 /** First of three passes: tiles of the input, transformed. */
-export const winogradInputKernels = { 2: inputKernel(input2Shader), 4: inputKernel(input4Shader) };
+export const winograd2InputKernel = inputKernel(input2Shader);
+export const winograd4InputKernel = inputKernel(input4Shader);
 
 /** Third pass: tiles of the output, with everything after the convolution. */
-export const winogradOutputKernels = { 2: outputKernel(output2Shader), 4: outputKernel(output4Shader) };
+export const winograd2OutputKernel = outputKernel(output2Shader);
+export const winograd4OutputKernel = outputKernel(output4Shader);
 
 /** Second pass: a matrix product per place in a tile; ROWS tiles × one vec4 of channels per invocation. */
 export const winogradProductKernel = defineKernel({
@@ -131,8 +133,11 @@ export function hasWinograd({ R, S, stride, dilation }: Conv2dAttrs): boolean {
   return R === 3 && S === 3 && stride === 1 && dilation === 1;
 }
 
+/** Bytes of transformed tiles that are held at once; more tiles take several rounds. */
+const ROUND_BYTES = 32 * 2 ** 20;
+
 /**
- * Three dispatches: transform the input, multiply, transform back.
+ * Three dispatches per round of tiles: transform the input, multiply, transform back.
  * @param eights rows of eight tiles per subgroup; 0 for adapters without subgroups.
  */
 export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: WinogradTile, eights: number): void {
@@ -140,43 +145,38 @@ export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: Winog
   const { x, weight, bias, shift, residual } = inputs;
   const { B, H, W, I, OH, OW, O, top, left, scale, up = 1, shiftAt = 0 } = a;
   const [I4, O4, TH, TW] = [ceilDiv(I, 4), ceilDiv(O, 4), ceilDiv(OH, tile), ceilDiv(OW, tile)];
-  const [places, tiles] = [(tile + 2) ** 2, B * TH * TW];
-  const v = to.scratch([places, tiles, I], 'f32');
-  const m = to.scratch([places, tiles, O], 'f32');
-  to.dispatch({
-    kernel: winogradInputKernels[tile],
-    tunables: { UP: up },
-    params: { B, H, W, I4, TH, TW, top, left, edge: tile + 2 },
-    bindings: { input: x, v },
-  });
-  to.dispatch({
-    kernel: eights ? winogradProductSubgroupKernel : winogradProductKernel,
-    tunables: eights ? { SG: to.caps.subgroupSize, EIGHTS: eights } : { ROWS: tiles < 32 ? 2 : 4 },
-    params: { tiles, I4, O4, places },
-    bindings: { v, w: to.packed(weight!, PACKINGS[tile]), m },
-    flops: 2 * B * OH * OW * O * I * 9,
-  });
-  to.dispatch({
-    kernel: winogradOutputKernels[tile],
-    tunables: {
-      ACT: activationCode(a.act),
-      HAS_BIAS: bias !== undefined,
-      HAS_SHIFT: shift !== undefined,
-      HAS_RESIDUAL: residual !== undefined,
-    },
-    params: {
-      B,
-      OH,
-      OW,
-      O4,
-      O,
-      TH,
-      TW,
-      edge: tile + 2,
-      shift4: shift ? width4(shift) : 0,
-      shiftAt: shiftAt / 4,
-      scale,
-    },
-    bindings: { m, bias, shift, residual, out: output },
-  });
+  const edge = tile + 2;
+  const places = edge ** 2;
+  const all = B * TH * TW;
+  const round = Math.min(all, Math.max(1, Math.floor(ROUND_BYTES / (places * 16 * Math.max(I4, O4)))));
+  const v = to.scratch([places, round, I], 'f32');
+  const m = to.scratch([places, round, O], 'f32');
+  for (let first = 0; first < all; first += round) {
+    const tiles = Math.min(round, all - first);
+    const common = { B, TH, TW, tiles, first, edge };
+    to.dispatch({
+      kernel: tile === 2 ? winograd2InputKernel : winograd4InputKernel,
+      tunables: { UP: up },
+      params: { ...common, H, W, I4, top, left },
+      bindings: { input: x, v },
+    });
+    to.dispatch({
+      kernel: eights ? winogradProductSubgroupKernel : winogradProductKernel,
+      tunables: eights ? { SG: to.caps.subgroupSize, EIGHTS: eights } : { ROWS: tiles < 32 ? 2 : 4 },
+      params: { tiles, I4, O4, places },
+      bindings: { v, w: to.packed(weight!, PACKINGS[tile]), m },
+      flops: (2 * B * OH * OW * O * I * 9 * tiles) / all,
+    });
+    to.dispatch({
+      kernel: tile === 2 ? winograd2OutputKernel : winograd4OutputKernel,
+      tunables: {
+        ACT: activationCode(a.act),
+        HAS_BIAS: bias !== undefined,
+        HAS_SHIFT: shift !== undefined,
+        HAS_RESIDUAL: residual !== undefined,
+      },
+      params: { ...common, OH, OW, O4, O, shift4: shift ? width4(shift) : 0, shiftAt: shiftAt / 4, scale },
+      bindings: { m, bias, shift, residual, out: output },
+    });
+  }
 }

@@ -17,11 +17,13 @@ struct Params {
   TW: u32,       // tiles from left to right
   top: u32,      // rows of padding above
   left: u32,     // columns of padding on the left
+  tiles: u32,    // of this dispatch
+  first: u32,    // tiles in front of them
   edge: u32,     // 4: pixels along the edge of what a tile reads
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;                   // [B, H, W, I4]
-@group(0) @binding(1) var<storage, read_write> v: array<vec4<f32>>;             // [16, B · TH · TW, I4]
+@group(0) @binding(1) var<storage, read_write> v: array<vec4<f32>>;             // [16, tiles, I4]
 @group(0) @binding(2) var<uniform> p: Params;
 
 // Row y of a map, from its x-th pixel on, times B. Coordinates below zero wrap to huge ones, so that one comparison tells
@@ -42,10 +44,10 @@ fn row(map: u32, y: u32, x: u32, c: u32) -> mat4x4<f32> {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   let index = (group.x + group.y * groups.x) * WG + lane;
-  let tiles = p.B * p.TH * p.TW;
-  if (index >= tiles * p.I4) { return; }
+  let size = p.tiles * p.I4;
+  if (index >= size) { return; }
   let c = index % p.I4;
-  let tile = index / p.I4;
+  let tile = p.first + index / p.I4;
   let map = tile / (p.TH * p.TW);
   let y = (tile / p.TW % p.TH) * 2u - p.top;
   let x = (tile % p.TW) * 2u - p.left;
@@ -66,7 +68,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     v2 += b.z * r;
     v3 += b.w * r;
   }
-  let size = tiles * p.I4;
   var all = array<mat4x4<f32>, 4>(v0, v1, v2, v3);
   for (var i = 0u; i < p.edge * p.edge; i++) { v[i * size + index] = all[i / 4u][i % 4u]; }
 }

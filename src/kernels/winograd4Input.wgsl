@@ -18,11 +18,13 @@ struct Params {
   TW: u32,       // tiles from left to right
   top: u32,      // rows of padding above
   left: u32,     // columns of padding on the left
+  tiles: u32,    // of this dispatch
+  first: u32,    // tiles in front of them
   edge: u32,     // 6: pixels along the edge of what a tile reads
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;                   // [B, H, W, I4]
-@group(0) @binding(1) var<storage, read_write> v: array<vec4<f32>>;             // [36, B · TH · TW, I4]
+@group(0) @binding(1) var<storage, read_write> v: array<vec4<f32>>;             // [36, tiles, I4]
 @group(0) @binding(2) var<uniform> p: Params;
 
 struct Six { a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, e: vec4<f32>, f: vec4<f32> }
@@ -64,10 +66,10 @@ fn madd(sums: Six, factor: f32, row: Six) -> Six {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   let index = (group.x + group.y * groups.x) * WG + lane;
-  let size = p.B * p.TH * p.TW * p.I4;
+  let size = p.tiles * p.I4;
   if (index >= size) { return; }
   let c = index % p.I4;
-  let tile = index / p.I4;
+  let tile = p.first + index / p.I4;
   let map = tile / (p.TH * p.TW);
   let y = (tile / p.TW % p.TH) * 4u - p.top;
   let x = (tile % p.TW) * 4u - p.left;

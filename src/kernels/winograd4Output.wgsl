@@ -18,13 +18,15 @@ struct Params {
   O: u32,        // output channels
   TH: u32,       // tiles from top to bottom
   TW: u32,       // tiles from left to right
+  tiles: u32,    // of this dispatch
+  first: u32,    // tiles in front of them
   edge: u32,     // 6: products along the edge of a tile
   shift4: u32,   // vec4 per row of shift
   shiftAt: u32,  // vec4 in front of the shift in it
   scale: f32,    // applied last
 }
 
-@group(0) @binding(0) var<storage, read> m: array<vec4<f32>>;           // [36, B · TH · TW, O4]
+@group(0) @binding(0) var<storage, read> m: array<vec4<f32>>;           // [36, tiles, O4]
 @group(0) @binding(1) var<storage, read> bias: array<vec4<f32>>;        // [O4]
 @group(0) @binding(2) var<storage, read> shift: array<Elem4>;           // [B, shift4]
 @group(0) @binding(3) var<storage, read> residual: array<Elem4>;        // [B, OH, OW, O4]
@@ -59,10 +61,10 @@ fn put(at: u32, o4: u32, sum: vec4<f32>) {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   let index = (group.x + group.y * groups.x) * WG + lane;
-  let size = p.B * p.TH * p.TW * p.O4;
+  let size = p.tiles * p.O4;
   if (index >= size) { return; }
   let o4 = index % p.O4;
-  let tile = index / p.O4;
+  let tile = p.first + index / p.O4;
   let map = tile / (p.TH * p.TW);
   let y = (tile / p.TW % p.TH) * 4u;
   let x = (tile % p.TW) * 4u;

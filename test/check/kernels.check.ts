@@ -14,7 +14,8 @@ for (const file of files.filter((name) => name.endsWith('.ts') && !name.endsWith
   const module = (await import(`${folder}${file}`)) as Record<string, unknown>;
   for (const kernel of Object.values(module).filter(isKernel)) found.set(kernel.name, kernel);
 }
-const all = [...found.values()];
+// What needs a feature that the null backend only has on request is compiled by a test of its own.
+const all = [...found.values()].filter((kernel) => kernel.name !== 'matmulMatrix');
 
 describe.each(all.map((k) => [k.name, k] as const))('%s', (_, kernel) => {
   const storages: StorageModule[] = kernel.shader.storage ? ['f32', 'f16', 'packed'] : ['f32'];
@@ -23,7 +24,7 @@ describe.each(all.map((k) => [k.name, k] as const))('%s', (_, kernel) => {
     const { gpu } = await openGpu({ adapter: 'null' });
     const device = await Device.open({ gpu });
     // What the null backend lacks would hide variants: pretend to every width of subgroups that a kernel knows.
-    const widths = [0, 4, 8].map((subgroupSize) => ({ ...device.caps, f16: true, subgroupSize }));
+    const widths = [0, 4, 8, 16].map((subgroupSize) => ({ ...device.caps, f16: true, subgroupSize }));
     const product = Object.values(kernel.tunables).reduce((n, values) => n * values.length, 1);
     const made = widths.flatMap((caps) =>
       product <= 2000

@@ -87,7 +87,7 @@ describe('the tuner', () => {
     const kernels = await first.tuner.settle(record());
     const [key] = [...parseTuning(store.text!).keys()];
     for (const mode of ['cached', 'full'] as const) {
-      const time = clock('direct');
+      const time = clock('plain');
       const second = await open({ mode, store, time });
       expect((await second.tuner.settle(record())).get(key)).toBe(kernels.get(key));
       expect(time.calls).toEqual([]);
@@ -181,9 +181,9 @@ describe('the tuner', () => {
     store.text = JSON.stringify(document);
     const cached = await open({ mode: 'cached', store });
     expect((await cached.tuner.settle(record())).get(key)).toBeUndefined();
-    const time = clock('direct');
+    const time = clock('plain');
     const again = await open({ mode: 'full', store, time });
-    expect((await again.tuner.settle(record())).get(key)).toBe('direct');
+    expect((await again.tuner.settle(record())).get(key)).toBe('plain');
     expect(time.calls).toHaveLength(1);
     for (const device of [first, cached, again]) device.dispose();
   });

@@ -29,6 +29,7 @@ const VARIANTS = [
   { name: 'plain', tile: { PIXELS: 4, WG_O: 4, WG_P: 16 }, act: 'silu', bias: true, shift: true, residual: true },
   { name: 'plain', tile: { PIXELS: 1, WG_O: 1, WG_P: 64 }, act: 'sigmoid', bias: false, shift: false, residual: true },
   { name: 'plain', tile: { PIXELS: 2, WG_O: 32, WG_P: 2 }, act: 'relu', bias: false, shift: true, residual: false },
+  { name: 'tile 32', tile: { WG_N: 4, ROWS: 2, K4S: 2 }, act: 'silu', bias: true, shift: true, residual: true },
   { name: 'shared 1', tile: {}, act: 'none', bias: true, shift: false, residual: false },
   { name: 'shared 3', tile: {}, act: 'silu', bias: true, shift: true, residual: true },
   { name: 'shared 2', tile: {}, act: 'sigmoid', bias: false, shift: false, residual: true },
@@ -91,8 +92,9 @@ describe.each(adapters())('conv2d on %s', (adapter) => {
         const c: ConvCase = { ...sizes, ...geometry };
         const { name, tile, act, bias, shift, residual } = variant;
         const device = await openDevice(adapter, name === 'plain' ? withoutSubgroups(options) : options);
-        const tunables: Record<string, Tunables> = { conv2d: tile };
+        const tunables: Record<string, Tunables> = { conv2d: tile, conv2dTile: tile };
         const choices = { get: () => name };
+        const caps = name.startsWith('tile') ? { software: false } : {};
         const d = data(dtype, c, std);
         const g = record(dtype, c, { bias, shift, residual }, { act, scale: 0.5 });
         const { outputs } = await runGraph(device, g, {
@@ -100,6 +102,7 @@ describe.each(adapters())('conv2d on %s', (adapter) => {
           weights: { w: d.w, bias: d.bias },
           tunables,
           choices,
+          caps,
         });
         const want = convReference(d.x, d.w, c, {
           bias: bias ? d.bias : undefined,

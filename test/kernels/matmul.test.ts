@@ -12,6 +12,7 @@ const VARIANTS = [
   { name: 'plain', tile: { ROWS: 1, WG_N: 32, WG_M: 1 }, act: 'none', bias: true, residual: false },
   { name: 'plain', tile: { ROWS: 2, WG_N: 4, WG_M: 16 }, act: 'silu', bias: false, residual: true },
   { name: 'plain', tile: { ROWS: 4, WG_N: 8, WG_M: 8 }, act: 'sigmoid', bias: true, residual: true },
+  { name: 'tile 32', tile: { WG_N: 4, ROWS: 2, K4S: 2 }, act: 'silu', bias: true, residual: true },
   { name: 'shared 1', tile: {}, act: 'none', bias: true, residual: false },
   { name: 'shared 3', tile: {}, act: 'gelu', bias: false, residual: true },
   { name: 'shared 2', tile: {}, act: 'sigmoid', bias: true, residual: true },
@@ -47,13 +48,15 @@ describe.each(adapters())('linear on %s', (adapter) => {
         },
       );
       g.output('y', y);
-      const tunables: Record<string, Tunables> = { matmul: tile };
+      const tunables: Record<string, Tunables> = { matmul: tile, matmulTile: tile };
       const choices = { get: () => name };
+      const caps = name.startsWith('tile') ? { software: false } : {};
       const { outputs } = await runGraph(device, g, {
         inputs: { x, r: residual },
         weights: { w, b: bias },
         tunables,
         choices,
+        caps,
       });
       const want = linearReference(
         x,

@@ -124,6 +124,27 @@ describe.each(adapters())('minimal filtering on %s', (adapter) => {
     }
   });
 
+  it('takes a large map in rounds', async () => {
+    const device = await openDevice(adapter);
+    const c: ConvCase = { B: 1, H: 200, W: 202, I: 4, O: 257, ...GEOMETRIES[0] };
+    const d = data('f32', c, 1);
+    const { outputs, dispatches } = await runGraph(device, record('f32', c), {
+      inputs: { x: d.x },
+      weights: { w: d.w },
+      choices: force('winograd4 2'),
+    });
+    expect(dispatches).toHaveLength(9);
+    const u = uniform(3);
+    const at = Array.from({ length: 300 }, () => Math.floor(u() * outputs.y.length));
+    const place = (i: number) => [0, Math.floor(i / 257 / 202), Math.floor(i / 257) % 202, i % 257] as const;
+    expectClose(
+      at.map((i) => outputs.y[i]),
+      at.map((i) => convAt(d.x, d.w, c, {}, place(i))),
+      winogradTolerance('f32', 4, 36, 5),
+      'rounds',
+    );
+  });
+
   it.each(['winograd2 2', 'winograd4 2'] as const)('is right at 32×32×128→64, sampled: %s', async (way) => {
     const device = await openDevice(adapter);
     const c: ConvCase = { B: 1, H: 32, W: 32, I: 128, O: 64, ...GEOMETRIES[0] };

@@ -16,6 +16,7 @@ import {
   specialise,
   storedElements,
   toHalf,
+  type Capabilities,
   type Choices,
   type DeviceOptions,
   type Dispatch,
@@ -48,6 +49,8 @@ export interface RunOptions {
   rewrites?: readonly Rewrite[];
   /** Ways to force where an op has several: `{ get: () => way }` for all. */
   choices?: Choices;
+  /** What to tell ops of the device instead of what it is: to see ways that are for other devices. */
+  caps?: Partial<Capabilities>;
 }
 
 export interface RunResult {
@@ -94,7 +97,7 @@ export function fromDevice(t: Tensor, bytes: ArrayBuffer): Float32Array {
 /** Lowers and runs `graph`; returns its outputs as row-major f32. */
 export async function runGraph(device: Device, graph: Graph, options: RunOptions = {}): Promise<RunResult> {
   const { nodes } = rewriteGraph(graph, options.rewrites ?? []);
-  const lowered = lowerNodes(graph, nodes, device.caps, options);
+  const lowered = lowerNodes(graph, nodes, { ...device.caps, ...options.caps }, options);
   const dispatches = lowered.map((d) => forceTunables(d, options.tunables?.[d.kernel.name]));
   const buffers = new Map<number, GPUBuffer>();
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
