@@ -1,8 +1,11 @@
 /** Autoencoders in tiles: as the reference library blends them, when they are used, and what a plan says of them. */
 import { afterAll, describe, expect, it } from 'vitest';
-import { Device, InvalidArgumentError, LimitError } from '../../src/engine/index.ts';
+import { DEFAULT_CAPABILITIES, Device, InvalidArgumentError, LimitError } from '../../src/engine/index.ts';
 import { Checkpoint } from '../../src/loading/index.ts';
+import { readAutoencoderKLConfig } from '../../src/models/autoencoderKlConfig.ts';
+import { planAutoencoderKL } from '../../src/models/autoencoderKlModel.ts';
 import { AutoencoderKL } from '../../src/models/index.ts';
+import { SplitCalls } from '../../src/models/splitCalls.ts';
 import { runTiles, tileGrid, tileSpans } from '../../src/models/tiling.ts';
 import { VQModel } from '../../src/models/vq/vqModel.ts';
 import { expectClose, networkTolerance } from '../support/close.ts';
@@ -138,6 +141,38 @@ describe('AutoencoderKL', () => {
     });
     tiles.dispose();
   });
+});
+
+it('SDXL’s decoder: a megapixel fits the limits that every adapter has in tiles alone', () => {
+  const config = readAutoencoderKLConfig({
+    _class_name: 'AutoencoderKL',
+    block_out_channels: [128, 256, 512, 512],
+    down_block_types: Array<string>(4).fill('DownEncoderBlock2D'),
+    up_block_types: Array<string>(4).fill('UpDecoderBlock2D'),
+    layers_per_block: 2,
+    sample_size: 1024,
+    scaling_factor: 0.13025,
+  });
+  for (const dtype of ['f32', 'f16'] as const) {
+    for (const part of ['decode', 'encode'] as const) {
+      const plan = ([batch, , height, width]: readonly number[]) =>
+        planAutoencoderKL(config, part, { batch, height, width }, dtype);
+      const [channels, side] = part === 'decode' ? [4, 128] : [3, 1024];
+      expect(() => plan([1, channels, side, side])).toThrow(LimitError);
+      const run = () => Promise.reject(new Error('not run'));
+      const direction = { encode: part === 'encode', cell: 8, tileSize: 1024, run, plan };
+      const { split, largestBinding, peakBytes, dispatches } = new SplitCalls(device).plan(direction, [
+        1,
+        channels,
+        side,
+        side,
+      ]);
+      if (process.env.SHOW) console.log(dtype, part, split, largestBinding, peakBytes / 2 ** 20, dispatches);
+      expect(split?.into).toBe('tiles');
+      expect(split!.tileSize).toBeGreaterThanOrEqual(256);
+      expect(largestBinding.bytes).toBeLessThanOrEqual(DEFAULT_CAPABILITIES.limits.maxStorageBufferBindingSize);
+    }
+  }
 });
 
 describe('VQModel', () => {
