@@ -38,14 +38,14 @@ export async function runBench(options: RunBenchOptions): Promise<BenchReport> {
   return { commit: commitOf(root), host, date, tuned: tune ?? false, ...core };
 }
 
-/** Short hash of the checkout, `+` where tracked files were changed; the version where there is no checkout. */
+/** Short hash of the checkout, `+` where tracked files were changed; without a checkout what a pack says, or the version. */
 export function commitOf(root: string): string {
   const git = (...args: string[]) =>
     execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   try {
     return git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', '--untracked-files=no') ? '+' : '');
   } catch {
-    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
-    return `v${version}`;
+    const about = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string; commit?: string };
+    return about.commit ?? `v${about.version}`;
   }
 }

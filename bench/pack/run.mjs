@@ -54,12 +54,10 @@ rmSync(out, { recursive: true, force: true });
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 const git = spawnSync('git', ['describe', '--always', '--dirty=+'], { encoding: 'utf8' });
 mkdirSync(pack, { recursive: true });
-// The bench finds its root by the name in here; the version says which commit it was, for there is no checkout beside it.
-const commit = git.status === 0 ? git.stdout.trim() : version;
-writeFileSync(
-  into('package.json'),
-  `${JSON.stringify({ name: 'daguerre', version: commit, type: 'module' }, null, 2)}\n`,
-);
+// The bench finds its root by the name in here, and its commit, for there is no checkout beside it.
+const commit = git.status === 0 ? git.stdout.trim() : undefined;
+const about = { name: 'daguerre', version, commit, type: 'module' };
+writeFileSync(into('package.json'), `${JSON.stringify(about, null, 2)}\n`);
 copy('.bench/node', into('.bench', 'node'));
 copy('bench/models/truth', into('bench', 'models', 'truth'));
 for (const folder of ['emoji', 'emoji-reference']) {
