@@ -1,4 +1,4 @@
-import { PrintStore, type Print, type Recipe } from './prints.ts';
+import { PrintStore, type Print } from './prints.ts';
 
 export interface ContactSheetParts {
   list: HTMLElement;
@@ -13,10 +13,10 @@ export class ContactSheet {
   private constructor(
     private readonly store: PrintStore,
     private readonly parts: ContactSheetParts,
-    private readonly onPick: (recipe: Recipe) => void,
+    private readonly onPick: (print: Print) => void,
   ) {}
 
-  static async open(parts: ContactSheetParts, onPick: (recipe: Recipe) => void): Promise<ContactSheet> {
+  static async open(parts: ContactSheetParts, onPick: (print: Print) => void): Promise<ContactSheet> {
     const sheet = new ContactSheet(await PrintStore.open(), parts, onPick);
     parts.clear.addEventListener('click', () => {
       if (confirm('Throw all pictures of this contact sheet away?')) void sheet.clear();
@@ -53,11 +53,14 @@ export class ContactSheet {
 
     const image = new Image();
     image.src = url;
-    image.alt = `${print.name}, seed ${print.seed}`;
+    image.alt = print.steps === 0 ? print.name : `${print.name}, seed ${print.seed}`;
     const button = document.createElement('button');
     button.type = 'button';
     button.className = 'print';
-    button.title = `${print.steps} steps, guidance ${print.guidance}; click to take these settings up again`;
+    const codes = print.steps === 0;
+    button.title = codes
+      ? 'made of codes; click to take this picture apart'
+      : `${print.steps} steps, guidance ${print.guidance}; click to take these settings up again`;
     button.append(image);
     button.addEventListener('click', () => this.onPick(print));
 
@@ -65,7 +68,7 @@ export class ContactSheet {
     name.className = 'name';
     name.textContent = print.name;
     const seed = document.createElement('span');
-    seed.textContent = `seed ${print.seed}`;
+    seed.textContent = print.steps === 0 ? '' : `seed ${print.seed}`;
     name.append(seed);
     const save = document.createElement('a');
     save.href = url;

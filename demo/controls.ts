@@ -1,6 +1,21 @@
+import type { Kind } from './models.ts';
 import type { Recipe } from './prints.ts';
 
 const MAX_SEED = 2 ** 32 - 1;
+
+/** What to ask for when nothing comes to mind. */
+const IDEAS = [
+  'red heart',
+  'blue square',
+  'waving hand: dark skin tone',
+  'smiling cat face with heart-eyes',
+  'green apple',
+  'thumbs up: light skin tone',
+  'full moon face',
+  'orange circle',
+  'snowman',
+  'tropical fish',
+];
 
 function element<T extends HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
@@ -10,6 +25,7 @@ function element<T extends HTMLElement>(id: string): T {
 export class Controls {
   readonly form = element<HTMLFormElement>('controls');
   private readonly classes = element<HTMLFieldSetElement>('classes');
+  private readonly prompt = element<HTMLInputElement>('prompt');
   private readonly seed = element<HTMLInputElement>('seed');
   private readonly steps = element<HTMLInputElement>('steps');
   private readonly guidance = element<HTMLInputElement>('guidance');
@@ -21,6 +37,22 @@ export class Controls {
       this.seed.value = String(crypto.getRandomValues(new Uint32Array(1))[0]);
       this.seed.dispatchEvent(new Event('input', { bubbles: true }));
     });
+    element('idea').addEventListener('click', () => {
+      const at = IDEAS.indexOf(this.prompt.value);
+      this.prompt.value = IDEAS[(at + 1) % IDEAS.length];
+    });
+    const asked = new URLSearchParams(location.search).get('prompt');
+    if (asked) this.prompt.value = asked;
+  }
+
+  /** Shows what a kind of model is told, and nothing else. */
+  use(kind: Kind): void {
+    for (const part of this.form.querySelectorAll<HTMLFieldSetElement>('[data-kind]')) {
+      const wanted = part.dataset.kind!.split(' ').includes(kind);
+      part.hidden = !wanted;
+      part.disabled = !wanted;
+    }
+    element('develop').textContent = kind === 'codes' ? 'Take apart' : 'Develop';
   }
 
   /** Offers the model's classes, and takes up what the page's address asks for. */
@@ -50,8 +82,10 @@ export class Controls {
 
   get recipe(): Recipe {
     const label = this.form.querySelector<HTMLInputElement>('input[name=class]:checked');
+    const { value: prompt } = this.prompt;
     return {
       label: Number(label?.value ?? 0),
+      prompt: this.prompt.matches(':disabled') ? undefined : prompt.trim(),
       seed: this.seed.valueAsNumber,
       steps: this.steps.valueAsNumber,
       guidance: this.guidance.valueAsNumber,
@@ -59,7 +93,8 @@ export class Controls {
   }
 
   /** Values outside the controls' ranges are brought to their nearest end, as range inputs do. */
-  set recipe({ label, seed, steps, guidance }: Recipe) {
+  set recipe({ label, prompt, seed, steps, guidance }: Recipe) {
+    if (prompt) this.prompt.value = prompt;
     const input = this.form.querySelector<HTMLInputElement>(`input[name=class][value="${label}"]`);
     if (input) input.checked = true;
     this.seed.value = String(Math.min(MAX_SEED, Math.max(0, Math.trunc(seed) || 0)));
@@ -68,10 +103,12 @@ export class Controls {
     this.showValues();
   }
 
-  writeAddress(): void {
-    const { label, seed, steps, guidance } = this.recipe;
+  /** @param model whose settings they are; the page's first one goes without saying */
+  writeAddress(model?: string): void {
+    const { label, prompt, seed, steps, guidance } = this.recipe;
     const query = new URLSearchParams({
-      class: `${label}`,
+      ...(model !== undefined && { model }),
+      ...(prompt === undefined ? { class: `${label}` } : { prompt }),
       seed: `${seed}`,
       steps: `${steps}`,
       guidance: `${guidance}`,

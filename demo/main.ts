@@ -1,8 +1,12 @@
 /** The dark room: wires the form, the plate and the contact sheet to one pipeline. */
 import { AbortedError, describe, DeviceLostError, Pipeline } from '../src/index.ts';
+import type { AutoencoderResult, Codes } from '../src/pipelines/autoencoderPipeline.ts';
+import type { GenerationResult, StepProgress } from '../src/pipelines/generation.ts';
 import { ContactSheet } from './contactSheet.ts';
+import { CodeMap } from './codes.ts';
 import { Controls } from './controls.ts';
-import { keyOf } from './prints.ts';
+import { folderOf, type Model, ModelChoice } from './models.ts';
+import { keyOf, type Print } from './prints.ts';
 import { type Advice, findObstacle } from './webgpu.ts';
 
 type State = 'loading' | 'ready' | 'developing' | 'failed';
@@ -21,11 +25,19 @@ let running: AbortController | undefined;
 
 const sheet = await ContactSheet.open(
   { list: element('contact'), empty: element('contact-empty'), clear: element<HTMLButtonElement>('clear') },
-  (recipe) => {
-    controls.recipe = recipe;
+  (print) => {
+    choice.choose(print.model ?? 'emoji');
+    if (print.steps === 0) void map.take(print.png);
+    else controls.recipe = print;
     if (!develop.disabled) develop.focus();
     controls.form.scrollIntoView({ block: 'nearest' });
   },
+);
+const choice = new ModelChoice((model) => void load(model));
+const map = new CodeMap(
+  () => pipeline?.sampleSize ?? { width: 64, height: 64 },
+  () => pipeline && !running && choice.model.kind === 'codes' && void readPicture(pipeline),
+  (codes) => pipeline && !running && void readPicture(pipeline, codes),
 );
 
 function enter(state: State, text: string): void {
@@ -33,6 +45,7 @@ function enter(state: State, text: string): void {
   status.textContent = text;
   develop.disabled = state !== 'ready';
   cancel.disabled = state !== 'developing';
+  choice.busy = state === 'developing' || state === 'loading';
 }
 
 /** Shows what went wrong, what to do, and one button that does it. */
@@ -67,8 +80,13 @@ const nextFrame = (): Promise<void> =>
     });
   });
 
-async function load(): Promise<void> {
+async function load(model: Model = choice.model): Promise<void> {
   enter('loading', 'Opening the dark room …');
+  const old = pipeline;
+  pipeline = undefined;
+  await old?.dispose().catch(() => undefined);
+  controls.use(model.kind);
+  map.show(undefined);
   const obstacle = await findObstacle();
   if (obstacle) {
     enter('failed', 'Nothing can be developed yet; the message above says why.');
@@ -76,7 +94,7 @@ async function load(): Promise<void> {
     return;
   }
   try {
-    const loaded = await Pipeline.fromPretrained(new URL('./weights/emoji/', document.baseURI), {
+    const loaded = await Pipeline.fromPretrained(folderOf(model), {
       dtype: 'f32',
       onProgress: (p) => {
         progress.value = p.progress;
@@ -92,7 +110,8 @@ async function load(): Promise<void> {
     void loaded.device.gpu.lost.then(({ reason, message }) => {
       if (pipeline === loaded && reason !== 'destroyed') lost(message);
     });
-    controls.offer(loaded.labels);
+    if (model.kind === 'class') controls.offer(loaded.labels);
+    if (model.kind === 'codes') void map.picture; // draws one where none was given
     element('adapter').textContent = `Computed here, on ${describe(loaded.device.info)}.`;
     progress.value = 0;
     enter('ready', 'The plate is ready.');
@@ -121,13 +140,14 @@ const median = (values: number[]): number => values.toSorted((a, b) => a - b)[va
 const duration = (ms: number): string => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
 async function developPicture(pipe: LoadedPipeline): Promise<void> {
-  const recipe = controls.recipe;
-  const name = pipe.labels[recipe.label];
+  const { model } = choice;
+  const recipe = { model: model.id, ...controls.recipe };
+  const name = recipe.prompt ?? pipe.labels[recipe.label];
   const { signal } = (running = new AbortController());
   let done = 0;
   let nextPreview = 0;
   hideNotice();
-  controls.writeAddress();
+  controls.writeAddress(model.id === 'emoji' ? undefined : model.id);
   progress.value = 0;
   // The first picture of a size compiles its kernels before its first step.
   enter('developing', 'Mixing the chemicals …');
@@ -135,13 +155,14 @@ async function developPicture(pipe: LoadedPipeline): Promise<void> {
   cancel.focus({ preventScroll: true });
   plate.scrollIntoView({ block: 'nearest' });
   try {
-    const { images, timing } = await pipe({
-      classLabels: recipe.label,
+    const call = recipe.prompt === undefined ? { classLabels: recipe.label } : { prompt: recipe.prompt };
+    const { images, timing } = await (pipe as (options: object) => Promise<GenerationResult>)({
+      ...call,
       generator: recipe.seed,
       numInferenceSteps: recipe.steps,
       guidanceScale: recipe.guidance,
       signal,
-      onStep: async ({ step, steps, preview }) => {
+      onStep: async ({ step, steps, preview }: StepProgress) => {
         done = step;
         // At every step where a preview is quick; never for more than half of the time, as on a software adapter.
         const before = performance.now();
@@ -183,13 +204,71 @@ async function developPicture(pipe: LoadedPipeline): Promise<void> {
   }
 }
 
+/** Takes the picture apart into codes, or codes that were changed, and shows what they say. */
+async function readPicture(pipe: LoadedPipeline, codes?: Codes): Promise<void> {
+  const { signal } = (running = new AbortController());
+  hideNotice();
+  controls.writeAddress(choice.model.id);
+  progress.value = 0;
+  enter('developing', codes ? 'Reading the signs anew …' : 'Taking the picture apart …');
+  cancel.focus({ preventScroll: true });
+  try {
+    await nextFrame();
+    const given = codes ? { indices: codes } : { image: map.picture };
+    const { images, indices, timing } = (await pipe({ ...given, signal })) as AutoencoderResult;
+    const [image] = images;
+    await image.toCanvas(plate);
+    const png = await image.toBlob();
+    image.dispose();
+    map.show(indices);
+    const [, h, w] = indices!.shape;
+    const used = new Set(indices!.data).size;
+    const name = codes ? 'Signs that changed places' : 'A picture of signs';
+    const { id } = choice.model;
+    const made = Date.now();
+    const print: Print = {
+      key: `${id}/${made}`,
+      model: id,
+      label: 0,
+      seed: made % 2 ** 32,
+      steps: 0,
+      guidance: 0,
+      name,
+      made,
+      png,
+    };
+    await sheet.add(print);
+    plate.setAttribute('aria-label', `${name}: ${h} rows of ${w}, ${used} different`);
+    progress.value = 1;
+    const text = `${w} × ${h} signs, ${used} different ones of ${pipe.codebookSize!.toLocaleString('en')}`;
+    enter('ready', `${text}: ${duration(timing.totalMs)}.`);
+  } catch (error) {
+    if (pipeline !== pipe) return; // The device was lost, which has been told.
+    progress.value = 0;
+    if (error instanceof DeviceLostError) return lost(error.message);
+    if (error instanceof AbortedError) {
+      enter('ready', 'Cancelled. The plate can be used again.');
+      return;
+    }
+    enter('ready', 'The picture could not be read.');
+    notify({ title: 'The picture could not be read', text: messageOf(error), steps: [] }, 'Dismiss', hideNotice);
+  } finally {
+    running = undefined;
+    if (document.activeElement === cancel || document.activeElement === document.body) {
+      develop.focus({ preventScroll: true });
+    }
+  }
+}
+
 controls.form.addEventListener('submit', (event) => {
   event.preventDefault();
-  if (pipeline && !running) void developPicture(pipeline);
+  if (!pipeline || running) return;
+  void (choice.model.kind === 'codes' ? readPicture(pipeline) : developPicture(pipeline));
 });
 cancel.addEventListener('click', () => running?.abort());
 document.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') running?.abort();
 });
 
+await choice.offer();
 await load();

@@ -2,6 +2,10 @@
 
 /** What makes a picture, and makes it again. */
 export interface Recipe {
+  /** Folder of the model; pictures of earlier versions have none, and are of `emoji`. */
+  model?: string;
+  /** What a model of words was told. */
+  prompt?: string;
   label: number;
   seed: number;
   steps: number;
@@ -10,7 +14,7 @@ export interface Recipe {
 
 export interface Print extends Recipe {
   key: string;
-  /** Name of the class. */
+  /** Name of the class, or the words. */
   name: string;
   /** Milliseconds since 1970. */
   made: number;
@@ -18,7 +22,10 @@ export interface Print extends Recipe {
 }
 
 /** Two pictures of one recipe are one picture. */
-export const keyOf = ({ label, seed, steps, guidance }: Recipe): string => [label, seed, steps, guidance].join('/');
+export const keyOf = ({ model = 'emoji', prompt, label, seed, steps, guidance }: Recipe): string => {
+  const own = [label, seed, steps, guidance];
+  return (model === 'emoji' ? own : [model, ...own, prompt ?? '']).join('/');
+};
 
 const STORE = 'prints';
 

@@ -5,9 +5,9 @@ import { answerFrom } from '../src/node/cli/staticServer.ts';
 
 const project = join(import.meta.dirname, '..');
 
-/** The model beside the page while developing; the built page gets it from whoever serves it (`daguerre demo`). */
+/** The models beside the page while developing; the built page gets them from whoever serves it (`daguerre demo`). */
 function weights(): Plugin {
-  const mounts = [{ prefix: '/weights/emoji/', folder: join(project, 'weights', 'emoji') }];
+  const mounts = [{ prefix: '/weights/', folder: join(project, 'weights') }];
   return {
     name: 'daguerre-weights',
     configureServer({ middlewares }) {

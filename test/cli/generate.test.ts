@@ -50,7 +50,7 @@ describe('a run', () => {
     ]);
     // Two pictures of 64, twice enlarged, with margins of a sixteenth.
     expect(await png(paths.sheet)).toMatchObject({ width: 2 * 136 + 8, height: 144 });
-    expect(await png(paths.strip)).toMatchObject({ width: made.strip.length * 136 + 8, height: 144 });
+    expect(await png(paths.strip!)).toMatchObject({ width: made.strip.length * 136 + 8, height: 144 });
     expect([...(await png(paths.pictures[1])).data]).toEqual([...made.pictures[1].data]);
     expect(made.strip.map(({ step }) => step)).toEqual([0, 1, 2, 3, 4]);
     expect(made.strip.at(-1)).toEqual({ raster: made.pictures[0], step: 4 });

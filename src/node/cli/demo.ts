@@ -16,8 +16,11 @@ export interface DemoOptions {
   page?: string;
 }
 
+/** Models of the package that the page offers beside its first one. */
+const OTHERS = ['emoji-text', 'emoji-dit', 'emoji-vq'];
+
 /**
- * Serves the built page and a model beside it, as `./weights/emoji`.
+ * Serves the built page and a model beside it, as `./weights/emoji`, with those of the package that are there.
  * @throws NotFoundError when the page is not built or the folder holds no model
  */
 export async function serveDemo(options: DemoOptions): Promise<StaticServer> {
@@ -29,8 +32,13 @@ export async function serveDemo(options: DemoOptions): Promise<StaticServer> {
   if (!existsSync(join(weights, 'model_index.json'))) {
     throw new NotFoundError(`demo: expected a model in ${weights}, got no model_index.json there; name its folder`);
   }
+  const others = OTHERS.map((name) => ({
+    prefix: `/weights/${name}/`,
+    folder: join(packageRoot(), 'weights', name),
+  }));
   const mounts = [
     { prefix: '/weights/emoji/', folder: weights },
+    ...others.filter(({ folder }) => existsSync(folder)),
     { prefix: '/', folder: page },
   ];
   return serveFolders(mounts, { port: options.port, host: options.host });

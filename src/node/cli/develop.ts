@@ -91,7 +91,9 @@ function callOf(kind: Kind, run: readonly Order[], options: GenerateOptions, { i
     negativePrompt: negative,
     batchSize: kind.task === 'noise' ? run.length : undefined,
     numInferenceSteps: own.includes('steps') ? undefined : steps,
-    guidanceScale: own.includes('guidance') ? undefined : guidance,
+    [kind.className === 'ADMPipeline' ? 'classifierScale' : 'guidanceScale']: own.includes('guidance')
+      ? undefined
+      : guidance,
     eta,
     sampler,
     image,

@@ -13,13 +13,15 @@ import {
   resolveClasses,
 } from './generateOptions.ts';
 import { onInterrupt } from './interrupt.ts';
-import { readPictures } from './pictureFiles.ts';
+import { readPictures, type GivenPictures } from './pictureFiles.ts';
 import { Progress } from './progress.ts';
+import { reconstruct } from './reconstruct.ts';
 import { enlarge, gridFor, layOut } from './sheet.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface GenerateResult {
-  paths: { sheet: string; strip: string; pictures: string[] };
+  /** An autoencoder has no strip, but its codes. */
+  paths: { sheet: string; strip?: string; pictures: string[]; codes?: string };
   orders: Order[];
   made: Made;
 }
@@ -113,6 +115,8 @@ export async function generate(
       },
     });
     const { labels, device } = pipe;
+    if (kind.task === 'codes')
+      return await throughCodes(pipe, options, pictures, terminal, signal, () => progress.stop());
     const orders = ordersFor(kind, options, labels);
     const made = await develop({ pipe, kind, orders, pictures }, options, progress, terminal, signal);
     progress.stop();
@@ -124,7 +128,7 @@ export async function generate(
     const seeds = orders.length === 1 ? `seed ${orders[0].seed}` : `seeds ${orders[0].seed} to ${orders.at(-1)!.seed}`;
     const steps = made.steps === 1 ? '1 step' : `${made.steps} steps`;
     const perRun = Math.max(...made.runs);
-    const files = [shorten(paths.sheet), shorten(paths.strip)];
+    const files = [shorten(paths.sheet), shorten(paths.strip!)];
     const width = Math.max(...files.map((file) => file.length));
     terminal.out(`${files[0].padEnd(width)}  ${count}, ${seeds}`);
     terminal.out(`${files[1].padEnd(width)}  ${clipped(names(orders[0]))} developing, ${steps}`);
@@ -140,6 +144,25 @@ export async function generate(
     progress.stop();
     await pipe?.dispose();
   }
+}
+
+/** An autoencoder has no steps to show: one sheet, and its codes. */
+async function throughCodes(
+  pipe: Pipeline,
+  options: GenerateOptions,
+  pictures: GivenPictures,
+  terminal: Terminal,
+  signal: AbortSignal,
+  done: () => void,
+): Promise<GenerateResult> {
+  const { sheet, codes, pictures: made, psnr } = await reconstruct(pipe, options, pictures, signal);
+  done();
+  const what = options.image === undefined ? `${made.length} of codes` : 'the picture, and what came back';
+  terminal.out(`${shorten(sheet)}  ${what}${psnr === undefined ? '' : `, ${psnr.toFixed(1)} dB`}`);
+  if (codes !== undefined) terminal.out(`${shorten(codes)}  codes; edit them and pass them by --codes`);
+  terminal.out(`on ${describe(pipe.device.info)}`);
+  const none = { strip: [], steps: 0, stepMs: [], decodeMs: 0, runs: [made.length] };
+  return { paths: { sheet, pictures: [], codes }, orders: [], made: { ...none, pictures: made } };
 }
 
 /** A text that fits a line. */

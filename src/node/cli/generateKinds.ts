@@ -1,12 +1,15 @@
 /** What each kind of pipeline makes pictures from, and which options of `daguerre generate` say so. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import { readModelIndex } from '../../loading/index.ts';
+import { configClass, readConfig, readModelIndex, type Directory } from '../../loading/index.ts';
 import { UsageError } from './exit.ts';
 import type { GenerateOptions } from './generateOptions.ts';
 import { openModelSource } from './modelFolder.ts';
 
-/** What pictures are made from: a class, a text, noise alone, a small picture, or a small picture and a text. */
-export type Task = 'class' | 'text' | 'noise' | 'enlarge' | 'enlargeByText';
+/**
+ * What pictures are made from: a class, a text, noise alone, a small picture, a small picture and a text, or a picture that
+ * goes through an autoencoder and back, or its codes.
+ */
+export type Task = 'class' | 'text' | 'noise' | 'enlarge' | 'enlargeByText' | 'codes';
 
 /** Options that not every kind takes. */
 type Choice =
@@ -24,6 +27,7 @@ type Choice =
   | 'control'
   | 'noise-level'
   | 'tokenizer'
+  | 'codes'
   | 'batch'
   | 'count';
 
@@ -56,6 +60,7 @@ const TASKS: Readonly<Record<Task, { called: string; takes: readonly Choice[] }>
     called: 'StableDiffusionUpscalePipeline',
     takes: ['prompt', 'negative', 'image', 'noise-level', 'guidance', 'eta', 'batch'],
   },
+  codes: { called: 'autoencoders (VQModel, AutoencoderKL, AutoencoderTiny)', takes: ['image'] },
 };
 
 /** Who takes an option, for messages. */
@@ -74,17 +79,19 @@ const TAKERS: Readonly<Record<Choice, string>> = {
   control: 'StableDiffusionControlNetPipeline and StableDiffusionXLControlNetPipeline',
   'noise-level': TASKS.enlargeByText.called,
   tokenizer: 'checkpoints in one file',
+  codes: 'autoencoders with a codebook (VQModel)',
   batch: 'models of classes or texts, and super-resolution; those without texts take --count',
   count: TASKS.noise.called,
 };
 
 /** By `_class_name`; kinds that are not here are told apart by their parts. */
 function taskOf(className: string, has: (part: string) => boolean): Task {
+  if (/^(VQModel|AutoencoderKL|AutoencoderTiny)$/.test(className)) return 'codes';
   if (className === 'LDMSuperResolutionPipeline') return 'enlarge';
   if (className === 'StableDiffusionUpscalePipeline') return 'enlargeByText';
   if (/^(ClassLatentDiffusion|DiT)Pipeline$/.test(className)) return 'class';
   if (/^(StableDiffusion|LatentConsistency|Flux)/.test(className)) return 'text';
-  if (/^(DDPM|DDIM|PNDM|ScoreSdeVe|KarrasVe|ConsistencyModel|LDM)Pipeline$/.test(className)) return 'noise';
+  if (/^(DDPM|DDIM|PNDM|ScoreSdeVe|KarrasVe|ConsistencyModel|LDM|ADM)Pipeline$/.test(className)) return 'noise';
   return has('id2label') ? 'class' : has('text_encoder') || has('tokenizer') ? 'text' : 'noise';
 }
 
@@ -95,6 +102,8 @@ export function kindOf(className: string, has: (part: string) => boolean): Kind 
   if (/^(StableDiffusion3|Flux)/.test(className)) takes.delete('eta');
   if (className.startsWith('Flux'))
     (['image', 'strength', 'mask', 'negative'] as const).forEach((c) => takes.delete(c));
+  if (className === 'VQModel') (['codes', 'count', 'width', 'height'] as const).forEach((c) => takes.add(c));
+  if (className === 'ADMPipeline') (['sampler', 'guidance'] as const).forEach((c) => takes.add(c));
   if (/ControlNet/.test(className) || (task === 'text' && has('controlnet'))) takes.add('control');
   return { className, task, readsTexts: has('text_encoder') || has('text_encoder_2'), takes };
 }
@@ -107,12 +116,20 @@ export async function readKind(options: GenerateOptions, signal?: AbortSignal): 
     const kind = kindOf('StableDiffusionPipeline', () => false);
     return { ...kind, readsTexts: options.tokenizer !== undefined, takes: new Set([...kind.takes, 'tokenizer']) };
   }
+  const component = await componentClass(source.folder, signal);
+  if (component !== undefined) return kindOf(component, () => false);
   const index = await readModelIndex(source.folder, undefined, signal);
   const named = (part: string) =>
     part === 'id2label'
       ? index.options['id2label'] !== undefined
       : (index.components.get(part)?.className ?? null) !== null;
   return kindOf(index.className, named);
+}
+
+/** The class of a folder with one component alone; undefined for a pipeline's. */
+async function componentClass(folder: Directory, signal?: AbortSignal): Promise<string | undefined> {
+  if ((await folder.has('model_index.json', signal)) || !(await folder.has('config.json', signal))) return undefined;
+  return configClass(await readConfig(folder, undefined, { signal }));
 }
 
 /** Which of the options that not every kind takes were given. */
@@ -133,6 +150,7 @@ function given(options: GenerateOptions): Choice[] {
     control: options.controls !== undefined,
     'noise-level': options.noiseLevel !== undefined,
     tokenizer: options.tokenizer !== undefined,
+    codes: options.codes !== undefined,
     batch: options.batch > 1,
     count: options.count !== undefined,
   };

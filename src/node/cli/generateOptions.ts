@@ -19,6 +19,8 @@ export interface GenerateOptions {
   strength?: number;
   /** How noisy a small picture is made before it is enlarged by a text. */
   noiseLevel?: number;
+  /** JSON file of indices of a codebook. */
+  codes?: string;
   /** Pictures, where they are made from noise alone. */
   count?: number;
   /** Folder of a tokenizer, for a checkpoint in one file. */
@@ -66,6 +68,9 @@ export function checkCombination(options: GenerateOptions): void {
   if (image !== undefined && (width ?? height) !== undefined) {
     const name = width === undefined ? '--height' : '--width';
     throw new UsageError(`${name}: expected without --image, got both; the size follows from the picture`);
+  }
+  if (image !== undefined && options.codes !== undefined) {
+    throw new UsageError('--codes: expected without --image, got both; leave one of them out');
   }
   if (options.sampler === 'ddpm' && options.eta !== undefined) {
     throw new UsageError('--eta: expected with --sampler ddim only, got it with ddpm; leave one of them out');

@@ -74,8 +74,13 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
     .option('--control <png>', 'what a ControlNet sees; once for each', repeated('--control', 'a file name'))
     .option(
       '--count <n>',
-      'pictures, for a model that makes them from noise alone, 1 to 1024',
+      'pictures, for a model that makes them from noise alone, or from codes, 1 to 1024',
       whole('--count', 1, 1024),
+    )
+    .option(
+      '--codes <json>',
+      'indices of a codebook to make pictures of, as an earlier run wrote them',
+      text('--codes', 'a file name'),
     )
     .option('--tokenizer <source>', 'folder of a tokenizer, for a model in one file', text('--tokenizer', 'a folder'))
     .option(
@@ -127,7 +132,8 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
       'after',
       '\nExamples:\n  daguerre generate\n  daguerre generate --class food,flags --batch 4 --seed 7\n  daguerre generate --class 2 --steps 50 --guidance 5 --out cat.png\n' +
         '  daguerre generate --model org/name --prompt "red heart" --prompt "blue heart" --seed 7\n' +
-        '  daguerre generate --model folder --prompt "a red door" --image house.png --mask door.png\n',
+        '  daguerre generate --model folder --prompt "a red door" --image house.png --mask door.png\n' +
+        '  daguerre generate --model weights/emoji-vq --image face.png\n',
     )
     .action(async (read, command: Command) => {
       const { class: classes = [], prompt: prompts, control: controls, ...rest } = read;
