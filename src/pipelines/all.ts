@@ -21,6 +21,18 @@ export { GpuSpace } from './gpuSpace.ts';
 export { GpuVec } from './gpuVec.ts';
 export { FluxPipeline } from './flux.ts';
 export { GeneratedImage } from './image.ts';
+export { IFCascade, type CascadeFolders } from './imagen/cascade.ts';
+export type { IfLoadOptions } from './imagen/ifParts.ts';
+export { IFPipeline } from './imagen/ifPipeline.ts';
+export { IFSuperResolutionPipeline } from './imagen/ifSuperResolution.ts';
+export type {
+  CascadeOptions,
+  CascadeResult,
+  CascadeStep,
+  IfOptions,
+  IfSuperResolutionOptions,
+  StageOptions,
+} from './imagen/options.ts';
 export { interpolateLatents, slerp } from './interpolation.ts';
 export { klDecoder, klLatents, picturesOf, type LatentDecoder } from './latentDecoder.ts';
 export { runLatents, type LatentRun, type StartingPoint } from './latentRun.ts';
@@ -37,4 +49,7 @@ export { present } from './present.ts';
 export { StableDiffusionPipeline } from './stableDiffusion.ts';
 export { StableDiffusion3Pipeline } from './stableDiffusion3.ts';
 export { StableDiffusionUpscalePipeline } from './stableDiffusionUpscale.ts';
+export type { UnclipOptions, UnclipResult, UnclipStep, UnclipVariationOptions } from './unclip/options.ts';
+export { UnCLIPPipeline } from './unclip/unclip.ts';
+export { UnCLIPImageVariationPipeline } from './unclip/variation.ts';
 export { UnconditionalPipeline } from './unconditional.ts';
