@@ -107,7 +107,7 @@ export function growthPlot(report: BenchReport, of: 'time' | 'memory'): TopLevel
         field: 'curve',
         type: 'nominal',
         title: 'fitted exponent (theory)',
-        legend: { orient: 'bottom', columns: 1 },
+        legend: { orient: 'bottom', columns: 1, labelLimit: 600, titleLimit: 400 },
       },
     },
     layer: [
