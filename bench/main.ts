@@ -29,9 +29,11 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
     const { changes, broken } = baseline ? compareReports(report, baseline) : { changes: [], broken: [] };
     terminal.out(reportTable(report, changes));
     if (options.html !== undefined) writeFileSync(options.html, await reportPage(report, changes));
+    if (report.stopped) terminal.note('stopped: groups that were not done are not in the report');
     const slower = changes.filter((c) => c.verdict === 'slower');
     for (const c of slower) terminal.note(`slower than the baseline: ${c.name} ${c.dtype}: × ${c.ratio.toFixed(2)}`);
     for (const name of broken) terminal.note(`measured in the baseline, failed now: ${name}`);
+    if (report.stopped) return EXIT.interrupted;
     return slower.length + report.failures.length > 0 ? EXIT.failure : EXIT.ok;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;

@@ -81,6 +81,8 @@ export interface BenchReport {
   adapter: string;
   /** ISO 8601. */
   date: string;
+  /** Interrupted: what is missing was not measured. */
+  stopped?: boolean;
   /** Whether ways of computing were chosen by measurement before they were timed; first runs never are. */
   tuned?: boolean;
   /** What the adapter was measured to do at best. */

@@ -1,5 +1,5 @@
 /** The bench itself, the same in Node and in a page: it is given a way to open devices and places to read from. */
-import { describe, Device, throwIfAborted, type TuneStore } from '../src/engine/index.ts';
+import { AbortedError, describe, Device, throwIfAborted, type TuneStore } from '../src/engine/index.ts';
 import type { BenchCase, Peer } from './case.ts';
 import { kernelCases } from './kernels/cases.ts';
 import { measureGroup } from './measure.ts';
@@ -17,12 +17,12 @@ export interface Host extends ModelFolders {
 }
 
 /** What the core knows of a report; the host adds commit, date and its own kind. */
-export type CoreReport = Pick<BenchReport, 'adapter' | 'results' | 'failures' | 'roofline'>;
+export type CoreReport = Pick<BenchReport, 'adapter' | 'results' | 'failures' | 'roofline' | 'stopped'>;
 
 /** Milliseconds of choosing per program: enough for every class of shapes of a model. */
 const TUNE_MS = 20_000;
 
-/** Runs the selected cases group by group. @throws AdapterError, AbortedError */
+/** Runs the selected cases group by group. @throws AdapterError; AbortedError before a group was done */
 export async function runCases(selection: Selection, host: Host): Promise<CoreReport> {
   const store = memoryStore();
   const openDevice = (tuned: boolean) =>
@@ -53,20 +53,26 @@ export async function runCases(selection: Selection, host: Host): Promise<CoreRe
   const chosen = cases.filter((c) => selects(selection, software, c));
   const reps = selection.quick ? Math.min(3, selection.reps) : selection.reps;
   for (const group of new Set(chosen.map((c) => `${c.suite} ${c.group}`))) {
-    throwIfAborted(host.signal, 'bench');
     const members = chosen.filter((c) => `${c.suite} ${c.group}` === group);
-    const { results, failures } = await measureGroup(members, {
-      openDevice,
-      tune: selection.tune ?? false,
-      reps,
-      budgetMs: selection.budgetMs,
-      peers: host.peers,
-      roofline,
-      signal: host.signal,
-      note: host.note,
-    });
-    report.results.push(...results);
-    report.failures.push(...failures);
+    try {
+      throwIfAborted(host.signal, 'bench');
+      const { results, failures } = await measureGroup(members, {
+        openDevice,
+        tune: selection.tune ?? false,
+        reps,
+        budgetMs: selection.budgetMs,
+        peers: host.peers,
+        roofline,
+        signal: host.signal,
+        note: host.note,
+      });
+      report.results.push(...results);
+      report.failures.push(...failures);
+    } catch (error) {
+      // What was measured is not lost to an interruption.
+      if (!(error instanceof AbortedError) || report.results.length === 0) throw error;
+      return { ...report, stopped: true };
+    }
   }
   return report;
 }

@@ -57,6 +57,20 @@ describe('the bench', () => {
     await check({ ...small, host: 'chromium', adapter: 'swiftshader', page: outDir }, /swiftshader/i);
   }, 600_000);
 
+  test('keeps what was measured when it is stopped', async () => {
+    const controller = new AbortController();
+    const note = (line: string) => {
+      if (line.startsWith('layerNorm')) controller.abort();
+    };
+    const options = { ...small, only: undefined, host: 'node', adapter: 'lavapipe' } as const;
+    const report = await runBench({ ...options, signal: controller.signal, note });
+    expect(report.stopped).toBe(true);
+    expect(report.results.map((r) => r.name)).toEqual(
+      expect.arrayContaining([expect.stringMatching(/^matmul/), expect.stringMatching(/^conv2d/)]),
+    );
+    expect(report.results.some((r) => r.name.startsWith('layerNorm'))).toBe(false);
+  });
+
   test('says how it is started where its page is not built', async () => {
     const options = { ...small, host: 'chromium', adapter: 'swiftshader', page: join(folder, 'nothing') } as const;
     await expect(runBench(options)).rejects.toThrow(NotFoundError);
