@@ -49,7 +49,9 @@ const cases = pairwise({
 
 describe.each(adapters())('groupNorm on %s', (adapter) => {
   describe.each(storages(adapter))('%s', (_, dtype, options) => {
-    it.each(cases)('$algorithm B=$B $map C/G=$split $variant.act mean=$data.mean second=$second', async (k) => {
+    // SwiftShader takes a second for every kernel with kilobytes of workgroup memory.
+    const some = cases.filter((k, i) => adapter !== 'swiftshader' || k.algorithm === 'passes' || i % 4 === 0);
+    it.each(some)('$algorithm B=$B $map C/G=$split $variant.act mean=$data.mean second=$second', async (k) => {
       const device = await openDevice(adapter, options);
       const { B, variant } = k;
       const [H, W] = k.map;
@@ -69,7 +71,8 @@ describe.each(adapters())('groupNorm on %s', (adapter) => {
       );
       g.output('y', y);
       const channels = (from: number, to: number) => x.filter((_, i) => i % C >= from && i % C < to);
-      const inputs = { x0: channels(0, split), ...(split < C && { x1: channels(split, C) }) };
+      const inputs: Record<string, Float32Array> = { x0: channels(0, split) };
+      if (split < C) inputs.x1 = channels(split, C);
       const { WG, LANES, ROWS } = variant;
       const tunables = { groupNormStats: { WG }, groupNormFinalise: { WG, LANES }, groupNormApply: { WG, ROWS } };
       const { outputs, dispatches } = await runGraph(device, g, {
