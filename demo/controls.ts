@@ -43,6 +43,7 @@ export class Controls {
     });
     const asked = new URLSearchParams(location.search).get('prompt');
     if (asked) this.prompt.value = asked;
+    this.readAddress();
   }
 
   /** Shows what a kind of model is told, and nothing else. */
@@ -75,8 +76,9 @@ export class Controls {
     }
     this.classes.replaceChildren(this.classes.querySelector('legend')!, choices);
     if (chosen === undefined) {
-      this.form.querySelector<HTMLInputElement>('input[name=class]')!.checked = true;
-      this.readAddress();
+      const all = [...this.form.querySelectorAll<HTMLInputElement>('input[name=class]')];
+      const asked = new URLSearchParams(location.search).get('class');
+      (all.find(({ value }) => value === asked) ?? all[0]).checked = true;
     }
   }
 
