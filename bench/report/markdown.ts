@@ -1,6 +1,7 @@
 /** Tables of a report inside a document, between marks, so that figures in it are never typed by hand. */
 import { InvalidArgumentError } from '../../src/engine/errors.ts';
 import type { BenchReport } from '../result.ts';
+import { planRows } from './plans.ts';
 import { caseRows, growthRows, summaryRows } from './tables.ts';
 
 const SECTIONS: Record<string, (report: BenchReport) => string> = {
@@ -8,6 +9,7 @@ const SECTIONS: Record<string, (report: BenchReport) => string> = {
   summary: (report) => markdownTable(summaryRows(report)),
   models: (report) => markdownTable(caseRows(report, 'models')),
   kernels: (report) => markdownTable(caseRows(report, 'kernels')),
+  plans: () => markdownTable(planRows()),
   growth: (report) => markdownTable(growthRows(report)),
 };
 

@@ -1,5 +1,5 @@
 /** Tables of a report as rows of text, the head first; for the page and for documents. */
-import type { BenchReport } from '../result.ts';
+import type { BenchReport, BenchResult, PeerResult } from '../result.ts';
 import { curvesOf } from '../scaling/growth.ts';
 import { digits } from '../table.ts';
 import { summarise } from './summary.ts';
@@ -37,10 +37,18 @@ export function caseRows(report: BenchReport, suite: string): Rows {
     digits(r.peakBytes / 2 ** 20),
     ...peers.map((name) => {
       const p = r.peers.find((peer) => peer.name === name);
-      return p ? `${digits(p.ms)} ms, **× ${digits(p.ratio)}**` : '–';
+      return p ? peerCell(r, p, suite) : '–';
     }),
   ]);
   return [[...head, ...peers], ...rows];
+}
+
+/** Time and ratio; of models also those of the first run, in the way that started fastest. */
+function peerCell(r: BenchResult, p: PeerResult, suite: string): string {
+  const steady = `${digits(p.ms)} ms, **× ${digits(p.ratio)}**`;
+  if (suite !== 'models') return steady;
+  const first = Math.min(p.firstMs, ...p.others.map((o) => o.firstMs));
+  return `${steady}; first ${digits(first)} ms, × ${digits(first / r.firstMs)}`;
 }
 
 /** Every peer of every case. */
