@@ -6,12 +6,20 @@ import type { Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
 import { loadParts } from '../basePipeline.ts';
 import type { GenerationResult } from '../generation.ts';
+import { refuseOptions } from '../refuseOptions.ts';
 import { IfBase } from './ifBase.ts';
 import { expectChannels, loadIfParts, type IfLoadOptions } from './ifParts.ts';
 import type { IfOptions } from './options.ts';
 
 /** What the reference library does without being told. */
 const DEFAULTS = { numInferenceSteps: 100, guidanceScale: 7 } as const;
+
+/** It starts from noise and a text, and from nothing else. */
+const ELSEWHERE = {
+  image: 'to enlarge pictures take an IFSuperResolutionPipeline',
+  maskImage: 'it fills no masks',
+  strength: 'it does not start from a picture',
+} as const;
 
 /** Texts → small pictures: T5, U-Net and scheduler of one folder on one device. */
 export class IFPipeline extends IfBase {
@@ -39,6 +47,7 @@ export class IFPipeline extends IfBase {
    * of them but a lost device the pipeline stays usable.
    */
   async generate(options: IfOptions): Promise<GenerationResult> {
+    refuseOptions(options, ELSEWHERE);
     const given = { ...DEFAULTS, ...options };
     const conditions = await this.conditions(given, given.guidanceScale > 1);
     return this.run({ ...this.start(given, conditions.text.shape[0]), conditions }, given);

@@ -6,9 +6,10 @@ import { BasePipeline, type RunShape } from '../basePipeline.ts';
 import type { GenerationOptions, GenerationResult } from '../generation.ts';
 import type { GpuSpace } from '../gpuSpace.ts';
 import { runLatents, type LatentRun } from '../latentRun.ts';
-import type { Generators, LatentShape } from '../latents.ts';
+import { generatorOf, type Generators, type LatentShape } from '../latents.ts';
 import type { LoadPipelineOptions } from '../options.ts';
 import { pixelDecoder } from '../pixelDecoder.ts';
+import { refuseOptions } from '../refuseOptions.ts';
 import { sdDenoiser } from '../sdDenoiser.ts';
 import type { UnclipDecoderOptions, UnclipResult, UnclipStep } from './options.ts';
 import type { UnclipParts } from './parts.ts';
@@ -17,6 +18,17 @@ import { joined, type UnclipText } from './texts.ts';
 
 /** What the reference library does without being told. */
 const DEFAULTS = { decoderNumInferenceSteps: 25, superResNumInferenceSteps: 7, decoderGuidanceScale: 8 } as const;
+
+/** What other pipelines call what has several names here. */
+const ELSEWHERE = {
+  numInferenceSteps: 'give priorNumInferenceSteps, decoderNumInferenceSteps, superResNumInferenceSteps',
+  guidanceScale: 'give priorGuidanceScale, decoderGuidanceScale',
+  latents: 'give priorLatents, decoderLatents, superResLatents',
+  promptEmbeds: 'give textModelOutput and textAttentionMask',
+  scheduler: 'each stage has the one of its folder',
+  width: 'its networks fix the size',
+  height: 'its networks fix the size',
+} as const;
 
 /** What a stage is run with, beside what is common to all. */
 interface Stage {
@@ -71,6 +83,12 @@ export abstract class UnclipBase extends BasePipeline {
       network: { plan: () => decoder.plan(both), profile: (o: object) => decoder.profile(both, o) },
       decoder: { plan: () => superResFirst.plan(enlarge), profile: (o: object) => superResFirst.profile(enlarge, o) },
     };
+  }
+
+  /** The options of a call with what all stages draw from. @throws InvalidArgumentError for options of other kinds */
+  protected callOf<Options extends UnclipDecoderOptions>(options: Options): Options & UnclipCall {
+    refuseOptions(options, ELSEWHERE);
+    return { ...options, generator: generatorOf(options.generator) };
   }
 
   /** A stage from its noise to its end. */

@@ -7,7 +7,7 @@ import { readModelIndex, type Directory } from '../../loading/index.ts';
 import { PriorTransformer } from '../../models/transformers/priorModel.ts';
 import type { Sampler } from '../../sampler/index.ts';
 import { loadParts } from '../basePipeline.ts';
-import { generatorOf, type LatentShape } from '../latents.ts';
+import type { LatentShape } from '../latents.ts';
 import { storageOf, type LoadPipelineOptions } from '../options.ts';
 import { decoderScale, guides, UnclipBase } from './base.ts';
 import type { UnclipOptions, UnclipResult } from './options.ts';
@@ -77,13 +77,13 @@ export class UnCLIPPipeline extends UnclipBase {
    */
   async generate(options: UnclipOptions): Promise<UnclipResult> {
     const started = performance.now();
+    const call = this.callOf(options);
     const { priorGuidanceScale: scale = DEFAULTS.priorGuidanceScale, checkFinite } = options;
     const { priorNumInferenceSteps: numInferenceSteps = DEFAULTS.priorNumInferenceSteps } = options;
     // Both stages read one batch, so one that guides makes the other take both halves.
     const both = [guides('priorGuidanceScale', scale), guides('decoderGuidanceScale', decoderScale(options))];
     const texts = await unclipTexts(this.parts.texts, options, both.includes(true));
     const batch = texts.text.shape[0];
-    const call = { ...options, generator: generatorOf(options.generator) };
     const { network: prior, sampler } = this.prior;
     const run = { prior, sampler, batch, texts: joined(texts.text, texts.negative), guidanceScale: scale };
     const shape: LatentShape = [batch, prior.config.embeddingDim, 1, 1];

@@ -5,7 +5,6 @@
 import type { Device } from '../../engine/index.ts';
 import { readModelIndex, type Directory } from '../../loading/index.ts';
 import { loadParts } from '../basePipeline.ts';
-import { generatorOf } from '../latents.ts';
 import { storageOf, type LoadPipelineOptions } from '../options.ts';
 import { repeatedRows } from '../promptEncoder.ts';
 import { decoderScale, guides, UnclipBase } from './base.ts';
@@ -59,6 +58,7 @@ export class UnCLIPImageVariationPipeline extends UnclipBase {
    */
   async generate(options: UnclipVariationOptions): Promise<UnclipResult> {
     const started = performance.now();
+    const call = this.callOf(options);
     const { numImagesPerPrompt: times = 1, signal } = options;
     const guided = guides('decoderGuidanceScale', decoderScale(options));
     const { data, shape } = await unclipEmbeddings(this.pictures, options, this.onProgress);
@@ -66,7 +66,6 @@ export class UnCLIPImageVariationPipeline extends UnclipBase {
     // The decoder reads a text too; there is none.
     const prompt = Array<string>(N).fill('');
     const texts = await unclipTexts(this.parts.texts, { prompt, numImagesPerPrompt: times, signal }, guided);
-    const call = { ...options, generator: generatorOf(options.generator) };
     const embeddings = { data: repeatedRows(data, N, times), shape: [N * times, E] as const };
     return this.paint(embeddings, texts, call, { started, stepMs: [] });
   }
