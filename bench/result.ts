@@ -61,6 +61,8 @@ export interface BenchResult {
   /** Largest error found before timing, as a fraction of what is tolerated. */
   maxError: number;
   peers: PeerResult[];
+  /** Of reports put together: the commit that this case is of. */
+  commit?: string;
   /** Of the suite `scaling`: which curve this is a point of. */
   growth?: GrowthCase;
 }

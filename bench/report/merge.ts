@@ -18,7 +18,9 @@ export function mergeReports(reports: readonly BenchReport[]): BenchReport {
       `bench:report: expected reports of one adapter, got ${first.adapter} in ${first.host} and ${adapter} in ${host}`,
     );
   }
-  const results = new Map(reports.flatMap((r) => r.results).map((r) => [keyOf(r), r]));
+  const results = new Map(
+    reports.flatMap((r) => r.results.map((result) => [keyOf(result), { commit: r.commit, ...result }] as const)),
+  );
   const failures = new Map(reports.flatMap((r) => r.failures).map((f) => [keyOf(f), f]));
   for (const key of results.keys()) failures.delete(key);
   const roofs = reports.flatMap((r) => (r.roofline ? [r.roofline] : []));

@@ -24,6 +24,7 @@ export function caseRows(report: BenchReport, suite: string): Rows {
   const results = report.results.filter((r) => r.suite === suite);
   const peers = [...new Set(results.flatMap((r) => r.peers.map((p) => p.name)))];
   const head = ['case', 'type', 'ms', '±%', 'GPU ms', 'first ms', 'GFLOP/s', 'of the roof', 'disp.', 'MiB'];
+  const ofSeveral = new Set(report.results.map((r) => r.commit)).size > 1;
   const rows = results.map((r) => [
     r.name,
     r.dtype,
@@ -40,7 +41,8 @@ export function caseRows(report: BenchReport, suite: string): Rows {
       return p ? peerCell(r, p, suite) : '–';
     }),
   ]);
-  return [[...head, ...peers], ...rows];
+  if (ofSeveral) rows.forEach((row, i) => row.push(results[i].commit ?? ''));
+  return [[...head, ...peers, ...(ofSeveral ? ['commit'] : [])], ...rows];
 }
 
 /** Time and ratio; of models also those of the first run, in the way that started fastest. */

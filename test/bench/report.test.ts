@@ -1,8 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { reportPage } from '../../bench/report/html.ts';
 import { fillDocument } from '../../bench/report/markdown.ts';
+import { PUBLISHED } from '../../bench/models/published.ts';
 import { mergeReports } from '../../bench/report/merge.ts';
+import { planRows } from '../../bench/report/plans.ts';
 import { summarise } from '../../bench/report/summary.ts';
+import { caseRows } from '../../bench/report/tables.ts';
 import { InvalidArgumentError } from '../../src/engine/errors.ts';
 import { expectClose, F64 } from '../support/close.ts';
 import { peerResult, report, result } from './reports.ts';
@@ -19,6 +22,8 @@ describe('reports put together', () => {
       ['conv2d/b', 10],
     ]);
     expect(merged.commit).toBe('0123456, 89abcde');
+    expect(merged.results.map((r) => r.commit)).toEqual(['89abcde', '0123456']);
+    expect(caseRows(merged, 'kernels').map((row) => row.at(-1))).toEqual(['commit', '89abcde', '0123456']);
     expectClose([merged.roofline!.fmaGflops], [110], F64);
   });
 
@@ -72,9 +77,27 @@ describe('a document', () => {
     expect(fillDocument(filled, 'a', report({ results }))).toBe(filled);
   });
 
+  test('says of models how long their first runs took, in the way that started fastest', () => {
+    const others = [{ variant: 'fused', ms: 21, firstMs: 25 }];
+    const model = result({ suite: 'models', name: 'a/b', firstMs: 50, peers: [peerResult({ firstMs: 30, others })] });
+    const filled = fillDocument('<!-- bench:a models --><!-- /bench -->', 'a', report({ results: [model] }));
+    expect(filled).toContain('20 ms, **× 2**; first 25 ms, × 0.5');
+  });
+
   test('without such marks, or with an unknown one, is refused', () => {
     expect(() => fillDocument('nothing', 'a', report({}))).toThrow(/<!-- bench:a summary -->/);
     expect(() => fillDocument('<!-- bench:a all --><!-- /bench -->', 'a', report({}))).toThrow(/got "all"/);
+  });
+});
+
+describe('plans', () => {
+  test('say of every published model what it takes', () => {
+    const [head, ...rows] = planRows();
+    expect(rows.map((row) => row[0])).toEqual(Object.values(PUBLISHED).map((model) => model.case));
+    for (const row of rows) expect(row).toHaveLength(head.length);
+    const unet = rows.find(([name]) => name.startsWith('cifar10'))!;
+    expect(Number(unet[1])).toBeGreaterThan(50);
+    expect(Number(unet.at(-1))).toBeGreaterThanOrEqual(1);
   });
 });
 
