@@ -71,12 +71,13 @@ export const matmulTileKernel = defineKernel({
     IN_PLACE: [false, true],
     HAS_GATE: [false, true],
     HAS_SECOND: [false, true],
+    GATED: [false, true],
   },
   grid({ M, N4 }, t) {
     const [y, z] = linearGrid(ceilDiv(M, t.WG_M * t.ROWS));
-    return [ceilDiv(N4, t.WG_N * t.COLS), y, z];
+    return [ceilDiv(t.GATED ? 2 * N4 : N4, t.WG_N * t.COLS), y, z];
   },
-  valid: tileFits,
+  valid: (t, caps) => tileFits(t, caps) && (!t.GATED || t.COLS === 2),
 });
 
 /** The same by subgroup matrices; for GPUs that have them, and halves. */
@@ -150,15 +151,17 @@ export const linearOp: Op<LinearAttrs> = {
       ways[`shared ${EIGHTS}`] = () => dispatch(matmulSubgroupKernel, { SG, EIGHTS, GATED: gated });
     }
     // Barriers are dear where a processor plays the GPU, and such kernels take long to compile there.
-    for (const [name, tile] of software || gated ? [] : Object.entries(TILES)) {
+    for (const [name, tile] of software ? [] : Object.entries(TILES)) {
       const { WG_M, WG_N, ROWS, COLS, K4S } = tile;
+      if (gated && COLS !== 2) continue;
       const EXACT = M % (WG_M * ROWS) === 0 && columns % (WG_N * COLS) === 0 && K4 % K4S === 0;
-      ways[name] = () => dispatch(matmulTileKernel, { ...tile, EXACT });
+      ways[name] = () => dispatch(matmulTileKernel, { ...tile, EXACT, GATED: gated });
     }
     const matrices = to.caps.matrices && to.graph.dtype === 'f16' && !gated;
     if (matrices) ways.matrix = () => dispatch(matmulMatrixKernel, {});
     const shared = canShare(to.caps) && M >= 4 && 2 * columns >= SG ? `shared ${M > 8 ? 2 : 1}` : 'plain';
-    const tile = gated ? undefined : usualTile(M, columns);
+    const fitting = usualTile(M, columns);
+    const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
     const usual = software ? shared : matrices && tile ? 'matrix' : (tile ?? 'plain');
     to.choose(`${near(M)}x${near(4 * K4)}x${near(4 * columns)}`, ways, usual);
   },
@@ -177,7 +180,15 @@ export const linearOp: Op<LinearAttrs> = {
 /** The same layer as one of few rows, where x is [B,K] and nothing but a residual is added. */
 function asVectors({ inputs, attrs, output, label }: Node<LinearAttrs>): Node<VectorLinearAttrs> | undefined {
   const { x, gate, second, weight } = inputs;
-  if (x!.shape.length !== 2 || gate || second || attrs.gated || attrs.scale !== 1 || !weight!.constant || weight!.constant.parts) {
+  if (
+    x!.shape.length !== 2 ||
+    gate ||
+    second ||
+    attrs.gated ||
+    attrs.scale !== 1 ||
+    !weight!.constant ||
+    weight!.constant.parts
+  ) {
     return undefined;
   }
   const [K, N] = [x!.shape[1], output.shape[1]];

@@ -1,5 +1,7 @@
 // out[m, n] = (act(Σₖ a[m, k] · w[n, k] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale, through workgroup memory.
 //
+// GATED, with COLS = 2: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values ·
+// act(gates): an invocation takes one of each.
 // HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second.
 // a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
 // A workgroup of WG_N × WG_M invocations computes WG_M·ROWS rows × WG_N·COLS vec4 columns of out, each invocation ROWS × COLS
@@ -17,6 +19,7 @@ const HAS_RESIDUAL = false;
 const IN_PLACE = false;
 const HAS_GATE = false;
 const HAS_SECOND = false;
+const GATED = false;
 
 struct Params {
   M: u32,       // rows
@@ -48,8 +51,15 @@ fn rowPart(m: u32, k4: u32) -> vec4<f32> {
 }
 
 fn weightRow(k4: u32, k: u32, n4: u32) -> vec4<f32> {
-  if (EXACT) { return load4(w[(k4 * p.N4 + n4) * 4u + k]); }
-  return load4(w[(min(k4, p.K4 - 1u) * p.N4 + min(n4, p.N4 - 1u)) * 4u + k]);
+  var column = n4;
+  var columns = p.N4;
+  if (GATED) {
+    let i = n4 % (2u * WG_N);
+    column = n4 - i + 2u * (i % WG_N) + i / WG_N;
+    columns *= 2u;
+  }
+  if (EXACT) { return load4(w[(k4 * columns + column) * 4u + k]); }
+  return load4(w[(min(k4, p.K4 - 1u) * columns + min(column, columns - 1u)) * 4u + k]);
 }
 
 @compute @workgroup_size(WG_N, WG_M)
@@ -58,6 +68,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let m0 = (group.y + group.z * groups.y) * WG_M * ROWS;
   let n0 = group.x * WG_N * COLS;
   let sums = tileProduct(m0, n0, p.K4, local.x, local.y);
+  if (GATED) {
+    let n4 = n0 / 2u + local.x;
+    if (!EXACT && n4 >= p.N4) { return; }
+    var values = vec4<f32>(0.0);
+    var gates = vec4<f32>(0.0);
+    if (HAS_BIAS) {
+      values = bias[2u * n4];
+      gates = bias[2u * n4 + 1u];
+    }
+    for (var r = 0u; r < ROWS; r++) {
+      let m = m0 + local.y * ROWS + r;
+      if (EXACT || m < p.M) {
+        put(m, n4, (sums[r * COLS] + values) * activate(sums[r * COLS + COLS - 1u] + gates, ACT));
+      }
+    }
+    return;
+  }
   for (var c = 0u; c < COLS; c++) {
     let n4 = n0 + c * WG_N + local.x;
     if (!EXACT && n4 >= p.N4) { continue; }

@@ -1,6 +1,6 @@
 /** Rewrites that merge layers, read inputs where they lie, and put gates into epilogues: on gives what off gives. */
 import { describe, expect, it } from 'vitest';
-import { Graph, rewriteGraph, type Tensor } from '../../src/engine/index.ts';
+import { Graph, rewriteGraph, type Choices, type Tensor } from '../../src/engine/index.ts';
 import { attention } from '../../src/kernels/attention.ts';
 import { concat } from '../../src/kernels/concat.ts';
 import { conv2d } from '../../src/kernels/conv2d.ts';
@@ -14,8 +14,11 @@ import { slice } from '../../src/kernels/slice.ts';
 import { upsampleNearest } from '../../src/kernels/upsampleNearest.ts';
 import { gatedDense } from '../../src/models/blocks/gatedDense.ts';
 import { WeightScope } from '../../src/models/weightScope.ts';
+import { dotTolerance, expectClose } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
 import { onIsOff, type Recording } from '../support/onIsOff.ts';
+import { normals } from '../support/random.ts';
+import { openDevice, runGraph } from '../support/runGraph.ts';
 
 const [B, T, S, D] = [2, 5, 3, 12];
 const rows = (g: Graph, name: string, ...shape: number[]) => g.input(name, shape, { layout: 'rows', dtype: g.dtype });
@@ -172,6 +175,29 @@ describe.each(adapters())('merging rewrites on %s', (adapter) => {
 
   it.each(HOLDS)('leave %s alone', async (what, build) => {
     expect((await onIsOff(adapter, build, what)).fired).toEqual({});
+  });
+});
+
+describe.each(adapters())('a gated layer on %s', (adapter) => {
+  it.each(['plain', 'shared 2', 'tile 64'])('is what its halves are, computed the way %s', async (way) => {
+    const device = await openDevice(adapter);
+    const [M, K, N] = [21, 12, 20];
+    const record = () => {
+      const g = new Graph();
+      g.output('y', gatedDense(new WeightScope('ff'), rows(g, 'x', M, K), N, 'gelu'));
+      return g;
+    };
+    const inputs = { x: normals(1, M * K) };
+    const weights = { 'ff.weight': normals(2, 2 * N * K), 'ff.bias': normals(3, 2 * N) };
+    const off = await runGraph(device, record(), { inputs, weights });
+    const on = await runGraph(device, record(), {
+      ...{ inputs, weights, rewrites },
+      choices: { get: () => way } as unknown as Choices,
+      caps: way.startsWith('tile') ? { software: false } : {},
+      tunables: { matmulTile: { WG_N: 4, WG_M: 8, ROWS: 2, K4S: 2, EXACT: false } },
+    });
+    expect(on.dispatches.map((d) => [d.kernel.name.startsWith('matmul'), d.tunables.GATED])).toEqual([[true, true]]);
+    expectClose(on.outputs.y, off.outputs.y, dotTolerance('f32', 2 * K, 40), way);
   });
 });
 
