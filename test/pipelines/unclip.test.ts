@@ -6,7 +6,7 @@ import { Tokenizer, type TruncationWarning } from '../../src/loading/tokenizers/
 import { CLIPTextModelWithProjection } from '../../src/models/textEncoders/clipTextModel.ts';
 import { Recording } from '../../src/node/parity/recording.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';
-import type { UnclipResult, UnclipStep } from '../../src/pipelines/unclip/options.ts';
+import type { UnclipOptions, UnclipResult, UnclipStep } from '../../src/pipelines/unclip/options.ts';
 import { TorchGenerator } from '../../src/sampler/index.ts';
 import { expectClose, HINT_FACTOR } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
@@ -138,10 +138,11 @@ it(
     const before = await heldBy(device);
     const folder = directory(files(), 'unclip');
     const pipe = await Pipeline.fromPretrained(folder, { device });
+    const run: (options: UnclipOptions) => Promise<UnclipResult> = pipe;
     const few = { priorNumInferenceSteps: 2, decoderNumInferenceSteps: 2, superResNumInferenceSteps: 2, generator: 4 };
     // Of one shape, so that everything compiles once.
     const alone = { ...few, priorGuidanceScale: 1, decoderGuidanceScale: 1, numImagesPerPrompt: 2 };
-    const plain = await pipe({ ...alone, prompt: 'a red heart' });
+    const plain = await run({ ...alone, prompt: 'a red heart' });
     expect(plain.images).toHaveLength(2);
     expect(plain.small.shape).toEqual([2, 3, 8, 8]);
     const [tokenizer, model] = [
@@ -155,17 +156,17 @@ it(
       lastHiddenState: { data: await out.lastHiddenState.read(), shape: out.lastHiddenState.shape },
     };
     const texts = { textModelOutput, textAttentionMask: attentionMask };
-    const given = await pipe({ ...alone, ...texts });
+    const given = await run({ ...alone, ...texts });
     expect(given.latents).toEqual(plain.latents);
     // The first draw by hand, the others by the generator that goes on from there.
     const drawn = () => {
       const generator = new TorchGenerator(4);
       return { priorLatents: generator.randn(2 * 20), generator };
     };
-    const one = await pipe({ ...alone, ...texts, ...drawn() });
+    const one = await run({ ...alone, ...texts, ...drawn() });
     expect(one.latents).toEqual(given.latents);
     const decoderLatents = new TorchGenerator(9).randn(2 * 192);
-    const two = await pipe({ ...alone, ...texts, ...drawn(), decoderLatents });
+    const two = await run({ ...alone, ...texts, ...drawn(), decoderLatents });
     expect(two.imageEmbeddings).toEqual(given.imageEmbeddings);
     expect(two.small.data).not.toEqual(given.small.data);
     model.dispose();
