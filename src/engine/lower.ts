@@ -73,8 +73,9 @@ export interface Lowering {
   /**
    * Takes one of several ways to compute the node: the one measured to be fastest for `shapes`, else `usual`.
    * @param shapes names the class of shapes that share a choice.
+   * @param worth which ways are worth measuring; default: all.
    */
-  choose(shapes: string, ways: Readonly<Record<string, () => void>>, usual: string): void;
+  choose(shapes: string, ways: Readonly<Record<string, () => void>>, usual: string, worth?: readonly string[]): void;
   /** A weight under another packing than it was recorded with; only what dispatches bind is loaded. */
   packed(weight: Tensor, packing: Packing): Tensor;
   /** Appends a dispatch. @throws as {@link makeDispatch}. */
@@ -104,9 +105,9 @@ export function lowerNodes(
     dispatch(request) {
       dispatches.push(makeDispatch(request, label, graph.dtype, caps));
     },
-    choose(shapes, ways, usual) {
+    choose(shapes, ways, usual, worth = Object.keys(ways)) {
       const key = `${lowered.op.name} ${graph.dtype} ${shapes}`;
-      onChoice?.({ key, node: lowered, ways: Object.keys(ways), usual });
+      onChoice?.({ key, node: lowered, ways: worth, usual });
       (ways[choices?.get(key) ?? usual] ?? ways[usual])();
     },
     packed({ constant, dtype }, packing) {

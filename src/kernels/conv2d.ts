@@ -177,24 +177,27 @@ function lowerDirect(
 function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering['choose']> {
   const a = node.attrs;
   const { software, subgroupSize: SG } = to.caps;
-  const shared = canShare(to.caps) ? [1, 2, 3] : [];
+  const shared = canShare(to.caps);
   const ways: Record<string, () => void> = { plain: () => lowerDirect(node, to, conv2dKernel, conv2dTile(a)) };
-  for (const EIGHTS of shared) {
+  for (const EIGHTS of shared ? [1, 2, 3] : []) {
     ways[`shared ${EIGHTS}`] = () => lowerDirect(node, to, conv2dSubgroupKernel, { SG, EIGHTS });
   }
   // Barriers are dear where a processor plays the GPU, and such kernels take long to compile there.
   for (const [name, tile] of software ? [] : Object.entries(TILES)) {
     ways[name] = () => lowerDirect(node, to, conv2dTileKernel, tile);
   }
-  // A weight laid out otherwise is another convolution's, such as a gradient's: its taps are not those of the checkpoint.
-  if (hasWinograd(a) && node.inputs.weight!.constant?.packing.id === packConv.id) {
+  if (hasWinograd(a)) {
     for (const tile of to.graph.dtype === 'f32' ? ([2, 4] as const) : ([2] as const)) {
-      for (const eights of [0, ...shared]) {
+      for (const eights of shared ? [0, 1, 2, 3] : [0]) {
         ways[`winograd${tile} ${eights}`] = () => lowerWinograd(node, to, tile, eights);
       }
     }
   }
-  return [classOf(a), ways, usualWay(a, to, Object.keys(ways))];
+  const names = Object.keys(ways);
+  const usual = usualWay(a, to, names);
+  // Measuring costs time: two ways that differ little are enough, and lanes that could share do.
+  const worth = shared && software ? names.filter((name) => / [23]$/.test(name) || name === usual) : names;
+  return [classOf(a), ways, usual, worth];
 }
 
 /**

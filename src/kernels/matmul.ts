@@ -163,7 +163,9 @@ export const linearOp: Op<LinearAttrs> = {
     const fitting = usualTile(M, columns);
     const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
     const usual = software ? shared : matrices && tile ? 'matrix' : (tile ?? 'plain');
-    to.choose(`${near(M)}x${near(4 * K4)}x${near(4 * columns)}`, ways, usual);
+    const names = Object.keys(ways);
+    const worth = software && usual !== 'plain' ? names.filter((name) => name !== 'plain') : names;
+    to.choose(`${near(M)}x${near(4 * K4)}x${near(4 * columns)}`, ways, usual, worth);
   },
   readPart(node, name, from, at) {
     if (at % 4 !== 0) return undefined;

@@ -4,6 +4,7 @@ import type { ByteSource, Directory } from '../loading/index.ts';
 import { Pipeline as Anywhere, type FromPretrainedOptions, type PretrainedSource } from '../pipelines/index.ts';
 import { openGpu, type AdapterChoice } from './adapter.ts';
 import { FileSource, pathDirectory } from './fileSource.ts';
+import { fileTuneStore } from './tuneCache.ts';
 
 export * from '../index.ts';
 export * from '../models/all.ts';
@@ -17,6 +18,7 @@ export { runParity } from './parity/run.ts';
 export { decodePng, encodePng, saveImage, type Raster } from './png.ts';
 export { ensureComponent } from './setup/components.ts';
 export { softwareEnvironment } from './softwareAdapter.ts';
+export { fileTuneStore } from './tuneCache.ts';
 
 /** How to load a pipeline in Node. */
 export interface NodeOptions extends FromPretrainedOptions {
@@ -46,7 +48,7 @@ export const Pipeline = {
    * @throws as the browser's, and AdapterError where WebGPU cannot be had.
    */
   async fromPretrained(source: PretrainedSource, options: NodeOptions = {}): Promise<Anywhere> {
-    const here = { local, ...options };
+    const here = { local, ...options, tune: { store: fileTuneStore(), ...options.tune } };
     if (options.device || options.gpu) return Anywhere.fromPretrained(source, here);
     const { gpu } = await openGpu({ adapter: options.adapter });
     return Anywhere.fromPretrained(source, { ...here, gpu });

@@ -38,6 +38,8 @@ export interface FromPretrainedOptions extends LoadPipelineOptions, SourceOption
   gpu?: GPU;
   /** Limits of a device to be opened. */
   limits?: DeviceOptions['limits'];
+  /** Of the device that is opened, where none is given: whether ways of computing are measured. */
+  tune?: DeviceOptions['tune'];
 }
 
 /** What a class of pipelines gives: loading, making pictures, saying what that takes. */
@@ -199,7 +201,8 @@ export const Pipeline = {
   async fromPretrained(source: PretrainedSource, options: FromPretrainedOptions = {}): Promise<Pipeline> {
     let device: Device | undefined;
     const open = async () => {
-      return (device = options.device ?? (await Device.open({ gpu: options.gpu, limits: options.limits })));
+      return (device =
+        options.device ?? (await Device.open({ gpu: options.gpu, limits: options.limits, tune: options.tune })));
     };
     const release = () => {
       if (!options.device) device?.dispose();

@@ -175,7 +175,9 @@ describe.each(adapters())('program on %s', (adapter) => {
   it('says what is wrong with inputs and weights', async () => {
     const d = await open();
     const g = record();
-    await expect(Program.compile(d, g, new Weights(d, source(tensors)))).rejects.toThrow(/not loaded/);
+    const late = new Weights(d, source(tensors));
+    (await Program.compile(d, g, late)).dispose();
+    late.dispose();
     const missing = new Weights(d, source({ w: tensors.w }));
     await expect(missing.load(g)).rejects.toThrow(/expected weight b \[6\], got none/);
     const bad = new Weights(d, source({ ...tensors, b: { shape: [7], data: normals(1, 7) } }));
