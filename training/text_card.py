@@ -59,13 +59,17 @@ looks at a generated picture and ranks the names.
 {figures}
 
 A family is all names that differ in skin tone alone; plain names are those without skin tone.
-Command (in `training/`): `python3 text_figures.py --out DIR`.
+Command (in `training/`): `python3 text_figures.py --out DIR --count {count} --held-each {held_each} --guidance
+{guidance}`. Guidance was not tuned.
 
 ## Combinations never seen
 {held_count} names were kept from text encoder and U-Net, while their halves were there with other partners: a
 colour with other shapes, a gesture with other skin tones. {held_each} pictures of each, ranked among all names:
 
 {held}
+
+Skin tones carry over to other gestures; a colour on another shape often takes the shape of a neighbour in words (a
+heart for a square), which the judge forgives when the colour is right.
 
 ## Data and licences
 - Pictures: all {pictures:,} fully-qualified emoji of Noto Color Emoji {font_version}(SIL Open Font
@@ -80,7 +84,7 @@ colour with other shapes, a gesture with other skin tones. {held_each} pictures 
 | steps x batch | {text_steps:,} x {text_batch} | {unet_steps:,} x {unet_batch} |
 | minutes on {cpus}, shared | {text_minutes:.0f} | {unet_minutes:.0f} |
 | loss | contrastive, with a picture encoder, not kept | v, weights min(SNR + 1, 5) / (SNR + 1), at first min-SNR |
-| optimiser | AdamW {text_rate:g}, cosine to 0, EMA 0.995 | AdamW {unet_rate:g}, cosine to 0, EMA 0.999 |
+| optimiser | AdamW {text_rate:g}, cosine to 0, EMA 0.995 | AdamW {unet_rate:g}, {unet_schedule}, EMA 0.999 |
 | captions | the name; 40 % another way to say it | the name; 30 % another way to say it; 12 % none |
 
 The U-Net's residual blocks started from those of `../emoji/unet`. bf16 arithmetic with f32 weights; a name with n
@@ -216,6 +220,8 @@ def write(options: argparse.Namespace) -> None:
     sheet(sample(pipe, names, noise, measured['steps'], measured['guidance']), names, weights / 'samples.png')
     curves(out, weights / 'curves.png')
     best = text['curve'][-1]['top5']
+    stopped = unet['step'] < (options.schedule or 0)
+    schedule = f"cosine, stopped at {unet['step']:,} of {options.schedule:,} steps" if stopped else 'cosine to 0'
     (weights / 'README.md').write_text(
         CARD.format(
             size=sum(f.stat().st_size for f in weights.rglob('*.safetensors')) / 1e6,
@@ -246,6 +252,8 @@ def write(options: argparse.Namespace) -> None:
             unet_batch=unet['batch'],
             unet_minutes=unet['used'] / 60,
             unet_rate=unet['rate'],
+            unet_schedule=schedule,
+            count=measured['generated']['allNames']['pictures'],
         )
     )
 
@@ -256,4 +264,5 @@ if __name__ == '__main__':
     parser.add_argument('--weights', type=Path, default=WEIGHTS)
     parser.add_argument('--hardware', default='two CPU cores')
     parser.add_argument('--font-version', default='2.042 ')
+    parser.add_argument('--schedule', type=int, help='steps of a U-Net schedule that was not finished')
     write(parser.parse_args())

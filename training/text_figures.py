@@ -1,6 +1,7 @@
 """Figures of merit of text -> emoji: whether the judge (text_judge.py) finds the name of a generated picture.
 
-usage: python3 text_figures.py --out DIR [--weights ../weights/emoji-text --count 600 --guidance 4 --steps 20 --seed 2]
+usage: python3 text_figures.py --out DIR [--weights ../weights/emoji-text --count 600 --held-each 8 --guidance 4
+    --steps 20 --seed 2]
 Writes OUT/figures.json. Names are drawn at random, one picture each; a picture counts when the right name is among the
 five that the judge thinks most like it.
 - all names: drawn from all, ranked among all. "Family": ranked among families, a family being all names that differ in
@@ -27,9 +28,6 @@ from text_export import WEIGHTS, read_pipeline
 from text_judge import JUDGE
 from text_sample import noise_of, sample
 from vae import reconstruct
-
-HELD_EACH = 8
-
 
 @dataclass
 class Places:
@@ -86,7 +84,7 @@ def figures(options: argparse.Namespace) -> dict:
         return sample(pipe, names, noise, options.steps, options.guidance) * 2 - 1
 
     every, base = drawn(trained), drawn([i for i in plain if not emoji[i].held_out])
-    tried = [i for i in held for _ in range(HELD_EACH)]
+    tried = [i for i in held for _ in range(options.held_each)]
     out: dict = {
         'names': len(emoji),
         'families': judge.families,
@@ -117,7 +115,7 @@ def figures(options: argparse.Namespace) -> dict:
                 'top5': share(alone.exact, 5),
             },
         }
-        if options.held:
+        if options.held_each:
             seen = make(tried, options.seed + 2)
             wide, narrow = judge.places(seen, tried), judge.places(seen, tried, held)
             out[source]['heldOut'] = {
@@ -128,7 +126,7 @@ def figures(options: argparse.Namespace) -> dict:
                 'familyTop5': share(wide.family, 5),
                 'top1AmongHeldOut': share(narrow.exact, 1),
                 'top5PerName': {
-                    emoji[i].name: share(wide.exact[n * HELD_EACH : (n + 1) * HELD_EACH], 5)
+                    emoji[i].name: share(wide.exact[n * options.held_each : (n + 1) * options.held_each], 5)
                     for n, i in enumerate(held)
                 },
             }
@@ -146,7 +144,7 @@ if __name__ == '__main__':
     parser.add_argument('--guidance', type=float, default=4.0)
     parser.add_argument('--seed', type=int, default=2)
     parser.add_argument('--quick', action='store_true', help='generated pictures only, nothing written')
-    parser.add_argument('--no-held', dest='held', action='store_false')
+    parser.add_argument('--held-each', type=int, default=8, help='pictures of each held-out combination')
     chosen = parser.parse_args()
     prepare('cpu')
     start = time.time()

@@ -1,6 +1,6 @@
 """Records what PyTorch makes of the exported text -> emoji, so that another engine can be compared with it.
 
-usage: python3 text_reference.py [--weights ../weights/emoji-text]
+usage: python3 text_reference.py [--weights ../weights/emoji-text --guidance 4]
 writes WEIGHTS-reference/io.safetensors and WEIGHTS-reference/config.json (which states prompts and arithmetic).
 Weights are the exported f16 values, everything is computed in f32 on the CPU.
 """
@@ -38,14 +38,14 @@ ARITHMETIC = {
 
 
 @torch.no_grad()
-def record(weights: Path) -> None:
+def record(weights: Path, guidance: float) -> None:
     prepare('cpu')
     pipe, noise = read_pipeline(weights), noise_of(len(PROMPTS), SEED)
     ids = torch.tensor([pipe.tokenizer.encode(p) for p in PROMPTS])
     null_ids = torch.tensor([pipe.tokenizer.encode('')])
     states, null = pipe.text(ids)[0], pipe.text(null_ids)[0]
     path: list[torch.Tensor] = []
-    latents = ddim(guided(pipe.unet, states, null, GUIDANCE), noise, STEPS, lambda t, x: path.append(x[0].clone()))
+    latents = ddim(guided(pipe.unet, states, null, guidance), noise, STEPS, lambda t, x: path.append(x[0].clone()))
     tensors = {
         'in.noise': noise,
         'in.inputIds': ids.int(),
@@ -63,7 +63,7 @@ def record(weights: Path) -> None:
             'prompts': PROMPTS,
             'seed': SEED,
             'numInferenceSteps': STEPS,
-            'guidanceScale': GUIDANCE,
+            'guidanceScale': guidance,
             'eta': 0,
             'timesteps': timesteps(STEPS),
             'weights': 'f16 as stored',
@@ -79,4 +79,6 @@ def record(weights: Path) -> None:
 if __name__ == '__main__':
     parser = argparse.ArgumentParser()
     parser.add_argument('--weights', type=Path, default=WEIGHTS)
-    record(parser.parse_args().weights)
+    parser.add_argument('--guidance', type=float, default=GUIDANCE)
+    options = parser.parse_args()
+    record(options.weights, options.guidance)
