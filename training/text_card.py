@@ -48,8 +48,8 @@ The last three rows are combinations that no training ever saw.
 const pipe = await Pipeline.fromPretrained('weights/emoji-text');
 const {{ images }} = await pipe({{ prompt: 'red heart', numInferenceSteps: {steps}, guidanceScale: {guidance} }});
 ```
-Texts are names as Unicode's list has them ("thumbs up: dark skin tone", "flag: Kenya"), in any case; "dark skin tone,
-thumbs up" and "Kenya flag" work too. The empty text is what guidance leaves. `../emoji-text-reference` holds what
+Texts are names as Unicode's list has them ("thumbs up: dark skin tone", "flag: Kenya"), in any case; "Kenya
+flag" works too. The empty text is what guidance leaves. `../emoji-text-reference` holds what
 PyTorch makes of these weights in f32: ids, text states, latents and pictures.
 
 ## Figures
@@ -68,8 +68,8 @@ colour with other shapes, a gesture with other skin tones. {held_each} pictures 
 
 {held}
 
-Skin tones carry over to other gestures; a colour on another shape often takes the shape of a neighbour in words (a
-heart for a square), which the judge forgives when the colour is right.
+Skin tones carry over to other gestures. A colour is right, but its shape is often that of another thing of this
+colour: "purple heart" becomes a purple square, and counts as found since its name is among the five.
 
 ## Data and licences
 - Pictures: all {pictures:,} fully-qualified emoji of Noto Color Emoji {font_version}(SIL Open Font
