@@ -186,7 +186,8 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
   for (const [name, tile] of software ? [] : Object.entries(TILES)) {
     ways[name] = () => lowerDirect(node, to, conv2dTileKernel, tile);
   }
-  if (hasWinograd(a)) {
+  // A weight laid out otherwise is another convolution's, such as a gradient's: its taps are not those of the checkpoint.
+  if (hasWinograd(a) && node.inputs.weight!.constant?.packing.id === packConv.id) {
     for (const tile of to.graph.dtype === 'f32' ? ([2, 4] as const) : ([2] as const)) {
       for (const eights of shared ? [0, 1, 2, 3] : [0]) {
         ways[`winograd${tile} ${eights}`] = () => lowerWinograd(node, to, tile, eights);

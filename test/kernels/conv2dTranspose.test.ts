@@ -98,6 +98,8 @@ describe.each(adapters())('conv2dTranspose on %s', (adapter) => {
     { H: 6, W: 7, R: 3, S: 3, stride: 2, ...sides(1) },
     { H: 5, W: 8, R: 3, S: 3, stride: 2, top: 0, left: 0, bottom: 1, right: 1 },
     { H: 4, W: 4, R: 1, S: 1, stride: 1, ...sides(0) },
+    // Large enough for minimal filtering, whose transformed weight has to be this one's.
+    { H: 17, W: 15, R: 3, S: 3, stride: 1, ...sides(1), I: 9, O: 10 },
   ])('is the adjoint of a convolution of $H×$W by $R×$S/$stride', async (geometry) => {
     const device = await openDevice(adapter);
     const c = { B: 2, I: 6, O: 5, ...geometry };

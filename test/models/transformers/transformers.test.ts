@@ -197,7 +197,8 @@ describe(`calls on ${adapter}`, async () => {
       dispatches.push(model.plan({ batch: 1, height: 8, width: 8 }).dispatches);
       model.dispose();
     }
-    expect(results[0]).toEqual(results[1]);
+    // Two embeddings are one product over rows that lie side by side, and sum in another order than one does.
+    expectClose(results[0], results[1], networkTolerance('f32', 16, 4));
     expect(bytes[0]).toBeLessThan(bytes[1]);
     expect(dispatches[0]).toBeLessThan(dispatches[1]);
   });
