@@ -81,7 +81,7 @@ export class Weights {
     options: PrepareOptions & { signal?: AbortSignal; onProgress?: (p: LoadProgress) => void } = {},
   ): Promise<void> {
     const wanted = of instanceof Graph ? boundConstants(of, this.device.caps, options) : of;
-    const missing = [...wanted].filter((t) => !this.buffers.has(idOf(t)));
+    const missing = together([...wanted].filter((t) => !this.buffers.has(idOf(t))));
     const total = missing.reduce((sum, t) => sum + byteSize(t), 0);
     let loaded = 0;
     let inFlight = 0;
@@ -221,6 +221,16 @@ function sameElements(a: Constant, b: Constant): boolean {
 /** The weights that a tensor holds; most hold one. */
 function partsOf(constant: Constant): readonly ConstantPart[] {
   return constant.parts ?? [{ constant, at: 0, stride: blockSize(constant) }];
+}
+
+/** What is made of the same elements, one behind the other; else in the order in which it is asked for. */
+function together(constants: readonly Tensor[]): Tensor[] {
+  const groups = new Map<string, Tensor[]>();
+  for (const t of constants) {
+    const { key } = partsOf(t.constant!)[0].constant;
+    groups.set(key, [...(groups.get(key) ?? []), t]);
+  }
+  return [...groups.values()].flat();
 }
 
 /** Elements of one block of a packed weight. */

@@ -90,7 +90,7 @@ describe('the table', () => {
   });
 
   test('sums up peers, and names failures and where it ran', () => {
-    expect(text).toContain('jax-js: its time over ours, geometric mean of 1: 8');
+    expect(text).toContain('jax-js, kernels: its time over ours, geometric mean of 1: 8');
     expect(text).toContain('FAILED conv2d/b f16: wrong result');
     expect(lines.at(-1)).toBe('test adapter, node, commit 0123456: 2 measured, 1 failed');
   });

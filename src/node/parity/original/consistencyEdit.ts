@@ -6,6 +6,7 @@ import { parameterise, samplePrediction, type Denoiser } from '../../../sampler/
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
 import { runSolver } from '../../../sampler/loop.ts';
 import { karrasSigmas, veLevel } from '../../../sampler/sigmas.ts';
+import { LinearForm } from '../../../sampler/vec.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';
 
 interface EditConfig {
@@ -41,7 +42,8 @@ export async function runConsistencyEdit(dir: Directory): Promise<CaseResult> {
   const known = space.vec(data, batch);
   const make = which === 'colorization' ? brightnessReplacement : patchMeanReplacement;
   const replace = make(known, [channels, height, width]);
-  recording.compare('images', ((await replace(space.vec(new Float64Array(data.length), batch))) as HostVec).data);
+  const black = space.vec(new Float64Array(data.length), batch);
+  recording.compare('images', (LinearForm.of(replace(black)).materialise() as HostVec).data);
   const grid = karrasSigmas(steps, sigmaMin, sigmaMax).map((s) => veLevel(s, s));
   let next = 0;
   const final = await runSolver({
