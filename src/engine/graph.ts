@@ -89,6 +89,13 @@ export interface Node<A = unknown> {
 export interface Weight {
   readonly key: string;
   readonly shape: readonly number[];
+  /** Where these are only rows of the first dimension: which, and the shape that the checkpoint has. */
+  readonly part?: { readonly rows: readonly [number, number]; readonly of: readonly number[] };
+}
+
+/** Rows `start` … `end` − 1 of a weight's first dimension, which are all that is read and kept of it. */
+export function weightRows({ key, shape }: Weight, start: number, end: number): Weight {
+  return { key, shape: [end - start, ...shape.slice(1)], part: { rows: [start, end], of: shape } };
 }
 
 /** Elements of a shape. */
@@ -156,15 +163,20 @@ export class Graph {
    * @throws ShapeError when the key has been used with another shape.
    */
   constant(weight: Weight, packing: Packing, dtype: DType): Tensor {
-    const id = `${weight.key}|${packing.id}|${dtype}`;
+    const { key, part } = weight;
+    const shape = part?.of ?? weight.shape;
+    const laid = part ? partOf(packing, part.rows, weight.shape) : packing;
+    const id = `${key}|${laid.id}|${dtype}`;
     let tensor = this.constants.get(id);
     if (!tensor) {
-      const constant = { key: weight.key, shape: weight.shape, packing };
-      tensor = { ...this.tensor(packing.shape(weight.shape), dtype, 'dense', weight.key), constant };
+      tensor = {
+        ...this.tensor(packing.shape(weight.shape), dtype, 'dense', key),
+        constant: { key, shape, packing: laid },
+      };
       this.constants.set(id, tensor);
-    } else if (formatShape(tensor.constant!.shape) !== formatShape(weight.shape)) {
+    } else if (formatShape(tensor.constant!.shape) !== formatShape(shape)) {
       const first = formatShape(tensor.constant!.shape);
-      throw new ShapeError(`graph: weight ${weight.key} is used as ${first} and as ${formatShape(weight.shape)}`);
+      throw new ShapeError(`graph: weight ${key} is used as ${first} and as ${formatShape(shape)}`);
     }
     return tensor;
   }
@@ -262,6 +274,11 @@ export class Graph {
 /** Shape of the part of a checkpoint's tensor that a packing wants. */
 export function packedFrom({ shape, packing }: Constant): readonly number[] {
   return packing.rows ? [packing.rows[1] - packing.rows[0], ...shape.slice(1)] : shape;
+}
+
+/** The same packing of some rows only, which have `shape`. */
+function partOf(packing: Packing, rows: readonly [number, number], shape: readonly number[]): Packing {
+  return { ...packing, id: `${packing.id} ${rows.join('-')}`, rows, shape: () => packing.shape(shape) };
 }
 
 /** The tensor that owns the bytes. */

@@ -40,3 +40,4 @@ export { slice, sliceKernel } from './slice.ts';
 export { upsampleNearest, upsampleNearestKernel } from './upsampleNearest.ts';
 export { vectorLinearKernel } from './vectorLinear.ts';
 export { vecMatchStdKernel, vecNormRatioKernel, vecProgramKernel, vecQuantileKernel, vecStatsKernel } from './vec.ts';
+export { wideConv2d, wideLinear } from './wideWeights.ts';

@@ -1,6 +1,6 @@
 /** The layers that models are made of: a kernel with its weights under the names that checkpoints give them. */
 import type { Tensor } from '../engine/index.ts';
-import { conv2d, groupNorm, linear, type Activation } from '../kernels/index.ts';
+import { groupNorm, wideConv2d, wideLinear, type Activation } from '../kernels/index.ts';
 import type { WeightScope } from './weightScope.ts';
 
 export interface ConvOptions {
@@ -26,7 +26,7 @@ export function conv(w: WeightScope, x: Tensor, out: number, options: ConvOption
   const { kernel = 3, bias = true, dilation = 1, padding = (dilation * (kernel - 1)) / 2, ...rest } = options;
   const weight = w.param('weight', [out, x.shape.at(-1)!, kernel, kernel]);
   const b = bias ? w.param('bias', [out]) : undefined;
-  return x.graph.scope(w.path, () => conv2d(x, weight, b, { padding, dilation, ...rest }));
+  return x.graph.scope(w.path, () => wideConv2d(x, weight, b, { padding, dilation, ...rest }));
 }
 
 /** `nn.Linear`: x [...,D] → [...,out]: (act(x·Wᵀ + b) + residual)·scale. */
@@ -39,7 +39,7 @@ export function dense(
   const { bias = true, ...rest } = options;
   const weight = w.param('weight', [out, x.shape.at(-1)!]);
   const b = bias ? w.param('bias', [out]) : undefined;
-  return x.graph.scope(w.path, () => linear(x, weight, b, rest));
+  return x.graph.scope(w.path, () => wideLinear(x, weight, b, rest));
 }
 
 /** `nn.GroupNorm` with affine, and an activation behind it: x [B,H,W,C] or [B,T,C] → the same shape. */

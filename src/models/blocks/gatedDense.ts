@@ -1,5 +1,5 @@
 /** A linear layer whose first half of channels is gated by its second, without the two ever standing side by side. */
-import { formatShape, ShapeError, type Packing, type Tensor } from '../../engine/index.ts';
+import { formatShape, ShapeError, weightRows, type Tensor } from '../../engine/index.ts';
 import { linearOp, mul, packMatrix, packVector, type Activation } from '../../kernels/index.ts';
 import type { WeightScope } from '../weightScope.ts';
 
@@ -10,19 +10,12 @@ export function gatedDense(w: WeightScope, x: Tensor, inner: number, act: Activa
   const weight = w.param('weight', [2 * inner, x.shape.at(-1)!]);
   const bias = w.param('bias', [2 * inner]);
   const half = (from: number, activation: Activation) => {
-    const rows = [from, from + inner] as const;
     const inputs = {
       x,
-      weight: g.constant(weight, rowsOf(packMatrix, rows), g.dtype),
-      bias: g.constant(bias, rowsOf(packVector, rows), 'f32'),
+      weight: g.constant(weightRows(weight, from, from + inner), packMatrix, g.dtype),
+      bias: g.constant(weightRows(bias, from, from + inner), packVector, 'f32'),
     };
     return g.record(linearOp, inputs, { act: activation, scale: 1 }, [...x.shape.slice(0, -1), inner]);
   };
   return g.scope(w.path, () => mul(half(0, 'none'), half(inner, act))); // [B,T,inner]
-}
-
-/** The same packing of some rows only. */
-function rowsOf(packing: Packing, [start, end]: readonly [number, number]): Packing {
-  const shape = ([, ...rest]: readonly number[]) => packing.shape([end - start, ...rest]);
-  return { ...packing, id: `${packing.id} ${start}-${end}`, rows: [start, end], shape };
 }
