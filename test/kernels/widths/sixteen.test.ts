@@ -1,0 +1,3 @@
+import { testWidth } from './suite.ts';
+
+testWidth(16);
