@@ -87,38 +87,43 @@ const FILTER_TRANSFORMS: Record<WinogradTile, readonly (readonly [number, number
   ],
 };
 
-/** G g Gᵀ at each place of a tile, as factors of the taps that are not 0: [tap, factor]. */
-function placesOf(tile: WinogradTile): (readonly [number, number])[][] {
-  const G = FILTER_TRANSFORMS[tile];
-  return G.flatMap((rows) =>
-    G.map((columns) =>
-      rows.flatMap((f, r) => columns.map((g, s) => [3 * r + s, f * g] as const)).filter(([, factor]) => factor !== 0),
-    ),
-  );
-}
-
 /**
- * [O, I, 3, 3] → [Q, I/4, O/4, 4 (i), 4 (o)]: transformed weights, for each of the Q places of a tile a matrix. A block is
- * four i of all o at one place.
+ * [O, I, 3, 3] → [Q, I/4, O/4, 4 (i), 4 (o)]: transformed weights G g Gᵀ, for each of the Q places of a tile a matrix. A block
+ * is four i of all o at one place.
  */
 function packWinograd(tile: WinogradTile): Packing {
-  const places = placesOf(tile);
+  const edge = tile + 2;
+  const places = edge ** 2;
+  const G = Float64Array.from(FILTER_TRANSFORMS[tile].flat());
   return {
     id: `winograd${tile}`,
-    shape: ([O, I]) => [places.length * up4(I), up4(O)],
-    blocks: ([, I]) => (places.length * up4(I)) / 4,
+    shape: ([O, I]) => [places * up4(I), up4(O)],
+    blocks: ([, I]) => (places * up4(I)) / 4,
     pack(data, [O, I], first, last, out) {
       const i4s = up4(I) / 4;
       const size = 4 * up4(O);
-      for (let block = first; block < last; block++) {
-        const factors = places[Math.floor(block / i4s)];
-        const i0 = 4 * (block % i4s);
-        for (let o = 0; o < O; o++) {
-          const at = (block - first) * size + (o >> 2) * 16 + (o & 3);
-          for (let i = i0; i < Math.min(i0 + 4, I); i++) {
-            let sum = 0;
-            for (const [tap, factor] of factors) sum += factor * data[(o * I + i) * 9 + tap];
-            out[at + 4 * (i - i0)] = sum;
+      for (let o4 = 0; o4 < O; o4 += 4) {
+        for (let i4 = 0; i4 < i4s; i4++) {
+          // The places whose block of these i is wanted.
+          const from = Math.max(0, Math.ceil((first - i4) / i4s));
+          const to = Math.ceil((last - i4) / i4s);
+          // Four by four filters at a time: at each place they fill 64 bytes in a row.
+          for (let o = o4; o < Math.min(o4 + 4, O); o++) {
+            for (let i = 4 * i4; i < Math.min(4 * i4 + 4, I); i++) {
+              const g = (o * I + i) * 9;
+              let at = (from * i4s + i4 - first) * size + o4 * 4 + 4 * (i & 3) + (o & 3);
+              for (let place = from; place < to;) {
+                const r = Math.floor(place / edge);
+                const [x, y, z] = [G[3 * r], G[3 * r + 1], G[3 * r + 2]];
+                const a = x * data[g] + y * data[g + 3] + z * data[g + 6];
+                const b = x * data[g + 1] + y * data[g + 4] + z * data[g + 7];
+                const c = x * data[g + 2] + y * data[g + 5] + z * data[g + 8];
+                const end = Math.min(to, (r + 1) * edge);
+                for (let s = 3 * (place - r * edge); place < end; place++, s += 3, at += i4s * size) {
+                  out[at] = a * G[s] + b * G[s + 1] + c * G[s + 2];
+                }
+              }
+            }
           }
         }
       }
