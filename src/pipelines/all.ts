@@ -4,6 +4,8 @@ export { ADMPipeline } from './adm.ts';
 export type { AdmOptions, AdmResult, AdmStep } from './admOptions.ts';
 export { admNetwork, classifierGradient } from './admOnGpu.ts';
 export type { AttentionMap, AttentionMapOptions } from './attentionWatch.ts';
+export type { CodeLevels, CodePriorOptions, CodePriorResult, RowStep } from './autoregressive/options.ts';
+export { VQVAEPipeline } from './autoregressive/vqVaePipeline.ts';
 export {
   AutoencoderPipeline,
   type AutoencoderOptions,

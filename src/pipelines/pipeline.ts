@@ -10,6 +10,8 @@ import {
 import { configClass, readConfig, readModelIndex, type Directory } from '../loading/index.ts';
 import type { AdmOptions, AdmResult } from './admOptions.ts';
 import type { AutoencoderOptions, AutoencoderPipeline, AutoencoderResult } from './autoencoderPipeline.ts';
+import type { CodePriorOptions, CodePriorResult } from './autoregressive/options.ts';
+import type { VQVAEPipeline } from './autoregressive/vqVaePipeline.ts';
 import type { BasePipeline } from './basePipeline.ts';
 import type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
 import type { GenerationResult, PipelinePlan } from './generation.ts';
@@ -100,6 +102,10 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
   readonly decodeIndices?: AutoencoderPipeline['decodeIndices'];
   /** Entries of the codebook. */
   readonly codebookSize?: number;
+  /** Pictures → codes of every level; of a VQ-VAE with priors. @throws as {@link VQVAEPipeline.encodeToCodes} */
+  readonly encodeToCodes?: VQVAEPipeline['encodeToCodes'];
+  /** Codes of every level → pictures. @throws as {@link VQVAEPipeline.decodeCodes} */
+  readonly decodeCodes?: VQVAEPipeline['decodeCodes'];
   /** From noise to pictures. @throws as {@link ClassLatentDiffusionPipeline.generate}. */
   (options: ClassToImageOptions): Promise<ClassToImageResult>;
   /** From texts, perhaps with a picture to start from. @throws as {@link StableDiffusionPipeline.generate}. */
@@ -116,8 +122,11 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
   (options: UnclipOptions | UnclipVariationOptions): Promise<UnclipResult>;
   /** From a class, by a network that a classifier guides. @throws as {@link ADMPipeline.generate} */
   (options: AdmOptions): Promise<AdmResult>;
+  /** From codes that a prior draws one after the other. @throws as {@link VQVAEPipeline.generate} */
+  (options: CodePriorOptions): Promise<CodePriorResult>;
 }
 
+const codePrior = async () => (await import('./autoregressive/vqVaePipeline.ts')).VQVAEPipeline;
 const unconditional = async () => (await import('./unconditional.ts')).UnconditionalPipeline;
 const flux = async () => (await import('./flux.ts')).FluxPipeline;
 const stableDiffusion3 = async () => (await import('./stableDiffusion3.ts')).StableDiffusion3Pipeline;
@@ -158,6 +167,8 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   IFPipeline: async () => (await import('./imagen/ifPipeline.ts')).IFPipeline,
   IFSuperResolutionPipeline: async () => (await import('./imagen/ifSuperResolution.ts')).IFSuperResolutionPipeline,
   UnCLIPPipeline: async () => (await import('./unclip/unclip.ts')).UnCLIPPipeline,
+  VQVAEPipeline: codePrior,
+  VQVAE2Pipeline: codePrior,
   UnCLIPImageVariationPipeline: async () => (await import('./unclip/variation.ts')).UnCLIPImageVariationPipeline,
 };
 
@@ -263,7 +274,11 @@ async function classOf(directory: Directory, signal?: AbortSignal): Promise<{ cl
     if (!(error instanceof NotFoundError)) throw error;
     const config = await readConfig(directory, undefined, { signal }).catch(() => undefined);
     const className = config && configClass(config);
-    if (className === undefined) throw error;
-    return { className, component: true };
+    if (className !== undefined) return { className, component: true };
+    // VQ-VAE-2 is published as three files that lie side by side.
+    const files = await directory.list(signal).catch(() => undefined);
+    const { isCodePriorFolder } = await import('./autoregressive/fileNames.ts');
+    if (files && isCodePriorFolder(files)) return { className: 'VQVAEPipeline', component: false };
+    throw error;
   }
 }

@@ -1,5 +1,12 @@
 /** PixelSNAIL on a device: logits of a whole map, and codes drawn one after the other. */
-import { InvalidArgumentError, throwIfAborted, type Device, type Graph } from '../../engine/index.ts';
+import {
+  InvalidArgumentError,
+  throwIfAborted,
+  type Device,
+  type Graph,
+  type Profile,
+  type Report,
+} from '../../engine/index.ts';
 import { expectIds, fromNchw, reshape, toNchw } from '../../kernels/index.ts';
 import { ConfigReader, type RawConfig } from '../../loading/index.ts';
 import { LoadedModel, type ModelDefinition } from '../loadedModel.ts';
@@ -90,8 +97,8 @@ export interface PixelSnailSampling extends RunOptions {
   uniforms: ArrayLike<number>;
   /** Divides the logits; default 1. */
   temperature?: number;
-  /** Called with the number of pixels done. */
-  onPixel?: (done: number, all: number) => void;
+  /** Called with the number of pixels done and the codes so far, 0 where none is drawn yet; awaited. */
+  onPixel?: (done: number, all: number, codes: Uint32Array) => void | Promise<void>;
 }
 
 /** A prior over maps of codes. */
@@ -119,7 +126,7 @@ export class PixelSnail {
 
   /**
    * Draws codes [B,H,W], pixel by pixel: the first code whose cumulative probability exceeds the pixel's draw. The
-   * condition is read once, and only rows down to the pixel's own are computed.
+   * condition is read once, and only the upper parts of the map that hold the pixel are computed.
    * @throws InvalidArgumentError for draws or a condition that do not fit; AbortedError between pixels
    */
   async sample(options: PixelSnailSampling): Promise<Uint32Array> {
@@ -136,15 +143,25 @@ export class PixelSnail {
     const codes = new Uint32Array(batch * H * W);
     for (let pixel = 0; pixel < H * W; pixel++) {
       throwIfAborted(signal, 'PixelSNAIL sample');
-      const rows = Math.floor(pixel / W) + 1;
+      const rows = this.rowsFor(Math.floor(pixel / W) + 1);
       const logits = await (await this.run(codes, batch, rows, features, options)).read();
       for (let b = 0; b < batch; b++) {
         const row = Array.from({ length: n }, (_, k) => logits[(b * n + k) * rows * W + pixel] / temperature);
         codes[b * H * W + pixel] = drawCode(row, uniforms[b * H * W + pixel]);
       }
-      onPixel?.(pixel + 1, H * W);
+      await onPixel?.(pixel + 1, H * W, codes);
     }
     return codes;
+  }
+
+  /** What the logits of whole maps take here; nothing is allocated. @throws LimitError */
+  plan(batch: number): Report {
+    return this.model.plan(this.whole(batch));
+  }
+
+  /** Where the time of {@link logits} goes, dispatch by dispatch. @throws as there */
+  profile(batch: number, options?: RunOptions): Promise<Profile> {
+    return this.model.profile(this.whole(batch), options);
   }
 
   /** Bytes of the weights on the GPU. */
@@ -155,6 +172,16 @@ export class PixelSnail {
   /** Releases programs and weights. */
   dispose(): void {
     this.model.dispose();
+  }
+
+  /** Rows to compute for the first `rows` of them: thirds of the map, since each number of rows is a program to compile. */
+  private rowsFor(rows: number): number {
+    const [H] = this.config.shape;
+    return Math.ceil((Math.ceil((3 * rows) / H) * H) / 3);
+  }
+
+  private whole(batch: number): Call {
+    return { part: 'logits', batch, rows: this.config.shape[0], conditioned: this.config.nCondResBlock > 0 };
   }
 
   /** Features of the condition on the host, [B,Cc,H,W]; undefined without one. */
