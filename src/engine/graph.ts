@@ -91,11 +91,13 @@ export interface Weight {
   readonly shape: readonly number[];
   /** Where these are only rows of the first dimension: which, and the shape that the checkpoint has. */
   readonly part?: { readonly rows: readonly [number, number]; readonly of: readonly number[] };
+  /** What every value is multiplied with; default 1. */
+  readonly factor?: number;
 }
 
 /** Rows `start` … `end` − 1 of a weight's first dimension, which are all that is read and kept of it. */
-export function weightRows({ key, shape }: Weight, start: number, end: number): Weight {
-  return { key, shape: [end - start, ...shape.slice(1)], part: { rows: [start, end], of: shape } };
+export function weightRows({ shape, ...weight }: Weight, start: number, end: number): Weight {
+  return { ...weight, shape: [end - start, ...shape.slice(1)], part: { rows: [start, end], of: shape } };
 }
 
 /** Elements of a shape. */
@@ -163,9 +165,10 @@ export class Graph {
    * @throws ShapeError when the key has been used with another shape.
    */
   constant(weight: Weight, packing: Packing, dtype: DType): Tensor {
-    const { key, part } = weight;
+    const { key, part, factor = 1 } = weight;
     const shape = part?.of ?? weight.shape;
-    const laid = part ? partOf(packing, part.rows, weight.shape) : packing;
+    const rows = part ? partOf(packing, part.rows, weight.shape) : packing;
+    const laid = factor === 1 ? rows : timesFactor(rows, factor);
     const id = `${key}|${laid.id}|${dtype}`;
     let tensor = this.constants.get(id);
     if (!tensor) {
@@ -279,6 +282,18 @@ export function packedFrom({ shape, packing }: Constant): readonly number[] {
 /** The same packing of some rows only, which have `shape`. */
 function partOf(packing: Packing, rows: readonly [number, number], shape: readonly number[]): Packing {
   return { ...packing, id: `${packing.id} ${rows.join('-')}`, rows, shape: () => packing.shape(shape) };
+}
+
+/** The same packing of values that are multiplied with a factor. */
+function timesFactor(packing: Packing, factor: number): Packing {
+  return {
+    ...packing,
+    id: `${packing.id} ×${factor}`,
+    pack(data, from, first, last, out) {
+      packing.pack(data, from, first, last, out);
+      for (let i = 0; i < out.length; i++) out[i] *= factor;
+    },
+  };
 }
 
 /** The tensor that owns the bytes. */

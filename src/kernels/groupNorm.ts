@@ -81,6 +81,8 @@ export interface GroupNormAttrs {
   groups: number;
   eps: number;
   act: Activation;
+  /** Applied last; default 1. */
+  scale?: number;
   /** Default: by shape and adapter. */
   algorithm?: GroupNormAlgorithm;
 }
@@ -88,7 +90,8 @@ export interface GroupNormAttrs {
 /** Inputs: x [B,...,C], perhaps second [B,...,D], whose channels stand behind those of x, and perhaps gamma and beta. */
 export const groupNormOp: Op<GroupNormAttrs> = {
   name: 'groupNorm',
-  lower({ inputs: { x, second, gamma, beta }, attrs: { groups: G, eps, act, algorithm }, output }, to) {
+  lower({ inputs: { x, second, gamma, beta }, attrs, output }, to) {
+    const { groups: G, eps, act, scale: factor = 1, algorithm } = attrs;
     const B = x!.shape[0];
     const C = output.shape.at(-1)!;
     const P = numel(x!.shape.slice(1, -1));
@@ -122,7 +125,7 @@ export const groupNormOp: Op<GroupNormAttrs> = {
           HAS_SECOND,
           FROM_STATS: stats !== undefined,
         },
-        params: { B, P, C, C4, A4, G, size, slab, rows: ceilDiv(P, parts), K, chunk: rows, eps },
+        params: { B, P, C, C4, A4, G, size, slab, rows: ceilDiv(P, parts), K, chunk: rows, eps, factor },
         bindings: { input: x, second, stats, gamma, beta, out: output },
         flops: 8 * B * P * C,
       });
@@ -139,7 +142,7 @@ export const groupNormOp: Op<GroupNormAttrs> = {
     to.dispatch({
       kernel: groupNormApplyKernel,
       tunables: { ACT: activationCode(act), HAS_BETA: beta !== undefined, HAS_SECOND },
-      params: { B, P, C4, A4, C },
+      params: { B, P, C4, A4, C, factor },
       bindings: { input: x, second, affine, beta, out: output },
       flops: 3 * B * P * C,
     });
@@ -164,7 +167,7 @@ export function rowsPerChunk(columns: number, P: number, software: boolean): num
 
 /**
  * x [B,H,W,C], [B,T,C] or [B,C] → the same shape: each of `groups` runs of channels of a batch item normalised to mean 0
- * and variance 1, times weight [C], plus bias [C], then act. Wu & He 2018.
+ * and variance 1, times weight [C], plus bias [C], then act, times `scale`. Wu & He 2018.
  * @throws ShapeError when x has no batch and channel dimension, or weight or bias is not [C].
  * @throws InvalidArgumentError when groups does not divide C, or eps is negative or not finite.
  */
@@ -172,9 +175,9 @@ export function groupNorm(
   x: Tensor,
   weight: Weight | undefined,
   bias: Weight | undefined,
-  options: { groups: number; eps: number; act?: Activation; algorithm?: GroupNormAlgorithm },
+  options: { groups: number; eps: number; act?: Activation; scale?: number; algorithm?: GroupNormAlgorithm },
 ): Tensor {
-  const { groups, eps, act = 'none', algorithm } = options;
+  const { groups, eps, act = 'none', scale, algorithm } = options;
   if (x.shape.length < 2 || x.layout !== 'rows') {
     throw new ShapeError(`groupNorm: expected x [B,...,C] in rows, got ${x.layout} ${formatShape(x.shape)}`);
   }
@@ -197,7 +200,7 @@ export function groupNorm(
       gamma: weight && g.constant(weight, packVector, 'f32'),
       beta: bias && g.constant(bias, packVector, 'f32'),
     },
-    { groups, eps, act, algorithm },
+    { groups, eps, act, scale, algorithm },
     x.shape,
   );
 }

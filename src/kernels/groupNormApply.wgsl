@@ -1,4 +1,4 @@
-// out[b, i, c] = act((in[b, i, c] − mean[b, c]) · scale[b, c] + beta[c])
+// out[b, i, c] = act((in[b, i, c] − mean[b, c]) · scale[b, c] + beta[c]) · factor
 //
 // input [B, P, A4] and second [B, P, C4 − A4], the channels of the one in front of those of the other; out [B, P, C4]; affine [B, 2, C4] as groupNormFinalise leaves it. An invocation handles one vec4 of channels of
 // ROWS consecutive pixels of one batch item. Padding lanes have mean, scale and beta 0.
@@ -15,6 +15,7 @@ struct Params {
   C4: u32,   // vec4 per pixel
   A4: u32,   // vec4 of them that lie in input
   C: u32,    // channels
+  factor: f32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;               // [B, P, A4]
@@ -48,6 +49,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let at = (b * p.P + row + j) * p.C4 + c4;
     var v = activate(fma(valueAt(b * p.P + row + j, c4) - mean, scale, shift), ACT);
     if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, lanes < vec4<u32>(p.C)); }
-    out[at] = store4(v);
+    out[at] = store4(v * p.factor);
   }
 }

@@ -1,5 +1,5 @@
-// out[b, i, c] = act((in[b, i, c] − mean) / √(var + eps) · gamma[c] + beta[c]), mean and var of the group that channel c is in,
-// with the statistics and their use in one dispatch.
+// out[b, i, c] = act((in[b, i, c] − mean) / √(var + eps) · gamma[c] + beta[c]) · factor, mean and var of the group that channel
+// c is in, with the statistics and their use in one dispatch.
 //
 // input [B, P, A4] and second [B, P, C4 − A4], the channels of the one in front of those of the other; out [B, P, C4].
 // A workgroup owns a slab, `slab` whole groups of one batch item that start on a vec4, and writes p.rows pixels of it. It needs
@@ -30,6 +30,7 @@ struct Params {
   K: u32,      // chunks per batch item
   chunk: u32,  // pixels per chunk
   eps: f32,
+  factor: f32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;               // [B, P, A4]
@@ -174,6 +175,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var pixel = group.x * p.rows + member; pixel < end; pixel += team) {
     var v = activate(fma(valueAt(b, pixel, c4) - centre, scale, shift), ACT);
     if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, inside); }
-    out[(b * p.P + pixel) * p.C4 + c4] = store4(v);
+    out[(b * p.P + pixel) * p.C4 + c4] = store4(v * p.factor);
   }
 }

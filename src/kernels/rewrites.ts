@@ -115,7 +115,8 @@ const foldNormActivation: Rewrite = {
   apply(node, view) {
     const unary = elementwise(node, 'unary');
     const from = unary && unary.alpha === 1 && soleProducer<GroupNormAttrs>(node.inputs.a, [groupNormOp], view);
-    return from && from.attrs.act === 'none' ? moved(from, node, {}, { act: unary.act }) : undefined;
+    if (!from || from.attrs.act !== 'none' || (from.attrs.scale ?? 1) !== 1) return undefined;
+    return moved(from, node, {}, { act: unary.act });
   },
 };
 

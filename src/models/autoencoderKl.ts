@@ -16,12 +16,22 @@ import type { WeightScope } from './weightScope.ts';
 /** Every norm of this family. */
 const EPS = 1e-6;
 
+/**
+ * Where its authors say that halves overflow (`force_upcast`), what is added up over the layers is this much smaller in them:
+ * sums grow to some 10⁵, the largest half is 65,504. Norms divide it away again, and a power of two costs no precision.
+ */
+const HALVED = 2 ** -4;
+
+/** How many times what it stands for the sum over the layers is. */
+const sizeOf = (config: AutoencoderTrunk, x: Tensor) => (config.forceUpcast && x.graph.dtype === 'f16' ? HALVED : 1);
+
 /** What encoder and decoder are made of, whatever stands between them. */
 export type AutoencoderTrunk = Pick<
   AutoencoderKLConfig,
   | 'act'
   | 'blockOutChannels'
   | 'downBlockTypes'
+  | 'forceUpcast'
   | 'layersPerBlock'
   | 'midBlockAddAttention'
   | 'normNumGroups'
@@ -41,14 +51,16 @@ export function autoencoderKlEncode(config: AutoencoderKLConfig, w: WeightScope,
 /** x [B,H,W,C] → [B,H/f,W/f,out]. */
 export function encoderTrunk(config: AutoencoderTrunk, e: WeightScope, x: Tensor, out: number): Tensor {
   const levels = config.blockOutChannels;
-  x = conv(e.at('conv_in'), x, levels[0]); // [B,H,W,C0]
+  const size = sizeOf(config, x);
+  x = conv(e.at('conv_in'), x, levels[0], { scale: size }); // [B,H,W,C0]
   config.downBlockTypes.forEach((type, i) => {
     const at = e.at('down_blocks', i);
     x = level(config, at, x, levels[i], config.layersPerBlock, type.startsWith('Attn')); // [B,H/2ⁱ,W/2ⁱ,Cᵢ]
-    if (i < levels.length - 1) x = downsampleConv(at.at('downsamplers', 0), x, 0); // [B,H/2ⁱ⁺¹,W/2ⁱ⁺¹,Cᵢ]
+    if (i < levels.length - 1) x = downsampleConv(at.at('downsamplers', 0), x, 0, size); // [B,H/2ⁱ⁺¹,W/2ⁱ⁺¹,Cᵢ]
   });
   x = middle(config, e.at('mid_block'), x); // [B,H/f,W/f,Cₙ]
-  x = norm(e.at('conv_norm_out'), x, { groups: config.normNumGroups, eps: EPS, act: 'silu' }); // [B,H/f,W/f,Cₙ]
+  const last = { groups: config.normNumGroups, eps: EPS * size ** 2, act: 'silu' } as const;
+  x = norm(e.at('conv_norm_out'), x, last); // [B,H/f,W/f,Cₙ]
   return conv(e.at('conv_out'), x, out); // [B,H/f,W/f,out]
 }
 
@@ -65,14 +77,15 @@ export function autoencoderKlDecode(config: AutoencoderKLConfig, w: WeightScope,
 export function decoderTrunk(config: AutoencoderTrunk, d: WeightScope, x: Tensor): Tensor {
   const { normNumGroups: groups } = config;
   const levels = [...config.blockOutChannels].reverse();
-  x = conv(d.at('conv_in'), x, levels[0]); // [B,h,w,Cₙ]
+  const size = sizeOf(config, x);
+  x = conv(d.at('conv_in'), x, levels[0], { scale: size }); // [B,h,w,Cₙ]
   x = middle(config, d.at('mid_block'), x); // [B,h,w,Cₙ]
   config.upBlockTypes.forEach((type, i) => {
     const at = d.at('up_blocks', i);
     x = level(config, at, x, levels[i], config.layersPerBlock + 1, type.startsWith('Attn')); // [B,h·2ⁱ,w·2ⁱ,Cᵢ]
-    if (i < levels.length - 1) x = upsampleConv(at.at('upsamplers', 0), x); // [B,h·2ⁱ⁺¹,w·2ⁱ⁺¹,Cᵢ]
+    if (i < levels.length - 1) x = upsampleConv(at.at('upsamplers', 0), x, undefined, size); // [B,h·2ⁱ⁺¹,w·2ⁱ⁺¹,Cᵢ]
   });
-  x = norm(d.at('conv_norm_out'), x, { groups, eps: EPS, act: 'silu' }); // [B,h·f,w·f,C0]
+  x = norm(d.at('conv_norm_out'), x, { groups, eps: EPS * size ** 2, act: 'silu' }); // [B,h·f,w·f,C0]
   return conv(d.at('conv_out'), x, config.outChannels); // [B,h·f,w·f,C]
 }
 
@@ -86,9 +99,10 @@ function level(
   attends: boolean,
 ): Tensor {
   const { normNumGroups: groups, act } = config;
+  const size = sizeOf(config, x);
   for (let i = 0; i < layers; i++) {
-    x = resnetBlock(w.at('resnets', i), x, undefined, { out, groups, eps: EPS, act }); // [B,H,W,out]
-    if (attends) x = attentionBlock(w.at('attentions', i), x, { headDim: out, groups, eps: EPS }); // [B,H,W,out]
+    x = resnetBlock(w.at('resnets', i), x, undefined, { out, groups, eps: EPS, act, size }); // [B,H,W,out]
+    if (attends) x = attentionBlock(w.at('attentions', i), x, { headDim: out, groups, eps: EPS, size }); // [B,H,W,out]
   }
   return x;
 }
@@ -96,8 +110,9 @@ function level(
 function middle(config: AutoencoderTrunk, w: WeightScope, x: Tensor): Tensor {
   const { normNumGroups: groups, act, midBlockAddAttention } = config;
   const C = x.shape[3];
-  const attention = midBlockAddAttention ? { headDim: C, groups, eps: EPS } : undefined;
-  return midBlock(w, x, undefined, { out: C, groups, eps: EPS, act }, attention); // [B,H,W,C]
+  const size = sizeOf(config, x);
+  const attention = midBlockAddAttention ? { headDim: C, groups, eps: EPS, size } : undefined;
+  return midBlock(w, x, undefined, { out: C, groups, eps: EPS, act, size }, attention); // [B,H,W,C]
 }
 
 function expectChannels(what: string, name: string, t: Tensor, channels: number): void {

@@ -19,31 +19,37 @@ export interface ConvOptions {
   residual?: Tensor;
   /** Factor on the result, residual included. */
   scale?: number;
+  /** x, residual and result are this many times what they stand for, and so the bias has to be; default 1. */
+  size?: number;
 }
 
 /** `nn.Conv2d`: x [B,H,W,C] → [B,H',W',out]. */
 export function conv(w: WeightScope, x: Tensor, out: number, options: ConvOptions = {}): Tensor {
-  const { kernel = 3, bias = true, dilation = 1, padding = (dilation * (kernel - 1)) / 2, ...rest } = options;
+  const { kernel = 3, bias = true, size, dilation = 1, padding = (dilation * (kernel - 1)) / 2, ...rest } = options;
   const weight = w.param('weight', [out, x.shape.at(-1)!, kernel, kernel]);
-  const b = bias ? w.param('bias', [out]) : undefined;
+  const b = bias ? { ...w.param('bias', [out]), factor: size } : undefined;
   return x.graph.scope(w.path, () => wideConv2d(x, weight, b, { padding, dilation, ...rest }));
 }
 
-/** `nn.Linear`: x [...,D] → [...,out]: (act(x·Wᵀ + b) + residual)·scale. */
+/** `nn.Linear`: x [...,D] → [...,out]: (act(x·Wᵀ + b) + residual)·scale; `size` as for {@link conv}. */
 export function dense(
   w: WeightScope,
   x: Tensor,
   out: number,
-  options: { act?: Activation; residual?: Tensor; scale?: number; bias?: boolean } = {},
+  options: { act?: Activation; residual?: Tensor; scale?: number; bias?: boolean; size?: number } = {},
 ): Tensor {
-  const { bias = true, ...rest } = options;
+  const { bias = true, size, ...rest } = options;
   const weight = w.param('weight', [out, x.shape.at(-1)!]);
-  const b = bias ? w.param('bias', [out]) : undefined;
+  const b = bias ? { ...w.param('bias', [out]), factor: size } : undefined;
   return x.graph.scope(w.path, () => wideLinear(x, weight, b, rest));
 }
 
-/** `nn.GroupNorm` with affine, and an activation behind it: x [B,H,W,C] or [B,T,C] → the same shape. */
-export function norm(w: WeightScope, x: Tensor, options: { groups: number; eps: number; act?: Activation }): Tensor {
+/** `nn.GroupNorm` with affine, and an activation and a factor behind it: x [B,H,W,C] or [B,T,C] → the same shape. */
+export function norm(
+  w: WeightScope,
+  x: Tensor,
+  options: { groups: number; eps: number; act?: Activation; scale?: number },
+): Tensor {
   const C = x.shape.at(-1)!;
   const weight = w.param('weight', [C]);
   const bias = w.param('bias', [C]);

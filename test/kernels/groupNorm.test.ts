@@ -10,10 +10,10 @@ import { normals, pairwise, roundTo, uniform } from '../support/random.ts';
 import { openDevice, runGraph, storages } from '../support/runGraph.ts';
 
 const VARIANTS = [
-  { WG: 64, LANES: 1, ROWS: 4, act: 'none', gamma: true, beta: true },
-  { WG: 128, LANES: 64, ROWS: 1, act: 'silu', gamma: true, beta: true },
-  { WG: 256, LANES: 8, ROWS: 2, act: 'sigmoid', gamma: false, beta: false },
-  { WG: 64, LANES: 32, ROWS: 8, act: 'gelu', gamma: true, beta: false },
+  { WG: 64, LANES: 1, ROWS: 4, act: 'none', gamma: true, beta: true, scale: 1 },
+  { WG: 128, LANES: 64, ROWS: 1, act: 'silu', gamma: true, beta: true, scale: 0.25 },
+  { WG: 256, LANES: 8, ROWS: 2, act: 'sigmoid', gamma: false, beta: false, scale: 2 },
+  { WG: 64, LANES: 32, ROWS: 8, act: 'gelu', gamma: true, beta: false, scale: 1 },
 ] as const;
 
 const cases = pairwise({
@@ -67,7 +67,7 @@ describe.each(adapters())('groupNorm on %s', (adapter) => {
         parts.length === 1 ? parts[0] : concat(parts[0], parts[1]),
         variant.gamma ? { key: 'gamma', shape: [C] } : undefined,
         variant.beta ? { key: 'beta', shape: [C] } : undefined,
-        { groups, eps: 1e-5, act: variant.act, algorithm: k.algorithm },
+        { groups, eps: 1e-5, act: variant.act, scale: variant.scale, algorithm: k.algorithm },
       );
       g.output('y', y);
       const channels = (from: number, to: number) => x.filter((_, i) => i % C >= from && i % C < to);
@@ -91,8 +91,8 @@ describe.each(adapters())('groupNorm on %s', (adapter) => {
       const { out, gain } = groupNormReference(x, { B, P: H * W, C, groups }, extras);
       expectClose(
         outputs.y,
-        out,
-        out.map((v, i) => normTolerance(dtype, gain[i], v)),
+        out.map((v) => variant.scale * v),
+        out.map((v, i) => variant.scale * normTolerance(dtype, gain[i], v)),
         'groupNorm',
       );
     });

@@ -14,11 +14,13 @@ export interface AttentionOptions {
   residual?: Tensor;
   /** Attention plus residual is divided by this. */
   divisor?: number;
+  /** x, residual and the result are this many times what they stand for; default 1. */
+  size?: number;
 }
 
 /** x [B,H,W,C] → [B,H,W,C]. @throws ShapeError when a head has more channels than x. */
 export function attentionBlock(w: WeightScope, x: Tensor, options: AttentionOptions) {
-  const { headDim, groups, eps, residual = x, divisor = 1 } = options;
+  const { headDim, groups, eps, residual = x, divisor = 1, size = 1 } = options;
   const [B, H, W, C] = x.shape;
   const heads = Math.floor(C / headDim);
   if (heads < 1) {
@@ -26,12 +28,12 @@ export function attentionBlock(w: WeightScope, x: Tensor, options: AttentionOpti
   }
   const inner = heads * headDim;
   const tokens = reshape(x, [B, H * W, C]); // [B,T,C]
-  const n = groups === undefined ? tokens : norm(w.at('group_norm'), tokens, { groups, eps }); // [B,T,C]
+  const n = groups === undefined ? tokens : norm(w.at('group_norm'), tokens, { groups, eps: eps * size ** 2 }); // [B,T,C]
   const q = dense(w.at('to_q'), n, inner); // [B,T,inner]
   const k = dense(w.at('to_k'), n, inner); // [B,T,inner]
-  const v = dense(w.at('to_v'), n, inner); // [B,T,inner]
+  const v = dense(w.at('to_v'), n, inner, { scale: size }); // [B,T,inner]
   const a = x.graph.scope(w.path, () => attention(q, k, v, { heads })); // [B,T,inner]
   const input = reshape(residual, [B, H * W, C]); // [B,T,C]
-  const y = dense(w.at('to_out', 0), a, C, { residual: input, scale: 1 / divisor }); // [B,T,C]
+  const y = dense(w.at('to_out', 0), a, C, { residual: input, scale: 1 / divisor, size }); // [B,T,C]
   return reshape(y, [B, H, W, C]); // [B,H,W,C]
 }
