@@ -7,15 +7,29 @@ import { checkRange, shortRead, type ByteSource } from '../loading/source.ts';
 /** One call to the system reads at most this many bytes: its own limit is 2 GiB, and an abort is noticed between. */
 const MAX_CALL = 64 * 2 ** 20;
 
-/** A file on disk, read by ranges. It is opened on first use and stays open until {@link FileSource.close}. */
+/** Milliseconds without a read after which a file is let go. */
+const IDLE = 500;
+
+/**
+ * A file on disk, read by ranges. It is opened when it is read and closed when nothing has been read for a while: weights
+ * are read once, and perhaps again when adapters change, and nobody has to keep count of who still may.
+ */
 export class FileSource implements ByteSource {
   readonly name: string;
   private readonly path: string;
   private handle: Promise<FileHandle> | undefined;
   private length: number | undefined;
+  private readers = 0;
+  private timer: NodeJS.Timeout | undefined;
 
-  /** @param path absolute, or relative to the working directory */
-  constructor(path: string) {
+  /**
+   * @param path absolute, or relative to the working directory
+   * @param openFile how it is opened
+   */
+  constructor(
+    path: string,
+    private readonly openFile: (path: string) => Promise<FileHandle> = open,
+  ) {
     this.path = path;
     this.name = path;
   }
@@ -23,7 +37,7 @@ export class FileSource implements ByteSource {
   /** {@inheritDoc ByteSource.size} @throws NotFoundError when there is no such file or it may not be read */
   async size(): Promise<number> {
     if (this.length === undefined) {
-      const info = await (await this.open()).stat();
+      const info = await this.reading((handle) => handle.stat());
       if (info.isDirectory()) {
         await this.close();
         throw new NotFoundError(`open ${this.path}: expected a file, got a folder; name the file in it`);
@@ -48,25 +62,42 @@ export class FileSource implements ByteSource {
    */
   async readInto(start: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     checkRange(this.name, start, start + into.length, await this.size());
-    const handle = await this.open();
-    for (let done = 0; done < into.length;) {
-      throwIfAborted(signal, `read ${this.name}`);
-      const { bytesRead } = await handle.read(into, done, Math.min(into.length - done, MAX_CALL), start + done);
-      if (bytesRead === 0) throw shortRead(this.name, start, start + into.length, start + done);
-      done += bytesRead;
-    }
+    await this.reading(async (handle) => {
+      for (let done = 0; done < into.length;) {
+        throwIfAborted(signal, `read ${this.name}`);
+        const { bytesRead } = await handle.read(into, done, Math.min(into.length - done, MAX_CALL), start + done);
+        if (bytesRead === 0) throw shortRead(this.name, start, start + into.length, start + done);
+        done += bytesRead;
+      }
+    });
   }
 
   /** Closes the file; reading again opens it anew. */
   async close(): Promise<void> {
+    this.length = undefined;
+    await this.release();
+  }
+
+  private async release(): Promise<void> {
+    clearTimeout(this.timer);
     const handle = this.handle;
     this.handle = undefined;
-    this.length = undefined;
     await (await handle?.catch(() => undefined))?.close();
   }
 
+  private async reading<T>(work: (handle: FileHandle) => Promise<T>): Promise<T> {
+    clearTimeout(this.timer);
+    this.readers++;
+    try {
+      return await work(await this.open());
+    } finally {
+      // A timer that alone would keep the process alive must not.
+      if (--this.readers === 0 && this.handle) this.timer = setTimeout(() => void this.release(), IDLE).unref();
+    }
+  }
+
   private open(): Promise<FileHandle> {
-    this.handle ??= open(this.path, 'r').catch((cause: unknown) => {
+    this.handle ??= this.openFile(this.path).catch((cause: unknown) => {
       this.handle = undefined;
       throw unreadable(this.path, cause);
     });

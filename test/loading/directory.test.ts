@@ -1,7 +1,7 @@
-import { mkdtemp, mkdir, rm, symlink, writeFile, truncate } from 'node:fs/promises';
+import { mkdtemp, mkdir, open, rm, symlink, writeFile, truncate, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { AbortedError, FormatError, InvalidArgumentError, NotFoundError } from '../../src/engine/errors.ts';
 import { filesDirectory, handleDirectory, normalisePath, type Directory } from '../../src/loading/directory.ts';
 import { BlobSource, MemorySource, readInto, type ByteSource } from '../../src/loading/source.ts';
@@ -199,6 +199,32 @@ test('a file on disk that is missing, a folder, or cut while it is open', async 
   await truncate(path, 20);
   await expectError(source.read(10, 40), FormatError, /cut\.bin: expected bytes 10\.\.40, got only 10 of 30/);
   await source.close();
+});
+
+test('a file on disk that nobody reads any more is let go, and may be read again', async () => {
+  const path = join(root, 'idle.bin');
+  await writeFile(
+    path,
+    Uint8Array.from({ length: 50 }, (_, i) => i),
+  );
+  const handles: FileHandle[] = [];
+  const source = new FileSource(path, async (name) => {
+    handles.push(await open(name));
+    return handles.at(-1)!;
+  });
+  const openNow = () => handles.filter(({ fd }) => fd >= 0).length;
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    for (const reads of [1, 2]) {
+      const [a, b] = await Promise.all([source.read(3, 4), source.read(7, 8)]);
+      expect([...a, ...b]).toEqual([3, 7]);
+      expect([handles.length, openNow()]).toEqual([reads, 1]);
+      vi.runAllTimers();
+      await vi.waitFor(() => expect(openNow()).toBe(0));
+    }
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test('a file of a page that changed on disk since it was picked', async () => {
