@@ -36,7 +36,6 @@ export class ProgramSubject implements Subject {
 
   async first(): Promise<void> {
     const { graph, weights, inputs } = this.work;
-    await weights?.load(graph);
     this.program = await Program.compile(this.device, graph, weights, { rewrites });
     for (const [name, t] of graph.inputs) {
       const bytes = deviceBytes(t, inputs[name]);

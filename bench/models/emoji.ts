@@ -60,7 +60,7 @@ export async function emojiCases(weights: Directory, dtype: 'f32' | 'f16'): Prom
         const recorded = await recordedStep(folder, reference);
         return new ProgramSubject(device, {
           graph,
-          weights: await loadWeights(device, graph, folder.folder('unet')),
+          weights: await readWeights(device, folder.folder('unet')),
           inputs: stepInputs(
             unet,
             recorded,
@@ -86,7 +86,7 @@ export async function emojiCases(weights: Directory, dtype: 'f32' | 'f16'): Prom
       await io.close();
       return new ProgramSubject(device, {
         graph: decoder,
-        weights: await loadWeights(device, decoder, folder.folder('vae')),
+        weights: await readWeights(device, folder.folder('vae')),
         inputs: { latent: mean },
         async verify(program) {
           await program.run();
@@ -205,12 +205,23 @@ async function openRecording(reference: Directory): Promise<Checkpoint> {
   return Checkpoint.open(await reference.open('io.safetensors'));
 }
 
-async function loadWeights(device: Device, graph: Graph, folder: Directory): Promise<Weights> {
-  const checkpoint = await openWeights(folder, { rename: legacyAttentionKeys });
+/** Weights in memory, so that a first run times no file. */
+async function readWeights(device: Device, folder: Directory): Promise<Weights> {
+  const checkpoint = (await openWeights(folder, { rename: legacyAttentionKeys })) as WeightSource & Checkpoint;
   try {
-    const weights = new Weights(device, checkpoint as WeightSource);
-    await weights.load(graph);
-    return weights;
+    const values = new Map<string, Float32Array>();
+    const infos = new Map([...checkpoint.keys()].map((key) => [key, checkpoint.info(key)]));
+    for (const key of infos.keys()) values.set(key, await checkpoint.read(key));
+    return new Weights(device, {
+      name: checkpoint.name,
+      keys: () => infos.keys(),
+      info: (key) => infos.get(key),
+      async read(key, { rows } = {}) {
+        const data = values.get(key)!;
+        const width = data.length / infos.get(key)!.shape[0];
+        return rows ? data.subarray(rows[0] * width, rows[1] * width) : data;
+      },
+    });
   } finally {
     await checkpoint.close();
   }

@@ -4,6 +4,7 @@ import { Pacer } from './pacer.ts';
 import { PipelineCache } from './pipelines.ts';
 import { Tuner, type TuneOptions } from './tune.ts';
 import { browserTuneStore } from './tuneStore.ts';
+import { WarmUp } from './warmUp.ts';
 
 /** What kernels and plans may count on. */
 export interface Capabilities {
@@ -81,6 +82,8 @@ const OPTIONAL: GPUFeatureName[] = ['shader-f16', 'timestamp-query', 'subgroups'
 export class Device {
   /** Compiled pipelines by their code. */
   readonly pipelines: PipelineCache;
+  /** Uses pipelines before they are needed, where that is what takes long. */
+  readonly warmUp: WarmUp;
   /** Keeps submits short and few of them under way. */
   readonly pacer: Pacer;
   /** Chooses among ways to compute the same. */
@@ -97,6 +100,7 @@ export class Device {
     tune?: TuneOptions,
   ) {
     this.pipelines = new PipelineCache(this);
+    this.warmUp = new WarmUp(this);
     this.pacer = new Pacer(this);
     this.tuner = new Tuner(this, { store: browserTuneStore(), ...tune });
     gpu.lost.then((lost) => {

@@ -60,8 +60,10 @@ export class Program {
     device.check();
     const choices = options.choices ?? (await device.tuner.settle(graph, options));
     const prepared = prepare(graph, device.caps, { ...options, choices });
+    const compiling = compilePipelines(device, prepared.dispatches, options);
+    compiling.catch(() => undefined); // awaited in build; until then it must not count as unhandled
     await weights?.load(prepared.constants, { signal: options.signal });
-    return Program.build(device, graph, prepared, weights, options);
+    return Program.build(device, graph, prepared, weights, compiling, options.signal);
   }
 
   /**
@@ -72,7 +74,7 @@ export class Program {
     const plan = planMemory(dispatches, new Set(), device.caps.limits);
     const report = { ...EMPTY_REPORT, dispatches: dispatches.length, peakBytes: plan.peakBytes };
     const prepared: Prepared = { dispatches: [...dispatches], constants: new Set(), plan, report };
-    return Program.build(device, new Graph(), prepared, undefined, {});
+    return Program.build(device, new Graph(), prepared, undefined, compilePipelines(device, dispatches, {}));
   }
 
   private static async build(
@@ -80,12 +82,12 @@ export class Program {
     graph: Graph,
     prepared: Prepared,
     weights: Weights | undefined,
-    options: CompileOptions,
+    compiling: Promise<GPUComputePipeline[]>,
+    signal?: AbortSignal,
   ): Promise<Program> {
     const owned: GPUBuffer[] = [];
     try {
-      const compiling = compilePipelines(device, prepared.dispatches, options);
-      const pipelines = await unlessAborted(compiling, options.signal, 'compile');
+      const pipelines = await unlessAborted(compiling, signal, 'compile');
       return await device.scoped('compile', () => {
         const buffers = allocate(device, graph, prepared, weights, owned);
         const steps = bind(device, prepared, pipelines, buffers, owned);
@@ -239,8 +241,9 @@ async function compilePipelines(
   const total = distinct.size;
   await Promise.all(
     [...distinct].map(async ([code, d]) => {
-      await device.pipelines.get(code, d.kernel.shader.bindings, d.kernel.name);
+      const pipeline = await device.pipelines.get(code, d.kernel.shader.bindings, d.kernel.name);
       if (options.signal?.aborted) return;
+      await device.warmUp.use(pipeline, d);
       options.onProgress?.({ status: 'compile', loaded: ++loaded, total, progress: loaded / total });
     }),
   );

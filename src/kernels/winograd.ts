@@ -102,12 +102,13 @@ function packWinograd(tile: WinogradTile): Packing {
     pack(data, [O, I], first, last, out) {
       const i4s = up4(I) / 4;
       const size = 4 * up4(O);
-      for (let o4 = 0; o4 < O; o4 += 4) {
-        for (let i4 = 0; i4 < i4s; i4++) {
-          // The places whose block of these i is wanted.
-          const from = Math.max(0, Math.ceil((first - i4) / i4s));
-          const to = Math.ceil((last - i4) / i4s);
-          // Four by four filters at a time: at each place they fill 64 bytes in a row.
+      for (let i4 = 0; i4 < i4s; i4++) {
+        // The places whose block of these i is wanted.
+        const from = Math.max(0, Math.ceil((first - i4) / i4s));
+        const to = Math.ceil((last - i4) / i4s);
+        if (from >= to) continue;
+        // Four by four filters at a time: at each place they fill 64 bytes in a row.
+        for (let o4 = 0; o4 < O; o4 += 4) {
           for (let o = o4; o < Math.min(o4 + 4, O); o++) {
             for (let i = 4 * i4; i < Math.min(4 * i4 + 4, I); i++) {
               const g = (o * I + i) * 9;

@@ -77,6 +77,34 @@ describe.each(adapters())('program on %s', (adapter) => {
     expect(d.held).toEqual({ bytes: 0, buffers: 0 });
   });
 
+  it('uses each pipeline once while weights are on their way, where the driver translates it at its first use', async () => {
+    const d = await open();
+    const order: string[] = [];
+    const { queue } = d.gpu;
+    const submit = queue.submit.bind(queue);
+    queue.submit = (buffers) => {
+      order.push('submit');
+      submit(buffers);
+    };
+    const slow: WeightSource = {
+      ...source(tensors),
+      read: async (key) => {
+        while (order.length < d.pipelines.size) await new Promise((tick) => setTimeout(tick, 1));
+        order.push(key);
+        return tensors[key].data;
+      },
+    };
+    const weights = new Weights(d, slow);
+    const first = await Program.compile(d, record(), weights);
+    expect(d.pipelines.size).toBeGreaterThan(1);
+    expect(order.indexOf('w')).toBe(d.pipelines.size);
+    const again = await Program.compile(d, record(), weights);
+    expect(order.filter((what) => what === 'submit').length).toBe(d.pipelines.size);
+    for (const program of [first, again]) program.dispose();
+    weights.dispose();
+    expect(d.held).toEqual({ bytes: 0, buffers: 0 });
+  });
+
   it('replays without allocating: buffers and pipelines stay as they are', async () => {
     const d = await open();
     const weights = new Weights(d, source(tensors));
