@@ -47,6 +47,20 @@ export type {
   UnconditionalResult,
   UpscaleOptions,
 } from './pictureOptions.ts';
+export { ConsistencyPipeline } from './original/consistency.ts';
+export { EDMPipeline } from './original/edm.ts';
+export { originalKind, type OriginalFamily, type OriginalKind } from './original/kinds.ts';
+export { NCSNv2Pipeline } from './original/ncsnv2.ts';
+export type {
+  ClassedResult,
+  ConsistencyOptions,
+  ConsistencySampler,
+  EdmOptions,
+  Ncsnv2Options,
+  OriginalOptions,
+  ScoreSdeOptions,
+} from './original/options.ts';
+export { ScoreSDEPipeline } from './original/scoreSde.ts';
 export { present } from './present.ts';
 export { StableDiffusionPipeline } from './stableDiffusion.ts';
 export { StableDiffusion3Pipeline } from './stableDiffusion3.ts';

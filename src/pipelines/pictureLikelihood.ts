@@ -1,9 +1,9 @@
 /** How likely pictures are to a network of pixels, in bits per dimension. Song et al. 2021, appendix D.2. */
 import { InvalidArgumentError, throwIfAborted, type Device } from '../engine/index.ts';
-import type { Denoiser, Parameterisation, PredictionType, Sampler } from '../sampler/index.ts';
+import type { Denoiser, Parameterisation, PredictionType } from '../sampler/index.ts';
 import { bitsPerDim, chooseDifference, logLikelihood } from '../sampler/likelihood.ts';
 import { TorchGenerator } from '../sampler/torchGenerator.ts';
-import { flowProcess } from './flowProcess.ts';
+import type { FlowProcess } from './flowProcess.ts';
 import { GpuSpace } from './gpuSpace.ts';
 import { planesOf, type ImageInput, type Planes } from './imageInput.ts';
 import type { LatentShape } from './latents.ts';
@@ -42,7 +42,7 @@ export interface PictureLikelihood {
 
 /** Where pictures come from. */
 export interface LikelihoodModel {
-  sampler: Sampler;
+  process: FlowProcess;
   channels: number;
   /** Of pictures, as the network sees them. */
   range: readonly [number, number];
@@ -54,14 +54,13 @@ export interface LikelihoodModel {
 export async function pictureLikelihood(
   device: Device,
   call: LikelihoodCall,
-  { sampler, channels, range, denoiser }: LikelihoodModel,
+  { process: { sde, end, reads }, channels, range, denoiser }: LikelihoodModel,
 ): Promise<PictureLikelihood> {
   const { signal, probes = 1, probe: law = 'signs', rtol, atol } = call;
   throwIfAborted(signal, 'likelihood');
   if (!Number.isInteger(probes) || probes < 1) {
     throw new InvalidArgumentError(`likelihood: expected probes to be an integer ≥ 1, got ${probes}`);
   }
-  const { sde, end, reads } = flowProcess(sampler);
   const generator = call.generator instanceof TorchGenerator ? call.generator : new TorchGenerator(call.generator ?? 0);
   const pictures = planesOf('image', call.image, channels, [-1, 1]);
   const values = inRange(pictures, range, (call.dequantise ?? !('shape' in call.image)) ? generator : undefined);

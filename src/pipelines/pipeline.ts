@@ -7,7 +7,7 @@ import {
   type DeviceOptions,
   type Profile,
 } from '../engine/index.ts';
-import { configClass, readConfig, readModelIndex, type Directory } from '../loading/index.ts';
+import { configClass, readConfig, readModelIndex, type Directory, type RawConfig } from '../loading/index.ts';
 import type { AdmOptions, AdmResult } from './admOptions.ts';
 import type { AutoencoderOptions, AutoencoderPipeline, AutoencoderResult } from './autoencoderPipeline.ts';
 import type { CodePriorOptions, CodePriorResult } from './autoregressive/options.ts';
@@ -20,6 +20,7 @@ import type { GeneratedImage } from './image.ts';
 import type { LatentShape } from './latents.ts';
 import type { LoadPipelineOptions } from './options.ts';
 import type { PipelineLora } from './pipelineLoras.ts';
+import type { ClassedResult, OriginalOptions } from './original/options.ts';
 import { resolveFile } from './singleFileSource.ts';
 import type {
   SuperResolutionOptions,
@@ -124,6 +125,8 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
   (options: AdmOptions): Promise<AdmResult>;
   /** From codes that a prior draws one after the other. @throws as {@link VQVAEPipeline.generate} */
   (options: CodePriorOptions): Promise<CodePriorResult>;
+  /** By one network in its authors' folder. @throws as {@link EDMPipeline.generate} and its like */
+  (options: OriginalOptions): Promise<ClassedResult>;
 }
 
 const codePrior = async () => (await import('./autoregressive/vqVaePipeline.ts')).VQVAEPipeline;
@@ -246,6 +249,10 @@ async function load(
   if (component) {
     const autoencoders = Object.keys(COMPONENTS);
     if (autoencoders.includes(className)) return (await COMPONENTS[className]()).load(await open(), directory, options);
+    const { originalPipeline } = await import('./original/index.ts');
+    const own = await originalPipeline(component);
+    if (own) return own.load(await open(), directory, options);
+    if (className === '') await readModelIndex(directory, undefined, options.signal);
     throw new ConfigError(
       `${directory.name}: expected a pipeline or an autoencoder (${autoencoders.join(', ')}), got the component ` +
         `${className}; name the folder above it, or load it by its own class`,
@@ -265,20 +272,27 @@ async function load(
   return (await PIPELINES[className]()).load(device, directory, options);
 }
 
-/** What a folder says it is: a pipeline's, or one component's alone. @throws NotFoundError where it says neither */
-async function classOf(directory: Directory, signal?: AbortSignal): Promise<{ className: string; component: boolean }> {
+/**
+ * What a folder says it is: a pipeline's, or one component's alone, whose config it has; authors' own name no class.
+ * @throws NotFoundError where it says neither
+ */
+async function classOf(
+  directory: Directory,
+  signal?: AbortSignal,
+): Promise<{ className: string; component?: RawConfig }> {
   try {
     const { className } = await readModelIndex(directory, undefined, signal);
-    return { className, component: false };
+    return { className };
   } catch (error) {
     if (!(error instanceof NotFoundError)) throw error;
-    const config = await readConfig(directory, undefined, { signal }).catch(() => undefined);
-    const className = config && configClass(config);
-    if (className !== undefined) return { className, component: true };
-    // VQ-VAE-2 is published as three files that lie side by side.
-    const files = await directory.list(signal).catch(() => undefined);
-    const { isCodePriorFolder } = await import('./autoregressive/fileNames.ts');
-    if (files && isCodePriorFolder(files)) return { className: 'VQVAEPipeline', component: false };
-    throw error;
+    const component = await readConfig(directory, undefined, { signal }).catch(() => undefined);
+    if (!component) {
+      // VQ-VAE-2 is published as three files that lie side by side.
+      const files = await directory.list(signal).catch(() => undefined);
+      const { isCodePriorFolder } = await import('./autoregressive/fileNames.ts');
+      if (files && isCodePriorFolder(files)) return { className: 'VQVAEPipeline' };
+      throw error;
+    }
+    return { className: configClass(component) ?? '', component };
   }
 }

@@ -1,15 +1,17 @@
 /** Pipelines from checkpoints in one file, in the layout of their authors. */
 import type { Device } from '../engine/index.ts';
-import type { ByteSource } from '../loading/index.ts';
+import { Checkpoint, type ByteSource } from '../loading/index.ts';
 import { openSingleFile } from '../models/singleFile.ts';
 import type { LoadPipelineOptions } from './options.ts';
+import { originalPipeline, type OriginalPipelineClass } from './original/index.ts';
+import type { LoadedPipeline } from './pipeline.ts';
 import { fileSources } from './sdSources.ts';
 import type { SourceOptions } from './source.ts';
 import { StableDiffusionPipeline } from './stableDiffusion.ts';
 
 /**
- * Loads the Stable Diffusion (1.x, 2.x, XL or its refiner) that a file holds. The device is opened once the file is known
- * to be one.
+ * Loads the Stable Diffusion (1.x, 2.x, XL or its refiner) that a file holds, or the network whose whole config is given as
+ * that of `unet`. The device is opened once the file is known to be one.
  * @throws FormatError for a pickle or an unknown layout; ConfigError for a part alone, or a tokenizer of another model;
  * otherwise as {@link StableDiffusionPipeline.load}; nothing is left behind.
  */
@@ -17,13 +19,30 @@ export async function loadSingleFile(
   open: () => Promise<Device>,
   source: ByteSource,
   options: LoadPipelineOptions & SourceOptions,
-): Promise<StableDiffusionPipeline> {
+): Promise<LoadedPipeline> {
   const { signal, configs, predictionType } = options;
+  const own = configs?.unet && (await originalPipeline(configs.unet));
+  if (own) return networkAlone(open, source, options, own);
   const file = await openSingleFile(source, { signal, configs, predictionType });
   try {
     const sources = await fileSources(source.name, file, options);
     return await StableDiffusionPipeline.fromSources(await open(), sources, options);
   } finally {
     await file.close();
+  }
+}
+
+/** A network in its authors' layout, which no file says enough of. */
+async function networkAlone(
+  open: () => Promise<Device>,
+  source: ByteSource,
+  options: LoadPipelineOptions,
+  pipeline: OriginalPipelineClass,
+): Promise<LoadedPipeline> {
+  const checkpoint = await Checkpoint.open(source, { signal: options.signal });
+  try {
+    return await pipeline.load(await open(), { config: options.configs!.unet!, checkpoint }, options);
+  } finally {
+    await checkpoint.close();
   }
 }

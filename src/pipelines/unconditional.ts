@@ -155,11 +155,13 @@ export class UnconditionalPipeline extends BasePipeline {
    * flow here; LimitError, AbortedError, DeviceLostError, OutOfMemoryError
    */
   async likelihood(call: LikelihoodCall): Promise<PictureLikelihood> {
-    const { pictureLikelihood } = await import('./pictureLikelihood.ts');
+    const [{ pictureLikelihood }, { flowProcess }] = await Promise.all([
+      import('./pictureLikelihood.ts'),
+      import('./flowProcess.ts'),
+    ]);
     const { kind, unet, onProgress } = this;
-    const sampler = samplerFrom(this.schedulerConfig);
     return pictureLikelihood(this.device, call, {
-      sampler,
+      process: flowProcess(samplerFrom(this.schedulerConfig)),
       channels: unet.config.inChannels,
       range: kind.range ?? [-1, 1],
       denoiser: (space, shape, reads) => {

@@ -1,0 +1,107 @@
+/** score_sde's networks as a pipeline: recorded runs, both ways of sampling, likelihood, folders, refusals. */
+import { describe, expect, it } from 'vitest';
+import type { RawConfig } from '../../../src/loading/index.ts';
+import { readNcsnppConfig } from '../../../src/models/scoreSde/ncsnppConfig.ts';
+import { NCSNpp, ncsnppWeights } from '../../../src/models/scoreSde/ncsnppModel.ts';
+import { networkLikelihood } from '../../../src/node/parity/original/networkLikelihood.ts';
+import { sdeOf, type SdeConfig } from '../../../src/node/parity/original/sde.ts';
+import type { ScoreSdeOptions } from '../../../src/pipelines/original/options.ts';
+import { ScoreSDEPipeline } from '../../../src/pipelines/original/scoreSde.ts';
+import { withClass } from '../../../src/pipelines/original/kinds.ts';
+import { HostSpace, TorchGenerator } from '../../../src/sampler/index.ts';
+import { expectClose, LIKELIHOOD_NATS, NETWORK_NORM } from '../../support/close.ts';
+import { heldBy, largest } from '../folders.ts';
+import { adapter, caseOf, device, Draws } from './cases.ts';
+
+interface Config extends Pick<ScoreSdeOptions, 'predictor' | 'corrector'> {
+  net: { model: RawConfig; data: RawConfig; training: { continuous: boolean } };
+  sde: SdeConfig;
+  snr?: number;
+  eps: number;
+  n_steps?: number;
+  denoise?: boolean;
+  probability_flow?: boolean;
+  continuous?: boolean;
+}
+
+/** The authors' config as it would be with that process and those ways of sampling. */
+function configOf({ net, sde, predictor, corrector, ...o }: Config, call: readonly string[] = []): RawConfig {
+  const { type, N: num_scales, ...range } = sde;
+  return {
+    model: { ...net.model, ...range, num_scales },
+    data: net.data,
+    training: { sde: `${type}sde`, continuous: o.continuous ?? net.training.continuous, n_iters: 1000 },
+    sampling: {
+      method: 'pc',
+      predictor: predictor ?? call[0] ?? 'reverse_diffusion',
+      corrector: corrector ?? call[1] ?? 'none',
+      snr: o.snr ?? 0.16,
+      n_steps_each: o.n_steps ?? 1,
+      noise_removal: o.denoise ?? true,
+      probability_flow: o.probability_flow ?? false,
+    },
+  };
+}
+
+const open = (name: string) =>
+  caseOf<Config>(name, (config) => ncsnppWeights(readNcsnppConfig({ _class_name: 'NCSNpp', ...configOf(config) })));
+
+describe(`score_sde on ${adapter}`, () => {
+  it.each([
+    ['e-sde-pc-ncsnpp', ['reverse_diffusion', 'langevin']],
+    ['e-sde-pc-ddpmpp-vp-ancestral-discrete', ['ancestral_sampling', 'none']],
+    ['e-sde-pc-ddpmpp-subvp-em', ['euler_maruyama', 'none']],
+    ['e-sde-pc-ddpmpp-ve-ancestral-discrete', ['ancestral_sampling', 'langevin']],
+    ['e-sde-pc-ncsnpp-pflow-ald', ['reverse_diffusion', 'ald']],
+  ])('%s', async (name, call) => {
+    const { recording, checkpoint } = await open(name);
+    const config = configOf(recording.config, call);
+    const before = await heldBy(device);
+    const pipe = await ScoreSDEPipeline.load(device, { config, checkpoint }, { dtype: 'f32' });
+    const { shape, data } = recording.tensor('out.final');
+    const { latents, images } = await pipe.generate({
+      batchSize: shape[0],
+      generator: new Draws(recording),
+      end: recording.config.eps,
+    });
+    const scale = largest(data);
+    expectClose(latents, data, NETWORK_NORM * scale, 'final');
+    images.forEach((image) => image.dispose());
+    await pipe.dispose();
+    expect(await heldBy(device)).toEqual(before);
+  });
+
+  it('how likely pictures are, as a higher order finds it on the host', async () => {
+    const { recording, checkpoint } = await open('e-sde-likelihood-ddpmpp');
+    const config = configOf(recording.config);
+    const pipe = await ScoreSDEPipeline.load(device, { config, checkpoint }, { dtype: 'f32' });
+    const { data, shape } = recording.tensor('in.data');
+    const probe = recording.item('in.probe', 0);
+    class Probe extends TorchGenerator {
+      override randn(): Float32Array {
+        return Float32Array.from(probe);
+      }
+    }
+    // Late on the way, where few steps are asked for.
+    const [end, tolerances] = [0.95, { rtol: 1e-3, atol: 1e-3 }];
+    const image = { data: Float32Array.from(data), shape };
+    const found = await pipe.likelihood({ image, generator: new Probe(0), end, ...tolerances });
+    const network = await NCSNpp.load(device, { config: withClass(config), checkpoint }, { dtype: 'f32' });
+    const [space, sde] = [new HostSpace('f64'), sdeOf(recording.config.sde)];
+    const want = await networkLikelihood({
+      ...{ space, sde, probe, end, ...tolerances },
+      x: space.vec(data, shape[0]),
+      score: async (points, t, items) => {
+        const sample = { data: points, shape: [items, ...shape.slice(1)] };
+        const out = await (await network.forward({ sample, timeCond: Math.fround(999 * t) })).read();
+        return out.map((v) => -v / sde.level(t).sigma);
+      },
+    });
+    network.dispose();
+    const perNat = 1 / Math.LN2;
+    const bits = want.bitsPerDim.map((b) => b + 7);
+    expectClose(found.bitsPerDim, bits, LIKELIHOOD_NATS * perNat, 'bits per dimension');
+    expect(found.latents).toHaveLength(want.z.length);
+    await pipe.dispose();
+  });
+});
