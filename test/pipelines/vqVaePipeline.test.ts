@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { AbortedError, ConfigError, FormatError, InvalidArgumentError, NotFoundError } from '../../src/engine/index.ts';
-import { Checkpoint, filesDirectory, type RawConfig } from '../../src/loading/index.ts';
+import { Checkpoint, type RawConfig } from '../../src/loading/index.ts';
 import { MemorySource } from '../../src/loading/source.ts';
 import { vqVae2 } from '../../src/models/autoencoders/vqVae2.ts';
-import { LoadedModel, weightsOf } from '../../src/models/loadedModel.ts';
+import { LoadedModel } from '../../src/models/loadedModel.ts';
 import { PixelSnail, pixelSnailDefinition } from '../../src/models/pixelSnail/pixelSnailModel.ts';
 import { OriginalCase } from '../../src/node/parity/original/recorded.ts';
 import { pathDirectory } from '../../src/node/fileSource.ts';
@@ -20,7 +20,8 @@ import { failure } from '../models/fixtures.ts';
 import { adapters } from '../support/gpu.ts';
 import { openDevice } from '../support/runGraph.ts';
 import { heldBy } from './folders.ts';
-import { json, seededWeights } from './tinyModels.ts';
+import { directory, json, type Files } from './tinyModels.ts';
+import { BOTTOM, CONDITIONED, prior, TOP, twoLevelFiles, VQVAE } from './vqVaeFiles.ts';
 
 const fixtures = fileURLToPath(new URL('../fixtures/original', import.meta.url));
 const recorded = (name: string) => OriginalCase.open<{ net: RawConfig }>(pathDirectory(fixtures).folder(name));
@@ -55,55 +56,12 @@ async function fewer(name: string, key: string, n: number): Promise<Tensors> {
   };
 }
 
-/** A prior with seeded weights. */
-function prior(
-  shape: number[],
-  n: number,
-  seed: number,
-  changes: RawConfig = {},
-): { config: RawConfig; bytes: Uint8Array } {
-  const config = {
-    _class_name: 'PixelSNAIL',
-    shape,
-    n_class: n,
-    channel: 16,
-    kernel_size: 3,
-    n_block: 1,
-    n_res_block: 1,
-    res_channel: 8,
-    ...changes,
-  };
-  const wanted = weightsOf(pixelSnailDefinition, pixelSnailDefinition.readConfig(config));
-  // Sharp, so that codes depend on what came before; lengths of weight-normed layers are gains.
-  const tensors = seededWeights(wanted, seed);
-  for (const [key, shape] of wanted) {
-    if (!key.endsWith('weight_g')) continue;
-    tensors[key] = f32([...shape], new Float32Array(shape[0]).fill(key.startsWith('out.') ? 6 : 1.5));
-  }
-  return { config, bytes: file(tensors) };
-}
+const bytesOf = { vqvae: twoLevelFiles()[VQVAE], top: prior([2, 2], 24, 5), bottom: prior([4, 4], 24, 9, CONDITIONED) };
 
-const CONDITIONED = { attention: false, n_cond_res_block: 1, cond_res_channel: 6, n_out_res_block: 1 };
-const bytesOf = {
-  vqvae: file(await tensorsOf('j-vqvae2')),
-  top: prior([2, 2], 24, 5),
-  bottom: prior([4, 4], 24, 9, CONDITIONED),
-};
-
-const directoryOf = (files: Record<string, Uint8Array>) =>
-  filesDirectory(
-    Object.fromEntries(Object.entries(files).map(([k, v]) => [k, new Blob([v as Uint8Array<ArrayBuffer>])])),
-    'vq',
-  );
+const directoryOf = (files: Files) => directory(files, 'vq');
 
 /** As the authors name them, side by side. */
-const threeFiles = (changes: Record<string, Uint8Array> = {}) =>
-  directoryOf({
-    'vqvae_560.safetensors': bytesOf.vqvae,
-    'pixelsnail_top_420.safetensors': bytesOf.top.bytes,
-    'pixelsnail_bottom_300.safetensors': bytesOf.bottom.bytes,
-    ...changes,
-  });
+const threeFiles = (changes: Files = {}) => directoryOf({ ...twoLevelFiles(), ...changes });
 
 const planes = async (images: { toPlanes(): Promise<Float32Array>; dispose(): void }[]) => {
   const all = await Promise.all(images.map((picture) => picture.toPlanes()));
@@ -142,9 +100,9 @@ describe(`recorded priors on ${adapter}`, () => {
     const pipe = await VQVAEPipeline.load(
       device,
       threeFiles({
-        'vqvae_560.safetensors': file(vqvae),
-        'pixelsnail_top_420.safetensors': prior([3, 3], 9, 7).bytes,
-        'pixelsnail_bottom_300.safetensors': file(bottom),
+        [VQVAE]: file(vqvae),
+        [TOP]: prior([3, 3], 9, 7).bytes,
+        [BOTTOM]: file(bottom),
       }),
     );
     const { data, shape } = recording.tensor('in.condition');
@@ -312,25 +270,23 @@ describe(`VQ-VAE-2 with its priors on ${adapter}`, () => {
   it('refuses parts that do not belong together, and leaves nothing', async () => {
     const before = await heldBy(device);
     const load = (files: Record<string, Uint8Array>) => failure(Pipeline.fromPretrained(threeFiles(files), { device }));
-    const top = 'pixelsnail_top_420.safetensors';
-    const bottom = 'pixelsnail_bottom_300.safetensors';
     const wrong: [Record<string, Uint8Array>, RegExp][] = [
-      [{ [top]: prior([2, 2], 23, 5).bytes }, /top prior of 24 codes, got 23/],
-      [{ [bottom]: prior([6, 6], 24, 5, CONDITIONED).bytes }, /bottom prior of 4×4 codes, got 6×6/],
-      [{ [bottom]: prior([4, 4], 24, 5).bytes }, /reads the top level/],
-      [{ [top]: bytesOf.bottom.bytes }, /without condition/],
-      [{ 'vqvae_560.safetensors': file(await fewer('j-vqvae', 'quantize.embed', 9)) }, /each of 1 levels/],
+      [{ [TOP]: prior([2, 2], 23, 5).bytes }, /top prior of 24 codes, got 23/],
+      [{ [BOTTOM]: prior([6, 6], 24, 5, CONDITIONED).bytes }, /bottom prior of 4×4 codes, got 6×6/],
+      [{ [BOTTOM]: prior([4, 4], 24, 5).bytes }, /reads the top level/],
+      [{ [TOP]: bytesOf.bottom.bytes }, /without condition/],
+      [{ [VQVAE]: file(await fewer('j-vqvae', 'quantize.embed', 9)) }, /each of 1 levels/],
     ];
     for (const [files, message] of wrong) {
       const error = await load(files);
       expect(error).toBeInstanceOf(ConfigError);
       expect(error.message).toMatch(message);
     }
-    expect((await load({ [top]: bytesOf.vqvae })).message).toMatch(/weights of a PixelSNAIL/);
-    expect((await load({ 'vqvae_560.safetensors': bytesOf.top.bytes })).message).toMatch(/weights of a VQ-VAE/);
+    expect((await load({ [TOP]: bytesOf.vqvae })).message).toMatch(/weights of a PixelSNAIL/);
+    expect((await load({ [VQVAE]: bytesOf.top.bytes })).message).toMatch(/weights of a VQ-VAE/);
     const pickles = directoryOf({ 'vqvae_560.pt': new Uint8Array(2), 'pixelsnail_top_420.pt': new Uint8Array(2) });
     expect(await failure(Pipeline.fromPretrained(pickles, { device }))).toBeInstanceOf(FormatError);
-    const alone = directoryOf({ 'vqvae_560.safetensors': bytesOf.vqvae });
+    const alone = directoryOf({ [VQVAE]: bytesOf.vqvae });
     expect(await failure(VQVAEPipeline.load(device, alone))).toBeInstanceOf(NotFoundError);
     expect(await heldBy(device)).toEqual(before);
   });

@@ -14,7 +14,7 @@ import type { Kind } from './generateKinds.ts';
 import type { GenerateOptions } from './generateOptions.ts';
 import type { GivenPictures } from './pictureFiles.ts';
 import type { Progress } from './progress.ts';
-import { moments } from './sheet.ts';
+import { moments, resizeNearest } from './sheet.ts';
 import type { Terminal } from './terminal.ts';
 
 /** More pictures than this are made in several runs, so that memory does not grow with their number. */
@@ -56,19 +56,18 @@ async function take(image: GeneratedImage): Promise<Raster> {
   return { width, height, data: await image.toRgba() };
 }
 
-/** The noise that the first picture came from, decoded; latents are [B,C,h,w], of the size of the picture. */
-async function takeNoise(
+/** What the first picture came from, decoded; latents are [B,C,h,w], of the size of the picture. */
+async function takeLatents(
   pipe: Pipeline,
   { latents, images }: GenerationResult,
-  seed: number,
+  start: (length: number) => Float32Array,
   signal: AbortSignal,
 ): Promise<Raster> {
   // Every kind has it; the table of pipelines does not promise it.
   const { downsampling } = pipe;
   const [height, width] = [images[0].height / downsampling, images[0].width / downsampling];
   const length = latents.length / images.length;
-  const noise = new TorchGenerator(seed).randn(length);
-  const decoded = await pipe.decode(noise, [1, length / (height * width), height, width], signal);
+  const decoded = await pipe.decode(start(length), [1, length / (height * width), height, width], signal);
   try {
     return await take(decoded[0]);
   } finally {
@@ -90,11 +89,11 @@ function callOf(kind: Kind, run: readonly Order[], options: GenerateOptions, { i
     prompt: prompts.length > 0 ? prompts : undefined,
     negativePrompt: negative,
     batchSize: kind.task === 'noise' ? run.length : undefined,
-    numInferenceSteps: own.includes('steps') ? undefined : steps,
-    [kind.className === 'ADMPipeline' ? 'classifierScale' : 'guidanceScale']: own.includes('guidance')
-      ? undefined
-      : guidance,
+    numImagesPerPrompt: kind.task === 'vary' ? run.length : undefined,
+    ...Object.fromEntries(own.includes('steps') ? [] : kind.steps.map((name) => [name, steps])),
+    [kind.guidance]: own.includes('guidance') ? undefined : guidance,
     eta,
+    temperature: options.temperature,
     sampler,
     image,
     maskImage: mask,
@@ -107,6 +106,15 @@ function callOf(kind: Kind, run: readonly Order[], options: GenerateOptions, { i
   };
   // Pipelines spread what they are given over their defaults.
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
+/** Where a run stands: steps before the stage, its own ones, those of its schedule that are left out, those on the strip. */
+interface Stage {
+  stage: string | undefined;
+  done: number;
+  steps: number;
+  left: number;
+  shown: ReadonlySet<number>;
 }
 
 /** What to make pictures with, and which. */
@@ -131,7 +139,7 @@ export async function develop(
   const made: Made = { pictures: [], strip: [], steps: options.steps, stepMs: [], decodeMs: 0, runs: [] };
   // Super-resolution makes one result of each picture that it is given.
   const runs = splitOrders(orders, kind.task === 'enlarge' ? 1 : AT_ONCE);
-  let total = made.steps * runs.length;
+  let total = kind.takes.has('steps') ? made.steps * runs.length : 0;
   let finished = 0;
   const warned = new Set<string>();
   const onWarning = ({ message }: { message: string }): void => {
@@ -142,28 +150,29 @@ export async function develop(
   progress.update('developing', 0, total, 'compiling kernels');
   try {
     for (const [index, run] of runs.entries()) {
-      let shown: Set<number> | undefined;
-      let left = 0;
+      let at: Stage | undefined;
       const before = finished;
       const call = {
         ...callOf(kind, run, options, pictures),
         signal,
         onWarning,
-        onStep: async ({ step: place, steps: places, preview }: StepProgress) => {
-          // A picture to start from leaves the first steps of the schedule out.
-          if (shown === undefined) {
-            left = place - 1;
-            made.steps = places - left;
+        onStep: async ({ step: place, steps: places, preview, stage }: StepProgress & { stage?: string }) => {
+          // Stages count their own steps; a picture to start from leaves the first ones of the schedule out.
+          if (at === undefined || at.stage !== stage) {
+            const done = at ? at.done + at.steps : 0;
+            const [left, steps] = [place - 1, places - place + 1];
+            at = { stage, done, left, steps, shown: new Set(index === 0 ? moments(steps, STRIP_PLACES) : []) };
+            made.steps = index === 0 ? done + steps : Math.max(made.steps, done + steps);
             total = made.steps * runs.length;
-            shown = new Set(index === 0 ? moments(made.steps, STRIP_PLACES) : []);
           }
-          const step = place - left;
+          const step = at.done + place - at.left;
           finished = before + step;
           progress.update('developing', finished, total, `step ${finished} of ${total}`);
-          if (!shown.has(step)) return;
+          if (!at.shown.has(place - at.left)) return;
           const previews = await preview();
           try {
-            made.strip.push({ raster: await take(previews[0]), step });
+            // What a prior of embeddings makes is no picture.
+            if (previews.length > 0) made.strip.push({ raster: await take(previews[0]), step });
           } finally {
             previews.forEach((image) => image.dispose());
           }
@@ -186,20 +195,26 @@ export async function develop(
     if (!(cause instanceof AbortedError)) throw cause;
     throw new InterruptedError(`stopped at step ${finished} of ${total}; no file was written`, { cause });
   }
-  // The last place of the strip is the picture itself.
-  made.strip = [...made.strip.filter(({ step }) => step < made.steps), { raster: made.pictures[0], step: made.steps }];
+  // The last place of the strip is the picture itself, whose size the pictures of earlier stages take.
+  const [last] = made.pictures;
+  const developing = made.strip.filter(({ step }) => step < made.steps);
+  made.strip = [...developing, { raster: last, step: made.steps }].map(({ raster, step }) => {
+    return { raster: resizeNearest(raster, last.width, last.height), step };
+  });
   return made;
 }
 
 /** Where the first picture starts: at the picture that it is made from, or at its noise. */
 function origin(
   pipe: Pipeline,
-  { task }: Kind,
+  { task, takes }: Kind,
   { image }: GivenPictures,
   result: GenerationResult,
   run: readonly Order[],
   signal: AbortSignal,
 ): Promise<Raster> {
-  if (task === 'text' && image) return Promise.resolve(image);
-  return takeNoise(pipe, result, run[0].seed, signal);
+  if ((task === 'text' || task === 'vary') && image) return Promise.resolve(image);
+  // Codes come from nothing: before the first is drawn all of them are 0.
+  if (takes.has('temperature')) return takeLatents(pipe, result, (length) => new Float32Array(length), signal);
+  return takeLatents(pipe, result, (length) => new TorchGenerator(run[0].seed).randn(length), signal);
 }

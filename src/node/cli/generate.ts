@@ -5,13 +5,7 @@ import { encodePng, writeWhole } from '../png.ts';
 import { develop, type Made, type Order } from './develop.ts';
 import { EXIT, InterruptedError } from './exit.ts';
 import { checkKind, type Kind, readKind } from './generateKinds.ts';
-import {
-  classNumbers,
-  type GenerateOptions,
-  type OutputPaths,
-  outputPaths,
-  resolveClasses,
-} from './generateOptions.ts';
+import { type GenerateOptions, type OutputPaths, outputPaths, resolveClasses } from './generateOptions.ts';
 import { onInterrupt } from './interrupt.ts';
 import { readPictures, type GivenPictures } from './pictureFiles.ts';
 import { Progress } from './progress.ts';
@@ -41,9 +35,9 @@ export function takeOrders(of: readonly (number | string | undefined)[], batch: 
 function ordersFor(kind: Kind, options: GenerateOptions, labels: Readonly<Record<number, string>>): Order[] {
   const { classes, prompts = [undefined], batch, count = 1, seed } = options;
   if (kind.task === 'class') return takeOrders(resolveClasses(classes, labels), batch, seed);
-  if (kind.task !== 'noise') return takeOrders(prompts, batch, seed);
-  if (classes.length === 0) return takeOrders([undefined], count, seed);
-  return takeOrders(classNumbers(classes), count, seed);
+  const each = kind.task === 'noise' ? count : batch;
+  if (classes.length > 0) return takeOrders(resolveClasses(classes, labels), each, seed);
+  return takeOrders(kind.task === 'noise' ? [undefined] : prompts, each, seed);
 }
 
 const seconds = (ms: number): string => (ms < 9995 ? (ms / 1000).toFixed(2) : (ms / 1000).toFixed(1));

@@ -1,35 +1,11 @@
-/** What each kind of pipeline makes pictures from, and which options of `daguerre generate` say so. */
-import { InvalidArgumentError } from '../../engine/errors.ts';
-import { configClass, readConfig, readModelIndex, type Directory } from '../../loading/index.ts';
+/** What kind of pipeline a model is, and whether the options of `daguerre generate` fit it. */
+import { InvalidArgumentError, NotFoundError } from '../../engine/errors.ts';
+import { configClass, readConfig, readModelIndex, type Directory, type ModelIndex } from '../../loading/index.ts';
+import { isCodePriorFolder } from '../../pipelines/autoregressive/fileNames.ts';
 import { UsageError } from './exit.ts';
 import type { GenerateOptions } from './generateOptions.ts';
+import { rowOf, TAKERS, TASKS, type Choice, type Has, type Task } from './kindTable.ts';
 import { openModelSource } from './modelFolder.ts';
-
-/**
- * What pictures are made from: a class, a text, noise alone, a small picture, a small picture and a text, or a picture that
- * goes through an autoencoder and back, or its codes.
- */
-export type Task = 'class' | 'text' | 'noise' | 'enlarge' | 'enlargeByText' | 'codes';
-
-/** Options that not every kind takes. */
-type Choice =
-  | 'class'
-  | 'prompt'
-  | 'negative'
-  | 'guidance'
-  | 'sampler'
-  | 'eta'
-  | 'width'
-  | 'height'
-  | 'image'
-  | 'strength'
-  | 'mask'
-  | 'control'
-  | 'noise-level'
-  | 'tokenizer'
-  | 'codes'
-  | 'batch'
-  | 'count';
 
 /** A kind of pipeline, as far as options go. */
 export interface Kind {
@@ -39,73 +15,28 @@ export interface Kind {
   /** Whether texts can be read; a folder may come without text encoder. */
   readsTexts: boolean;
   takes: ReadonlySet<Choice>;
+  /** Whether it makes nothing without a picture. */
+  needsImage: boolean;
+  /** What the pipeline calls steps, of each of its stages that has some, and the scale of guidance. */
+  steps: readonly string[];
+  guidance: string;
 }
 
-/** What the tasks take, and how a message calls such models. */
-const TASKS: Readonly<Record<Task, { called: string; takes: readonly Choice[] }>> = {
-  class: {
-    called: 'models of classes (ClassLatentDiffusionPipeline, DiTPipeline)',
-    takes: ['class', 'guidance', 'sampler', 'eta', 'width', 'height', 'batch'],
-  },
-  text: {
-    called: 'models of texts (StableDiffusionPipeline and its like)',
-    takes: ['prompt', 'negative', 'guidance', 'eta', 'width', 'height', 'image', 'strength', 'mask', 'batch'],
-  },
-  noise: {
-    called: 'models without texts (DDPMPipeline, LDMPipeline and their like)',
-    takes: ['count', 'class', 'eta', 'width', 'height'],
-  },
-  enlarge: { called: 'LDMSuperResolutionPipeline', takes: ['image', 'eta', 'batch'] },
-  enlargeByText: {
-    called: 'StableDiffusionUpscalePipeline',
-    takes: ['prompt', 'negative', 'image', 'noise-level', 'guidance', 'eta', 'batch'],
-  },
-  codes: { called: 'autoencoders (VQModel, AutoencoderKL, AutoencoderTiny)', takes: ['image'] },
-};
-
-/** Who takes an option, for messages. */
-const TAKERS: Readonly<Record<Choice, string>> = {
-  class: TASKS.class.called,
-  prompt: TASKS.text.called,
-  negative: TASKS.text.called,
-  guidance: 'models of classes or texts',
-  sampler: TASKS.class.called,
-  eta: 'models whose schedule is not a straight flow',
-  width: 'models whose pictures do not start from a small one',
-  height: 'models whose pictures do not start from a small one',
-  image: 'StableDiffusionPipeline, StableDiffusion3Pipeline and their like, and pipelines of super-resolution',
-  strength: 'StableDiffusionPipeline, StableDiffusion3Pipeline and their like',
-  mask: 'StableDiffusionPipeline, StableDiffusion3Pipeline and their like',
-  control: 'StableDiffusionControlNetPipeline and StableDiffusionXLControlNetPipeline',
-  'noise-level': TASKS.enlargeByText.called,
-  tokenizer: 'checkpoints in one file',
-  codes: 'autoencoders with a codebook (VQModel)',
-  batch: 'models of classes or texts, and super-resolution; those without texts take --count',
-  count: TASKS.noise.called,
-};
-
-/** By `_class_name`; kinds that are not here are told apart by their parts. */
-function taskOf(className: string, has: (part: string) => boolean): Task {
-  if (/^(VQModel|AutoencoderKL|AutoencoderTiny)$/.test(className)) return 'codes';
-  if (className === 'LDMSuperResolutionPipeline') return 'enlarge';
-  if (className === 'StableDiffusionUpscalePipeline') return 'enlargeByText';
-  if (/^(ClassLatentDiffusion|DiT)Pipeline$/.test(className)) return 'class';
-  if (/^(StableDiffusion|LatentConsistency|Flux)/.test(className)) return 'text';
-  if (/^(DDPM|DDIM|PNDM|ScoreSdeVe|KarrasVe|ConsistencyModel|LDM|ADM)Pipeline$/.test(className)) return 'noise';
-  return has('id2label') ? 'class' : has('text_encoder') || has('tokenizer') ? 'text' : 'noise';
-}
-
-/** The kind of a `_class_name`. @param has whether the folder has a part or field of that name */
-export function kindOf(className: string, has: (part: string) => boolean): Kind {
-  const task = taskOf(className, has);
-  const takes = new Set(TASKS[task].takes);
-  if (/^(StableDiffusion3|Flux)/.test(className)) takes.delete('eta');
-  if (className.startsWith('Flux'))
-    (['image', 'strength', 'mask', 'negative'] as const).forEach((c) => takes.delete(c));
-  if (className === 'VQModel') (['codes', 'count', 'width', 'height'] as const).forEach((c) => takes.add(c));
-  if (className === 'ADMPipeline') (['sampler', 'guidance'] as const).forEach((c) => takes.add(c));
-  if (/ControlNet/.test(className) || (task === 'text' && has('controlnet'))) takes.add('control');
-  return { className, task, readsTexts: has('text_encoder') || has('text_encoder_2'), takes };
+/** The kind of a `_class_name`. */
+export function kindOf(className: string, has: Has): Kind {
+  const { task, also = [], but = [], ...row } = rowOf(className, has);
+  const takes = new Set([...TASKS[task].takes, ...also]);
+  for (const choice of but) takes.delete(choice);
+  if (task === 'text' && has('controlnet')) takes.add('control');
+  return {
+    className,
+    task,
+    readsTexts: has('text_encoder') || has('text_encoder_2'),
+    takes,
+    needsImage: row.needsImage ?? TASKS[task].needsImage ?? false,
+    steps: row.steps ?? ['numInferenceSteps'],
+    guidance: row.guidance ?? 'guidanceScale',
+  };
 }
 
 /** Reads what a model is, before a weight is. @throws NotFoundError, FormatError, NetworkError, AbortedError */
@@ -118,12 +49,24 @@ export async function readKind(options: GenerateOptions, signal?: AbortSignal): 
   }
   const component = await componentClass(source.folder, signal);
   if (component !== undefined) return kindOf(component, () => false);
-  const index = await readModelIndex(source.folder, undefined, signal);
+  const index = await indexOf(source.folder, signal);
+  if (!index) return kindOf('VQVAEPipeline', () => false);
   const named = (part: string) =>
     part === 'id2label'
       ? index.options['id2label'] !== undefined
       : (index.components.get(part)?.className ?? null) !== null;
   return kindOf(index.className, named);
+}
+
+/** What a pipeline's folder says; undefined for the files of a VQ-VAE and its priors. @throws as {@link readKind} */
+async function indexOf(folder: Directory, signal?: AbortSignal): Promise<ModelIndex | undefined> {
+  try {
+    return await readModelIndex(folder, undefined, signal);
+  } catch (error) {
+    const files = error instanceof NotFoundError ? await folder.list(signal).catch(() => undefined) : undefined;
+    if (files && isCodePriorFolder(files)) return undefined;
+    throw error;
+  }
 }
 
 /** The class of a folder with one component alone; undefined for a pipeline's. */
@@ -139,9 +82,11 @@ function given(options: GenerateOptions): Choice[] {
     class: options.classes.length > 0,
     prompt: options.prompts !== undefined,
     negative: options.negative !== undefined,
+    steps: told('steps'),
     guidance: told('guidance'),
     sampler: options.sampler !== undefined,
     eta: options.eta !== undefined,
+    temperature: options.temperature !== undefined,
     width: options.width !== undefined,
     height: options.height !== undefined,
     image: options.image !== undefined,
@@ -179,7 +124,8 @@ export function checkKind(options: GenerateOptions, kind: Kind): void {
         (one ? 'name the folder of one by --tokenizer' : 'take the whole model, text_encoder and tokenizer included'),
     );
   }
-  if ((task === 'enlarge' || task === 'enlargeByText') && options.image === undefined) {
-    throw new UsageError(`--image: expected with ${className}, got none; name the small picture`);
+  if (kind.needsImage && options.image === undefined) {
+    const what = task === 'text' ? 'picture to edit' : task === 'vary' ? 'picture to vary' : 'small picture';
+    throw new UsageError(`--image: expected with ${className}, got none; name the ${what}`);
   }
 }

@@ -32,6 +32,8 @@ export interface GenerateOptions {
   guidance: number;
   /** 0 … 1. */
   eta?: number;
+  /** Divides the logits of codes that are drawn, above 0. */
+  temperature?: number;
   /** Of the first picture; the next ones count up. */
   seed: number;
   /** Pixels; the model's own size where not given. */

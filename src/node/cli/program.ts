@@ -67,7 +67,7 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
     )
     .option('-p, --prompt <text>', 'what to see, for a model of texts; may be repeated', repeated('--prompt', 'a text'))
     .option('--negative <text>', 'what not to see', text('--negative', 'a text'))
-    .option('--image <png>', 'picture to start from, or to enlarge', text('--image', 'a file name'))
+    .option('--image <png>', 'picture to start from, to enlarge, to edit or to vary', text('--image', 'a file name'))
     .option('--strength <x>', 'how much of --image is made anew, 0.01 to 1', decimal('--strength', 0.01, 1))
     .option('--mask <png>', 'white where --image is made anew, black where it stays', text('--mask', 'a file name'))
     .option('--noise-level <n>', 'noise on a picture to enlarge by a text, 0 to 1000', whole('--noise-level', 0, 1000))
@@ -96,6 +96,11 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
     )
     .option('-g, --guidance <x>', 'classifier-free guidance scale, 0 to 50; 1 is none', decimal('--guidance', 0, 50), 4)
     .option('--eta <x>', 'noise added by ddim at each step, 0 (none) to 1 (as much as ddpm)', decimal('--eta', 0, 1))
+    .option(
+      '--temperature <x>',
+      'of a model that draws codes: below 1 likelier ones, 0.01 to 10',
+      decimal('--temperature', 0.01, 10),
+    )
     .option(
       '-s, --seed <n>',
       'seed of the first picture, 0 to 4294967295; the next ones count up',

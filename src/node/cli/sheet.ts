@@ -61,6 +61,20 @@ function taps(n: number, factor: number): { at: number[]; weights: number[] }[] 
   });
 }
 
+/** A picture at another size, every pixel the nearest of its own: what earlier stages made beside the last one's. */
+export function resizeNearest(picture: Raster, width: number, height: number): Raster {
+  if (picture.width === width && picture.height === height) return picture;
+  const data = new Uint8ClampedArray(4 * width * height);
+  for (let y = 0; y < height; y++) {
+    const row = Math.floor((y * picture.height) / height) * picture.width;
+    for (let x = 0; x < width; x++) {
+      const from = 4 * (row + Math.floor((x * picture.width) / width));
+      data.set(picture.data.subarray(from, from + 4), 4 * (y * width + x));
+    }
+  }
+  return { width, height, data };
+}
+
 /** A picture enlarged by a whole factor, smoothly (bicubic); factor 1 returns it as it is. */
 export function enlarge(picture: Raster, factor: number): Raster {
   if (factor === 1) return picture;
