@@ -62,6 +62,7 @@ export async function showsSteps(
   options: object,
   want: { count: number; batch: number },
 ): Promise<void> {
+  await pipe({ ...options, outputType: 'latent' }); // the first call of a size leaves its program
   const before = await heldBy(device);
   const seen: number[] = [];
   let shown = new Float32Array();

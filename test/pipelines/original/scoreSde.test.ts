@@ -1,5 +1,6 @@
 /** score_sde's networks as a pipeline: recorded runs, both ways of sampling, likelihood, folders, refusals. */
 import { describe, expect, it } from 'vitest';
+import { ConfigError, InvalidArgumentError } from '../../../src/engine/index.ts';
 import type { RawConfig } from '../../../src/loading/index.ts';
 import { readNcsnppConfig } from '../../../src/models/scoreSde/ncsnppConfig.ts';
 import { NCSNpp, ncsnppWeights } from '../../../src/models/scoreSde/ncsnppModel.ts';
@@ -7,11 +8,13 @@ import { networkLikelihood } from '../../../src/node/parity/original/networkLike
 import { sdeOf, type SdeConfig } from '../../../src/node/parity/original/sde.ts';
 import type { ScoreSdeOptions } from '../../../src/pipelines/original/options.ts';
 import { ScoreSDEPipeline } from '../../../src/pipelines/original/scoreSde.ts';
+import { Pipeline } from '../../../src/pipelines/index.ts';
 import { withClass } from '../../../src/pipelines/original/kinds.ts';
 import { HostSpace, TorchGenerator } from '../../../src/sampler/index.ts';
-import { expectClose, LIKELIHOOD_NATS, NETWORK_NORM } from '../../support/close.ts';
+import { expectClose, FLOW_TOLERANCES, LIKELIHOOD_NATS, NETWORK_NORM } from '../../support/close.ts';
+import { failure } from '../../models/fixtures.ts';
 import { heldBy, largest } from '../folders.ts';
-import { adapter, caseOf, device, Draws } from './cases.ts';
+import { abortsCleanly, adapter, bytesOf, caseOf, device, Draws, folderOf, showsSteps } from './cases.ts';
 
 interface Config extends Pick<ScoreSdeOptions, 'predictor' | 'corrector'> {
   net: { model: RawConfig; data: RawConfig; training: { continuous: boolean } };
@@ -103,5 +106,74 @@ describe(`score_sde on ${adapter}`, () => {
     expectClose(found.bitsPerDim, bits, LIKELIHOOD_NATS * perNat, 'bits per dimension');
     expect(found.latents).toHaveLength(want.z.length);
     await pipe.dispose();
+  });
+
+  it('a folder of the authors’ config: both methods, seeds, abort, refusals', async () => {
+    const { recording, checkpoint } = await open('e-sde-pc-ncsnpp');
+    const { model, data, training } = configOf(recording.config) as Record<string, RawConfig>;
+    const before = await heldBy(device);
+    const weights = await bytesOf(checkpoint, 'module.');
+    const load = (changes: RawConfig = {}) =>
+      Pipeline.fromPretrained(folderOf({ model, data, training, ...changes }, weights), { device, dtype: 'f32' });
+    const pipe = await load();
+    expect([pipe.sampleSize, pipe.plan({ batchSize: 2 }).fits]).toEqual([{ width: 8, height: 8 }, true]);
+    // Without a section on sampling, what the recording was made with.
+    const { latents } = await pipe({ batchSize: 2, generator: new Draws(recording), outputType: 'latent' });
+    const want = recording.tensor('out.final').data;
+    expectClose(latents, want, NETWORK_NORM * largest(want), 'final');
+
+    const call: ScoreSdeOptions = { numInferenceSteps: 3, seeds: [1, 2] };
+    await showsSteps(pipe, call, { count: 3, batch: 2 });
+    await abortsCleanly(pipe, call);
+    const start = new TorchGenerator(9).randn(3 * 64);
+    const noCorrector = { ...call, seeds: [4], corrector: 'none', outputType: 'latent' } as const;
+    const told = await pipe({ ...noCorrector, latents: start });
+    const other = await pipe({ ...noCorrector, latents: start.map((v) => -v) });
+    expect(other.latents).not.toEqual(told.latents);
+
+    // Along the flow, a tighter tolerance changes little, and the way ends in the same place from the same start.
+    const flow = { method: 'ode', latents: start, end: 0.5, outputType: 'latent' } as const;
+    const [loose, tight] = [
+      await pipe({ ...flow, rtol: 1e-2, atol: 1e-2 }),
+      await pipe({ ...flow, rtol: 1e-3, atol: 1e-3 }),
+    ];
+    expectClose(loose.latents, tight.latents, FLOW_TOLERANCES * largest(tight.latents), 'flow');
+    expect(loose.timing.stepMs.length).toBeLessThanOrEqual(tight.timing.stepMs.length);
+    const wrong: ScoreSdeOptions[] = [
+      { method: 'ode', numInferenceSteps: 5 },
+      { method: 'pf' as 'pc' },
+      { predictor: 'heun' as 'none' },
+      { corrector: 'mala' as 'none' },
+      { snr: -1 },
+      { correctorSteps: 0 },
+      { numInferenceSteps: 0 },
+      { end: 0 },
+      { batchSize: 0 },
+      { width: 7 },
+      { method: 'ode', rtol: 0 },
+      { classLabels: 1 } as ScoreSdeOptions,
+      { guidanceScale: 3 } as ScoreSdeOptions,
+    ];
+    for (const options of wrong) {
+      const error = await failure(pipe(options));
+      expect(error instanceof InvalidArgumentError || error instanceof ConfigError, Object.keys(options).join()).toBe(
+        true,
+      );
+    }
+    await pipe.dispose();
+    const discrete = await load({ training: { ...training, continuous: false } });
+    for (const options of [{ numInferenceSteps: 5 }, { method: 'ode' }] as ScoreSdeOptions[])
+      expect(await failure(discrete(options))).toBeInstanceOf(InvalidArgumentError);
+    const image = { data: new Float32Array(3 * 64), shape: [1, 3, 8, 8] };
+    expect(await failure(discrete.likelihood!({ image }))).toBeInstanceOf(InvalidArgumentError);
+    await discrete.dispose();
+    const bad = [
+      { training: {} },
+      { training: { sde: 'ddpm' } },
+      { sampling: { predictor: 'heun' } },
+      { sampling: { tea: 1 } },
+    ];
+    for (const changes of bad) expect(await failure(load(changes))).toBeInstanceOf(ConfigError);
+    expect(await heldBy(device)).toEqual(before);
   });
 });
