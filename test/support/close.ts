@@ -45,14 +45,8 @@ export const SAMPLED_SLOPE = 0.4;
 export const STANDARD_ERRORS = 5;
 
 /**
- * A flow solved at local tolerances of 1e-2 and of 1e-3, relative to the largest value: each of the few steps is off by up to
- * its tolerance of its own size.
- */
-export const FLOW_TOLERANCES = 5e-2;
-
-/**
- * By how much the mean of 16 values may move when those beyond ±1 are clamped to it: none of the sum's f32 roundings is
- * larger, and where means lie within half a unit of 0 a value that is clamped loses less than one.
+ * By how much the mean of 16 values near 0 may move where some of them, moved a little beyond ±1 with the mean, are clamped:
+ * one of them loses less than a unit.
  */
 export const CLAMPED_MEAN = 1 / 16;
 
