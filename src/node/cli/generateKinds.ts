@@ -2,6 +2,7 @@
 import { InvalidArgumentError, NotFoundError } from '../../engine/errors.ts';
 import { configClass, readConfig, readModelIndex, type Directory, type ModelIndex } from '../../loading/index.ts';
 import { isCodePriorFolder } from '../../pipelines/autoregressive/fileNames.ts';
+import { originalKind } from '../../pipelines/original/kinds.ts';
 import { UsageError } from './exit.ts';
 import type { GenerateOptions } from './generateOptions.ts';
 import { rowOf, TAKERS, TASKS, type Choice, type Has, type Task } from './kindTable.ts';
@@ -72,7 +73,8 @@ async function indexOf(folder: Directory, signal?: AbortSignal): Promise<ModelIn
 /** The class of a folder with one component alone; undefined for a pipeline's. */
 async function componentClass(folder: Directory, signal?: AbortSignal): Promise<string | undefined> {
   if ((await folder.has('model_index.json', signal)) || !(await folder.has('config.json', signal))) return undefined;
-  return configClass(await readConfig(folder, undefined, { signal }));
+  const config = await readConfig(folder, undefined, { signal });
+  return configClass(config) ?? originalKind(config)?.className;
 }
 
 /** Which of the options that not every kind takes were given. */
