@@ -55,14 +55,7 @@ export const conv2dKernel = defineKernel({
 /** The same with pixels shared in a subgroup; for adapters that run on a processor. */
 export const conv2dSubgroupKernel = defineKernel({
   shader: subgroupShader,
-  tunables: {
-    ...SHARED,
-    ACT: Object.values(ACTIVATIONS),
-    HAS_BIAS: [true, false],
-    HAS_SHIFT: [false, true],
-    HAS_RESIDUAL: [false, true],
-    UP: [1, 2],
-  },
+  tunables: { ...SHARED, ACT: Object.values(ACTIVATIONS) },
   grid({ B, OH, OW, O4 }, t) {
     const [x, y] = linearGrid(ceilDiv(B * OH * OW, 8 * t.EIGHTS));
     return [x, y, ceilDiv(O4, t.SG)];
@@ -150,17 +143,18 @@ function lowerDirect(
 ): void {
   const { x, weight, bias, shift, residual } = inputs;
   const { B, H, W, OH, OW, O, R, S, stride, dilation, top, left, scale, up = 1, shiftAt = 0 } = a;
+  const flags = {
+    HAS_BIAS: bias !== undefined,
+    HAS_SHIFT: shift !== undefined,
+    HAS_RESIDUAL: residual !== undefined,
+    UP: up,
+  };
+  const oneForAll = kernel === conv2dSubgroupKernel;
   to.dispatch({
     kernel,
-    tunables: {
-      ...tile,
-      ACT: activationCode(a.act),
-      HAS_BIAS: bias !== undefined,
-      HAS_SHIFT: shift !== undefined,
-      HAS_RESIDUAL: residual !== undefined,
-      UP: up,
-    },
+    tunables: { ...tile, ACT: activationCode(a.act), ...(!oneForAll && flags) },
     params: {
+      ...(oneForAll && { doubled: up - 1 }),
       ...{ B, H, W, I4: ceilDiv(a.I, 4), OH, OW, O4: ceilDiv(O, 4), O, R, S, stride, dilation, top, left, scale },
       shift4: shift ? width4(shift) : 0,
       shiftAt: shiftAt / 4,

@@ -1,7 +1,7 @@
 // out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s] + bias[o] + shift[b, o])
 //                   + residual[b, y, x, o]) · scale; in is zero outside its map; d is the dilation.
 //
-// UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input itself.
+// doubled = 1: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input itself.
 // The pixels are shared within a subgroup.
 // input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to vec4.
 // Implicit matrix multiplication. A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS pixels (in reading order,
@@ -9,15 +9,13 @@
 // channels' block of w, but only every SG-th pixel's vec4 of input, and hands that to the others by subgroupBroadcast. On
 // processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part, and
 // store nothing. Accumulation in f32.
+// What is not there, be it bias, shift or residual, is bound to a few zeros, and reads beyond their end yield zeros too: one
+// shader serves all.
 //@use storage activation eights
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
 const EIGHTS = 2u;         // 1 … 4
 const ACT = 0u;
-const HAS_BIAS = true;
-const HAS_SHIFT = false;
-const HAS_RESIDUAL = false;
-const UP = 1u;
 
 struct Params {
   B: u32,        // batch
@@ -34,6 +32,7 @@ struct Params {
   dilation: u32, // pixels from tap to tap, both ways
   top: u32,      // rows of padding above
   left: u32,     // columns of padding on the left
+  doubled: u32,  // 1: every pixel of the input counts as two by two
   shift4: u32,   // vec4 per row of shift
   shiftAt: u32,  // vec4 in front of the shift in it
   scale: f32,    // applied last
@@ -64,7 +63,8 @@ struct Source { at: u32, inside: bool }
 fn source(m: Pixel, r: u32, s: u32) -> Source {
   let y = m.y + r;
   let x = m.x + s;
-  return Source(((m.map + min(y / UP, p.H - 1u)) * p.W + min(x / UP, p.W - 1u)) * p.I4, y < p.H * UP && x < p.W * UP);
+  let at = (m.map + min(y >> p.doubled, p.H - 1u)) * p.W + min(x >> p.doubled, p.W - 1u);
+  return Source(at * p.I4, y < p.H << p.doubled && x < p.W << p.doubled);
 }
 
 fn load(place: Source, i4: u32) -> vec4<f32> {
@@ -78,20 +78,10 @@ fn eight(sums: Eight, low: Source, high: Source, i4: u32, b: Block) -> Eight {
 }
 
 fn put(m: u32, o4: u32, sum: vec4<f32>) {
-  var v = sum;
-  if (HAS_SHIFT) { v += load4(shift[m / (p.OH * p.OW) * p.shift4 + p.shiftAt + o4]); }
-  v = activate(v, ACT);
+  var v = activate(sum + load4(shift[m / (p.OH * p.OW) * p.shift4 + p.shiftAt + o4]), ACT);
   // The only activation that makes padding lanes non-zero.
   if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, 4u * o4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.O)); }
-  if (HAS_RESIDUAL) { v += load4(residual[m * p.O4 + o4]); }
-  out[m * p.O4 + o4] = store4(v * p.scale);
-}
-
-// A loop of unknown length stays a loop: eight copies of what follows would take longer to compile than all before.
-fn putEight(m0: u32, o4: u32, sums: Eight) {
-  let end = min(m0 + 8u, p.B * p.OH * p.OW);
-  var all = toArray(sums);
-  for (var m = m0; m < end; m++) { put(m, o4, all[m - m0]); }
+  out[m * p.O4 + o4] = store4((v + load4(residual[m * p.O4 + o4])) * p.scale);
 }
 
 @compute @workgroup_size(SG)
@@ -108,15 +98,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let high2 = pixel(m0 + 20u + lane);
   let low3 = pixel(m0 + 24u + lane);
   let high3 = pixel(m0 + 28u + lane);
-  var start = vec4<f32>(0.0);
-  if (HAS_BIAS) { start = bias[o4]; }
-  var e0 = eightTimes(start);
+  var e0 = eightTimes(bias[o4]);
   var e1 = e0;
   var e2 = e0;
   var e3 = e0;
   var at = o4 * 4u;
-  for (var r = 0u; r < p.R * p.dilation; r += p.dilation) {
-    for (var s = 0u; s < p.S * p.dilation; s += p.dilation) {
+  var r = 0u;
+  loop {
+    var s = 0u;
+    loop {
       let a0 = source(low0, r, s);
       let b0 = source(high0, r, s);
       let a1 = source(low1, r, s);
@@ -125,19 +115,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       let b2 = source(high2, r, s);
       let a3 = source(low3, r, s);
       let b3 = source(high3, r, s);
-      for (var i4 = 0u; i4 < p.I4; i4++) {
+      var i4 = 0u;
+      loop {
         let b = Block(load4(w[at]), load4(w[at + 1u]), load4(w[at + 2u]), load4(w[at + 3u]));
         at += p.O4 * 4u;
         e0 = eight(e0, a0, b0, i4, b);
         if (EIGHTS > 1u) { e1 = eight(e1, a1, b1, i4, b); }
         if (EIGHTS > 2u) { e2 = eight(e2, a2, b2, i4, b); }
         if (EIGHTS > 3u) { e3 = eight(e3, a3, b3, i4, b); }
+        continuing { i4++; break if i4 >= p.I4; }
       }
+      continuing { s += p.dilation; break if s >= p.S * p.dilation; }
     }
+    continuing { r += p.dilation; break if r >= p.R * p.dilation; }
   }
   if (column >= p.O4) { return; }
-  putEight(m0, o4, e0);
-  if (EIGHTS > 1u) { putEight(m0 + 8u, o4, e1); }
-  if (EIGHTS > 2u) { putEight(m0 + 16u, o4, e2); }
-  if (EIGHTS > 3u) { putEight(m0 + 24u, o4, e3); }
+  var all = toSums(e0, e1, e2, e3);
+  let end = min(m0 + 8u * EIGHTS, p.B * p.OH * p.OW);
+  var m = m0;
+  loop { put(m, o4, all[m - m0]); continuing { m++; break if m >= end; } }
 }

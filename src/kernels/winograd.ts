@@ -16,7 +16,7 @@ export type WinogradTile = 2 | 4;
 const inputKernel = (shader: typeof input2Shader) =>
   defineKernel({
     shader,
-    tunables: { WG: [64, 8, 32, 128], UP: [1, 2] },
+    tunables: { WG: [64, 8, 32, 128] },
     grid: ({ tiles, I4 }, t) => linearGrid(ceilDiv(tiles * I4, t.WG)),
   });
 
@@ -26,9 +26,6 @@ const outputKernel = (shader: typeof output2Shader) =>
     tunables: {
       WG: [64, 8, 32, 128],
       ACT: Object.values(ACTIVATIONS),
-      HAS_BIAS: [true, false],
-      HAS_SHIFT: [false, true],
-      HAS_RESIDUAL: [false, true],
     },
     grid: ({ tiles, O4 }, t) => linearGrid(ceilDiv(tiles * O4, t.WG)),
   });
@@ -162,8 +159,7 @@ export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: Winog
     const common = { B, TH, TW, tiles, first, edge };
     to.dispatch({
       kernel: tile === 2 ? winograd2InputKernel : winograd4InputKernel,
-      tunables: { UP: up },
-      params: { ...common, H, W, I4, top, left },
+      params: { ...common, H, W, I4, top, left, doubled: up - 1 },
       bindings: { input: x, v },
     });
     to.dispatch({
@@ -175,13 +171,12 @@ export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: Winog
     });
     to.dispatch({
       kernel: tile === 2 ? winograd2OutputKernel : winograd4OutputKernel,
-      tunables: {
-        ACT: activationCode(a.act),
-        HAS_BIAS: bias !== undefined,
-        HAS_SHIFT: shift !== undefined,
-        HAS_RESIDUAL: residual !== undefined,
+      tunables: { ACT: activationCode(a.act) },
+      params: {
+        ...{ ...common, OH, OW, O4, O, scale },
+        shift4: shift ? width4(shift) : 0,
+        shiftAt: shiftAt / 4,
       },
-      params: { ...common, OH, OW, O4, O, shift4: shift ? width4(shift) : 0, shiftAt: shiftAt / 4, scale },
       bindings: { m, bias, shift, residual, out: output },
     });
   }

@@ -2,11 +2,11 @@
 //
 // input [B, H, W, I4], v [16, tiles, I4] f32; tiles are counted over batch, rows and columns. An invocation transforms one
 // tile of one vec4 of channels in registers; a workgroup takes WG of them in order. Pixels outside the map are zero.
-// UP = 2: d is taken from the input with every pixel doubled both ways (nearest neighbour); H and W are those of the input.
+// doubled = 1: d is taken from the input with every pixel doubled both ways (nearest neighbour); H and W are those of the
+// input.
 // Sums in f32, and stored so, since the transform grows values up to fourfold. Lavin & Gray 2015, section 4.1.
 //@use storage
 const WG = 64u;
-const UP = 1u;
 
 struct Params {
   B: u32,        // batch
@@ -20,6 +20,7 @@ struct Params {
   tiles: u32,    // of this dispatch
   first: u32,    // tiles in front of them
   edge: u32,     // 4: pixels along the edge of what a tile reads
+  doubled: u32,  // 1: every pixel of the input counts as two by two
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;                   // [B, H, W, I4]
@@ -27,17 +28,19 @@ struct Params {
 @group(0) @binding(2) var<uniform> p: Params;
 
 // Row y of a map, from its x-th pixel on, times B. Coordinates below zero wrap to huge ones, so that one comparison tells
-// both edges.
+// both edges. One load in a loop of unknown length, behind which values move up: four in a row would take long to compile on
+// some drivers.
 fn row(map: u32, y: u32, x: u32, c: u32) -> mat4x4<f32> {
-  let start = (map * p.H + min(y / UP, p.H - 1u)) * p.W;
-  let at = (start + min((x + vec4<u32>(0u, 1u, 2u, 3u)) / UP, vec4<u32>(p.W - 1u))) * p.I4 + c;
-  let inside = select(vec4<f32>(0.0), vec4<f32>(1.0), x + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.W * UP));
-  let keep = select(vec4<f32>(0.0), inside, y < p.H * UP);
-  let d0 = load4(input[at.x]) * keep.x;
-  let d1 = load4(input[at.y]) * keep.y;
-  let d2 = load4(input[at.z]) * keep.z;
-  let d3 = load4(input[at.w]) * keep.w;
-  return mat4x4<f32>(d0 - d2, d1 + d2, d2 - d1, d1 - d3);
+  let line = (map * p.H + min(y >> p.doubled, p.H - 1u)) * p.W;
+  let inside = y < p.H << p.doubled;
+  var d: mat4x4<f32>;
+  var j = 0u;
+  loop {
+    let v = load4(input[(line + min((x + j) >> p.doubled, p.W - 1u)) * p.I4 + c]);
+    d = mat4x4<f32>(d[1], d[2], d[3], select(vec4<f32>(0.0), v, inside && x + j < p.W << p.doubled));
+    continuing { j++; break if j >= p.edge; }
+  }
+  return mat4x4<f32>(d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]);
 }
 
 @compute @workgroup_size(WG)
@@ -56,7 +59,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var v2: mat4x4<f32>;
   var v3: mat4x4<f32>;
   // Loops of unknown length stay loops: four copies of a row's loads would take long to compile on some drivers.
-  for (var i = 0u; i < p.edge; i++) {
+  var i = 0u;
+  loop {
     let r = row(map, y + i, x, c);
     // Row i of B.
     var b = vec4<f32>(1.0, 0.0, 0.0, 0.0);
@@ -67,7 +71,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     v1 += b.y * r;
     v2 += b.z * r;
     v3 += b.w * r;
+    continuing { i++; break if i >= p.edge; }
   }
-  var all = array<mat4x4<f32>, 4>(v0, v1, v2, v3);
-  for (var i = 0u; i < p.edge * p.edge; i++) { v[i * size + index] = all[i / 4u][i % 4u]; }
+  var all = array<vec4<f32>, 16>(
+    v0[0], v0[1], v0[2], v0[3], v1[0], v1[1], v1[2], v1[3], v2[0], v2[1], v2[2], v2[3], v3[0], v3[1], v3[2], v3[3]);
+  i = 0u;
+  loop { v[i * size + index] = all[i]; continuing { i++; break if i >= p.edge * p.edge; } }
 }

@@ -2,12 +2,12 @@
 //
 // input [B, H, W, I4], v [36, tiles, I4] f32; tiles are counted over batch, rows and columns. An invocation transforms one
 // tile of one vec4 of channels in registers; a workgroup takes WG of them in order. Pixels outside the map are zero.
-// UP = 2: d is taken from the input with every pixel doubled both ways (nearest neighbour); H and W are those of the input.
+// doubled = 1: d is taken from the input with every pixel doubled both ways (nearest neighbour); H and W are those of the
+// input.
 // Sums in f32, and stored so, since the transform grows values up to thirtyfold. Lavin & Gray 2015, section 4.2, with the
 // points 0, ±3/4, ±3/2, ∞ in place of 0, ±1, ±2, ∞: all factors are exact, and results err half as much (winograd.ts).
 //@use storage
 const WG = 64u;
-const UP = 1u;
 
 struct Params {
   B: u32,        // batch
@@ -21,6 +21,7 @@ struct Params {
   tiles: u32,    // of this dispatch
   first: u32,    // tiles in front of them
   edge: u32,     // 6: pixels along the edge of what a tile reads
+  doubled: u32,  // 1: every pixel of the input counts as two by two
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;                   // [B, H, W, I4]
@@ -40,19 +41,20 @@ fn transform(d: Six) -> Six {
     1.265625 * d.b - 2.8125 * d.d + d.f);
 }
 
-// A coordinate below zero wraps to a huge one, so that one comparison tells both edges.
-fn pixel(line: u32, inside: bool, x: u32, c: u32) -> vec4<f32> {
-  let d = load4(input[(line + min(x / UP, p.W - 1u)) * p.I4 + c]);
-  return select(vec4<f32>(0.0), d, inside && x < p.W * UP);
-}
-
-// Row y of a map, from its x-th pixel on, times B.
+// Row y of a map, from its x-th pixel on, times B. A coordinate below zero wraps to a huge one, so that one comparison tells
+// both edges. One load in a loop of unknown length, behind which values move up: six in a row would take long to compile on
+// some drivers.
 fn row(map: u32, y: u32, x: u32, c: u32) -> Six {
-  let line = (map * p.H + min(y / UP, p.H - 1u)) * p.W;
-  let inside = y < p.H * UP;
-  return transform(Six(
-    pixel(line, inside, x, c), pixel(line, inside, x + 1u, c), pixel(line, inside, x + 2u, c),
-    pixel(line, inside, x + 3u, c), pixel(line, inside, x + 4u, c), pixel(line, inside, x + 5u, c)));
+  let line = (map * p.H + min(y >> p.doubled, p.H - 1u)) * p.W;
+  let inside = y < p.H << p.doubled;
+  var d: Six;
+  var j = 0u;
+  loop {
+    let v = load4(input[(line + min((x + j) >> p.doubled, p.W - 1u)) * p.I4 + c]);
+    d = Six(d.b, d.c, d.d, d.e, d.f, select(vec4<f32>(0.0), v, inside && x + j < p.W << p.doubled));
+    continuing { j++; break if j >= p.edge; }
+  }
+  return transform(d);
 }
 
 // sums + factor · row
@@ -80,7 +82,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var v4: Six;
   var v5: Six;
   // Loops of unknown length stay loops: six copies of a row's loads would take seconds to compile on some drivers.
-  for (var i = 0u; i < p.edge; i++) {
+  var i = 0u;
+  loop {
     let r = row(map, y + i, x, c);
     // Row i of B.
     var even = vec3<f32>(0.0);
@@ -97,10 +100,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     v3 = madd(v3, even.z + odd.z, r);
     v4 = madd(v4, even.z - odd.z, r);
     v5 = madd(v5, odd.x, r);
+    continuing { i++; break if i >= p.edge; }
   }
-  var all = array<Six, 6>(v0, v1, v2, v3, v4, v5);
-  for (var i = 0u; i < p.edge; i++) {
-    var r = array<vec4<f32>, 6>(all[i].a, all[i].b, all[i].c, all[i].d, all[i].e, all[i].f);
-    for (var j = 0u; j < p.edge; j++) { v[(6u * i + j) * size + index] = r[j]; }
-  }
+  var all = array<vec4<f32>, 36>(
+    v0.a, v0.b, v0.c, v0.d, v0.e, v0.f, v1.a, v1.b, v1.c, v1.d, v1.e, v1.f, v2.a, v2.b, v2.c, v2.d, v2.e, v2.f,
+    v3.a, v3.b, v3.c, v3.d, v3.e, v3.f, v4.a, v4.b, v4.c, v4.d, v4.e, v4.f, v5.a, v5.b, v5.c, v5.d, v5.e, v5.f);
+  i = 0u;
+  loop { v[i * size + index] = all[i]; continuing { i++; break if i >= p.edge * p.edge; } }
 }

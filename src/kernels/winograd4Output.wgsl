@@ -3,12 +3,11 @@
 // m [36, tiles, O4] f32, out [B, OH, OW, O4]; tiles are counted over batch, rows and columns. An invocation transforms one
 // tile (4×4 pixels) of one vec4 of channels in registers; a workgroup takes WG of them in order. Sums in f32.
 // Lavin & Gray 2015, section 4.2, with the points 0, ±3/4, ±3/2, ∞ (see winograd4Input.wgsl).
+// What is not there, be it bias, shift or residual, is bound to a few zeros, and reads beyond their end yield zeros too: loads
+// behind conditions take longer on drivers whose lanes run in step.
 //@use storage activation
 const WG = 64u;
 const ACT = 0u;
-const HAS_BIAS = true;
-const HAS_SHIFT = false;
-const HAS_RESIDUAL = false;
 
 struct Params {
   B: u32,        // batch
@@ -33,15 +32,25 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<Elem4>;       // [B, OH, OW, O4]
 @group(0) @binding(5) var<uniform> p: Params;
 
-// Row i of m, times A.
-fn row(i: u32, size: u32, at: u32) -> mat4x4<f32> {
-  let start = 6u * i * size + at;
-  let m0 = m[start];
-  let m1 = m[start + size];
-  let m2 = m[start + 2u * size];
-  let m3 = m[start + 3u * size];
-  let m4 = m[start + 4u * size];
-  let m5 = m[start + 5u * size];
+// Row i of m, times A. One load in a loop of unknown length, behind which values move up: six in a row would take long to
+// compile on some drivers.
+fn row(i: u32, size: u32, index: u32) -> mat4x4<f32> {
+  var m0: vec4<f32>;
+  var m1: vec4<f32>;
+  var m2: vec4<f32>;
+  var m3: vec4<f32>;
+  var m4: vec4<f32>;
+  var m5: vec4<f32>;
+  var j = 0u;
+  loop {
+    m0 = m1;
+    m1 = m2;
+    m2 = m3;
+    m3 = m4;
+    m4 = m5;
+    m5 = m[(6u * i + j) * size + index];
+    continuing { j++; break if j >= p.edge; }
+  }
   let near = m1 + m2;
   let far = m3 + m4;
   let step = 0.75 * (m1 - m2);
@@ -53,8 +62,7 @@ fn put(at: u32, o4: u32, sum: vec4<f32>) {
   var v = activate(sum, ACT);
   // The only activation that makes padding lanes non-zero.
   if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, 4u * o4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.O)); }
-  if (HAS_RESIDUAL) { v += load4(residual[at]); }
-  out[at] = store4(v * p.scale);
+  out[at] = store4((v + load4(residual[at])) * p.scale);
 }
 
 @compute @workgroup_size(WG)
@@ -73,7 +81,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var s2: mat4x4<f32>;
   var s3: mat4x4<f32>;
   // Loops of unknown length stay loops: six copies of a row's loads would take seconds to compile on some drivers.
-  for (var i = 0u; i < p.edge; i++) {
+  var i = 0u;
+  loop {
     let r = row(i, size, index);
     // Row i of A: powers of the point.
     var point = 0.0;
@@ -89,16 +98,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       s2 += (point * point) * r;
       s3 += (point * point * point) * r;
     }
+    continuing { i++; break if i >= p.edge; }
   }
-  var add = vec4<f32>(0.0);
-  if (HAS_BIAS) { add = bias[o4]; }
-  if (HAS_SHIFT) { add += load4(shift[map * p.shift4 + p.shiftAt + o4]); }
-  var sums = array<mat4x4<f32>, 4>(s0, s1, s2, s3);
+  let add = bias[o4] + load4(shift[map * p.shift4 + p.shiftAt + o4]);
+  var sums = array<vec4<f32>, 16>(
+    s0[0], s0[1], s0[2], s0[3], s1[0], s1[1], s1[2], s1[3], s2[0], s2[1], s2[2], s2[3], s3[0], s3[1], s3[2], s3[3]);
   let rows = min(4u, p.OH - y);
   let columns = min(4u, p.OW - x);
-  for (var i = 0u; i < rows * columns; i++) {
+  i = 0u;
+  loop {
     let r = i / columns;
     let s = i % columns;
-    put(((map * p.OH + y + r) * p.OW + x + s) * p.O4 + o4, o4, sums[r][s] + add);
+    put(((map * p.OH + y + r) * p.OW + x + s) * p.O4 + o4, o4, sums[4u * r + s] + add);
+    continuing { i++; break if i >= rows * columns; }
   }
 }

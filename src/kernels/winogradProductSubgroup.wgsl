@@ -34,13 +34,6 @@ fn eight(sums: Eight, at: vec2<u32>, b: Block) -> Eight {
   return maddEight(sums, v[at.x], y, b);
 }
 
-// A loop of unknown length stays a loop: eight copies of a store take longer to compile than all before.
-fn put(sums: Eight, place: u32, t: u32, o4: u32) {
-  var all = toArray(sums);
-  let end = min(t + 8u, p.tiles);
-  for (var i = t; i < end; i++) { m[(place * p.tiles + i) * p.O4 + o4] = all[i - t]; }
-}
-
 @compute @workgroup_size(SG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let column = group.y * SG + lane;
@@ -56,17 +49,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var e2: Eight;
   var e3: Eight;
   var at = (group.z * p.I4 * p.O4 + o4) * 4u;
-  for (var i4 = 0u; i4 < p.I4; i4++) {
+  var i4 = 0u;
+  loop {
     let b = Block(load4(w[at]), load4(w[at + 1u]), load4(w[at + 2u]), load4(w[at + 3u]));
     at += p.O4 * 4u;
     e0 = eight(e0, at0 + i4, b);
     if (EIGHTS > 1u) { e1 = eight(e1, at1 + i4, b); }
     if (EIGHTS > 2u) { e2 = eight(e2, at2 + i4, b); }
     if (EIGHTS > 3u) { e3 = eight(e3, at3 + i4, b); }
+    continuing { i4++; break if i4 >= p.I4; }
   }
   if (column >= p.O4) { return; }
-  put(e0, group.z, t0, o4);
-  if (EIGHTS > 1u) { put(e1, group.z, t0 + 8u, o4); }
-  if (EIGHTS > 2u) { put(e2, group.z, t0 + 16u, o4); }
-  if (EIGHTS > 3u) { put(e3, group.z, t0 + 24u, o4); }
+  var all = toSums(e0, e1, e2, e3);
+  let end = min(t0 + 8u * EIGHTS, p.tiles);
+  var t = t0;
+  loop { m[(group.z * p.tiles + t) * p.O4 + o4] = all[t - t0]; continuing { t++; break if t >= end; } }
 }
