@@ -40,8 +40,11 @@ export function editsGuided({ guidanceScale = 1, imageGuidanceScale = 1.5 }: Tex
 export function editDenoiser(
   space: GpuSpace,
   { unet, sampler, shape, conditions, image, onProgress }: EditRun,
-  { guidanceScale = 1, imageGuidanceScale = 1.5, checkFinite }: TextToImageOptions,
+  { guidanceScale = 1, imageGuidanceScale = 1.5, guidanceRescale: phi = 0, checkFinite }: TextToImageOptions,
 ): Denoiser {
+  if (!(phi >= 0 && phi <= 1)) {
+    throw new InvalidArgumentError(`generate: expected guidanceRescale in [0, 1], got ${phi}; 0 turns it off`);
+  }
   const [batch, , h, w] = shape;
   const seen = [unet.config.inChannels, h, w];
   const picture = space.vec(image, batch);
@@ -59,9 +62,9 @@ export function editDenoiser(
   return sampler.denoiser(async (v, timestep, signal) => {
     const [text, pictureOnly, neither] = await call(v, timestep, conditions.both ?? conditions.text, signal);
     if (!neither) return text;
-    return LinearForm.of(neither, 1 - imageGuidanceScale)
+    const guided = LinearForm.of(neither, 1 - imageGuidanceScale)
       .plus(pictureOnly, imageGuidanceScale - guidanceScale)
-      .plus(text, guidanceScale)
-      .materialise();
+      .plus(text, guidanceScale);
+    return phi === 0 ? guided.materialise() : space.matchStd(guided, text, phi);
   });
 }

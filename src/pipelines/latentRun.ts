@@ -29,6 +29,8 @@ export interface LatentRun {
   start?(space: GpuSpace, generator: Generators): Promise<StartingPoint>;
   /** What draws after the noise, before the denoiser is made. */
   prepare?(space: GpuSpace, generator: Generators): Promise<void>;
+  /** What stays of a picture in a run that goes on from a state; asked once it is prepared. */
+  known?(): SampleOptions['known'];
   /** What a kind of pipeline says of the steps beside their number; with `start`, latents are the state there. */
   choice?: Pick<SampleOptions, 'mu' | 'originalInferenceSteps' | 'start' | 'end'>;
 }
@@ -61,6 +63,7 @@ export async function runLatents(run: LatentRun, options: GenerationOptions): Pr
       ...start,
       ...run.choice,
       ...stepChoice(options),
+      known: run.known?.(),
       x: noise,
       denoiser: run.denoiser(space),
       eta: options.eta,

@@ -150,6 +150,7 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   StableDiffusionXLImg2ImgPipeline: stableDiffusion,
   StableDiffusionXLInpaintPipeline: stableDiffusion,
   StableDiffusionXLControlNetPipeline: stableDiffusion,
+  StableDiffusionXLInstructPix2PixPipeline: stableDiffusion,
   StableDiffusion3Pipeline: stableDiffusion3,
   StableDiffusion3Img2ImgPipeline: stableDiffusion3,
   StableDiffusion3InpaintPipeline: stableDiffusion3,

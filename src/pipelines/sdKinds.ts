@@ -32,4 +32,5 @@ export const SD_KINDS: Readonly<Record<string, SdKind>> = {
   StableDiffusionXLImg2ImgPipeline: xl,
   StableDiffusionXLInpaintPipeline: { ...xl, guidanceScale: 7.5 },
   StableDiffusionXLControlNetPipeline: xl,
+  StableDiffusionXLInstructPix2PixPipeline: { ...xl, numInferenceSteps: 100, edits: true },
 };

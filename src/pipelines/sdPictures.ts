@@ -65,8 +65,8 @@ export async function encodePictures(
 }
 
 /**
- * Most likely latents [B,C,h,w] of a picture to edit, as the encoder gives them: networks that edit were trained without
- * the scale. Several results per picture have it behind each other, as the reference library repeats them.
+ * Most likely latents [B,C,h,w] of a picture to edit, as the encoder gives them: most networks that edit were trained without
+ * the scale, by which the others multiply them alone. Several results per picture have it behind each other, as the reference library repeats them.
  * @throws as {@link encodePictures}
  */
 export async function editedPicture(
@@ -74,6 +74,7 @@ export async function editedPicture(
   planes: Planes,
   [batch, ...item]: LatentShape,
   options: RunOptions,
+  scaled = false,
 ): Promise<Float32Array> {
   const n = planes.shape[0];
   if (batch % n !== 0) throw new InvalidArgumentError(`generate: expected 1 or ${batch} of image, got ${n}`);
@@ -83,7 +84,8 @@ export async function editedPicture(
       ? (await (await vae.encode({ image: planes, ...options })).posterior()).mode()
       : planes.data;
   const one = repeatedTo('image', { data: z, shape: [1, n * item[0], item[1], item[2]] }, batch / n);
-  return Float32Array.from(one.data);
+  const scale = scaled ? vae.config.scalingFactor : 1;
+  return Float32Array.from(one.data, (v) => v * scale);
 }
 
 /** A mask of pixels, 0 or 1 each. @throws InvalidArgumentError unless it has the picture's size */

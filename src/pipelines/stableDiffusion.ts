@@ -31,6 +31,7 @@ import { SD_KINDS, type SdKind } from './sdKinds.ts';
 import { givenPicture } from './sdPictures.ts';
 import { folderSources, type SdSources } from './sdSources.ts';
 import { sdStart } from './sdStart.ts';
+import { refuseOptions } from './refuseOptions.ts';
 import type { SourceOptions } from './source.ts';
 import type { TextToImageOptions } from './textToImage.ts';
 
@@ -147,6 +148,7 @@ export class StableDiffusionPipeline extends BasePipeline {
    */
   async generate(options: TextToImageOptions): Promise<GenerationResult> {
     const { kind, unet, vae, controlNets, text, fields } = this.parts;
+    if (kind.edits) refuseOptions(options, NOT_EDITED);
     const given = { ...kind, ...options, strength: options.strength ?? defaultStrength(kind, options) };
     const sampler = samplerFrom(chosenScheduler(this.parts.scheduler, options.scheduler));
     const { timeCondProjDim } = unet.config;
@@ -163,7 +165,8 @@ export class StableDiffusionPipeline extends BasePipeline {
     const generator = generatorOf(given.generator);
     const shown = unet.config.inChannels > unet.config.outChannels;
     const { onProgress } = this;
-    const begin = await sdStart({ kind, vae, sampler, shape, image, shown, generator }, given, {
+    const scaled = fields['is_cosxl_edit'] === true;
+    const begin = await sdStart({ kind, vae, sampler, shape, image, shown, scaled, generator }, given, {
       signal: given.signal,
       onProgress,
     });
@@ -247,6 +250,14 @@ async function loadVae(device: Device, source: ModelSource, load: LoadOptions, {
   const dtype = config['force_upcast'] === false ? 'f16' : 'f32';
   return AutoencoderKL.load(device, source, { ...load, dtype });
 }
+
+/** What networks that see the picture they edit have no use for. */
+const NOT_EDITED = {
+  maskImage: 'a network that edits sees the whole picture',
+  strength: 'its run starts from noise; see imageGuidanceScale',
+  denoisingStart: 'its run starts from noise',
+  guidanceInterval: 'it is guided by two scales at once',
+} as const;
 
 const defaultStrength = (kind: SdKind, { maskImage }: TextToImageOptions) =>
   maskImage ? kind.maskStrength : kind.strength;

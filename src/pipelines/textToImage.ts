@@ -91,7 +91,8 @@ export interface TextToImageOptions extends GenerationOptions, SizeConditions {
   strength?: number;
   /**
    * Part of the schedule, 0 … 1, after which to stop with what is noisy still: `latents` are for another pipeline's
-   * `image`, which goes on from the same `denoisingStart`. SDXL's base and refiner. Podell et al. 2023, section 2.5.
+   * `image`, which goes on from the same `denoisingStart` (and with a mask keeps what is known; `strength` then says nothing).
+   * SDXL's base and refiner. Podell et al. 2023, section 2.5.
    */
   denoisingEnd?: number;
   denoisingStart?: number;

@@ -14,6 +14,8 @@ export interface InpaintingOptions {
   maskImage: Vec;
   /** The noise of the known part, the same in all steps, as diffusers' pipelines lay it; default: drawn in every step. */
   noise?: Vec;
+  /** After so many steps the picture stays without noise; default all of them. A run that ends earlier ends so, too. */
+  end?: number;
 }
 
 /**
@@ -21,7 +23,7 @@ export interface InpaintingOptions {
  * result equals `image` wherever the mask is 0.
  * @throws ShapeError (on the step) if the image, the mask or the noise has not x's shape
  */
-export function inpainted(solver: Solver, { image, maskImage, noise }: InpaintingOptions): Solver {
+export function inpainted(solver: Solver, { image, maskImage, noise, end }: InpaintingOptions): Solver {
   return async (step) => {
     const { x, to, index = 0, transitions = [] } = step;
     for (const [name, vec] of Object.entries({ image, maskImage, noise }))
@@ -31,7 +33,7 @@ export function inpainted(solver: Solver, { image, maskImage, noise }: Inpaintin
             "repeat it to x's shape",
         );
     const done = await solver(step);
-    const last = index === transitions.length - 1;
+    const last = index === (end ?? transitions.length) - 1;
     const { alpha, sigma } = last ? { alpha: 1, sigma: 0 } : (transitions[index + 1]?.from ?? to);
     const clean = LinearForm.of(image, alpha);
     const known = last ? clean : clean.plus(noise ?? step.noise(x), sigma);

@@ -9,7 +9,7 @@ import {
   type PairNetwork,
 } from './denoiser.ts';
 import { brownianNoise, type BrownianOptions } from './brownianNoise.ts';
-import { inpainted } from './inpainting.ts';
+import { inpainted, type InpaintingOptions } from './inpainting.ts';
 import { runSolver, type RunOptions } from './loop.ts';
 import { NoiseSchedule } from './schedule.ts';
 import { readSchedulerConfig, type SchedulerConfig } from './schedulerConfig.ts';
@@ -31,6 +31,11 @@ export interface ImageOptions {
    * noise alone. See {@link inpainted}; `x` is also the noise of what is known, so a resumed run needs the same.
    */
   maskImage?: Vec;
+  /**
+   * Inpainting of a run that goes on from another's state, at `start`: what is known, where, and its noise, all of x's shape,
+   * in place of `image` and `maskImage`.
+   */
+  known?: InpaintingOptions;
 }
 
 /** A run with the solver and the steps of a config. */
@@ -135,7 +140,8 @@ export class Sampler {
     const transitions = this.transitions(options);
     const plain = this.solver({ eta, useClippedModelOutput, sChurn, sTmin, sTmax, sNoise, originalImage, mask });
     const own = options.brownian ? brownianNoise(plain, options.brownian) : plain;
-    const solver = image && maskImage ? inpainted(own, { image, maskImage, noise: options.x }) : own;
+    const known = image && maskImage ? { image, maskImage, noise: options.x } : options.known;
+    const solver = known ? inpainted(own, { ...known, end: options.end }) : own;
     const skips = options.start !== undefined || image !== undefined;
     const start = skips ? startOf(this.config, transitions, options) : 0;
     const x = this.startingState(options, transitions, start).materialise();
@@ -156,7 +162,11 @@ export class Sampler {
   }
 }
 
-function checkImage({ x, image, maskImage, strength = 1, start }: SampleOptions): void {
+function checkImage({ x, image, maskImage, strength = 1, start, known }: SampleOptions): void {
+  if (known && start === undefined)
+    throw new InvalidArgumentError(
+      'sample: expected known with start, got it alone; pass image and maskImage for a run from its first step',
+    );
   if (!image && (maskImage || (strength !== 1 && start === undefined)))
     throw new InvalidArgumentError(
       `sample: expected image with ${maskImage ? 'maskImage' : `strength ${strength}`}, got none; pass the picture`,

@@ -2,11 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { InvalidArgumentError } from '../../src/engine/index.ts';
 import { Checkpoint } from '../../src/loading/index.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';
 import type { GeneratedImage } from '../../src/pipelines/image.ts';
 import { file } from '../loading/files.ts';
-import { fixture, fixturesPath, tensorsOf } from '../models/fixtures.ts';
+import { failure, fixture, fixturesPath, tensorsOf } from '../models/fixtures.ts';
 import { expectClose, networkTolerance, TORCH_NORMAL } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
 import { openDevice } from '../support/runGraph.ts';
@@ -158,6 +159,33 @@ describe('SDXL', () => {
     agree(picture, want.picture.data, 'picture');
   });
 
+  const plain = { scaling_factor: 0.5 };
+  const ancestral = { ...euler, _class_name: 'EulerAncestralDiscreteScheduler' };
+
+  it.each([
+    ['sdxl_mask_refine', ancestral],
+    ['sdxl_mask_refine_latents', euler],
+    ['sdxl_mask_ancestral', ancestral],
+  ] as const)('%s: a mask is filled, from a part of the schedule on', async (name, scheduler) => {
+    const { got, want } = await run(name, folder('StableDiffusionXLInpaintPipeline', unet, scheduler, plain));
+    agree(got, want.latents.data, 'latents');
+  });
+
+  it('a mask from a part of the schedule on, by a network that sees it', async () => {
+    const files = await widened('unet_cond_sdxl', 'sdxl_mask_refine_9');
+    const own = folder('StableDiffusionXLInpaintPipeline', files, ancestral, plain);
+    const { got, want } = await run('sdxl_mask_refine_9', own);
+    agree(got, want.latents.data, 'latents');
+  });
+
+  it.each(['edit_xl', 'edit_xl_cos'])('%s: InstructPix2Pix, its picture scaled or not', async (name) => {
+    const files = await widened('unet_cond_sdxl', name);
+    const fields = { is_cosxl_edit: name === 'edit_xl_cos' };
+    const own = folder('StableDiffusionXLInstructPix2PixPipeline', files, ancestral, statistics, fields);
+    const { got, want } = await run(name, own);
+    agree(got, want.latents.data, 'latents');
+  });
+
   it('a score in place of the size', async () => {
     const key = 'add_embedding.linear_1.weight';
     const tensors = await tensorsOf('unet_cond_sdxl');
@@ -177,15 +205,36 @@ describe('SDXL', () => {
   });
 });
 
-it('InstructPix2Pix: two scales of guidance', async () => {
-  const want = await recording('edit');
-  const tensors = await tensorsOf('pipe_sd_ddim/unet');
-  const { data, shape } = want.conv_in;
+it('networks that edit refuse what they would not look at', async () => {
+  const files = await widened('unet_cond_sdxl', 'edit_xl');
+  const euler = schedule('EulerDiscreteScheduler', {});
+  const pipe = await Pipeline.fromPretrained(folder('StableDiffusionXLInstructPix2PixPipeline', files, euler, {}), {
+    device,
+  });
+  const { prompt_embeds: promptEmbeds, pooled_prompt_embeds: pooledPromptEmbeds, image } = await recording('edit_xl');
+  const call = { promptEmbeds, pooledPromptEmbeds, image, guidanceScale: 1, numInferenceSteps: 1 };
+  for (const more of [{ strength: 0.5 }, { denoisingStart: 0.5 }, { maskImage: image }, { guidanceInterval: [0, 1] }]) {
+    const error = await failure(pipe({ ...call, ...more } as Parameters<typeof pipe>[0]));
+    expect(error).toBeInstanceOf(InvalidArgumentError);
+    expect(error.message).toMatch(`expected no ${Object.keys(more)[0]}`);
+  }
+  expect((await failure(pipe({ ...call, image: undefined }))).message).toMatch(/expected image, which this pipeline/);
+  await pipe.dispose();
+});
+
+/** A U-Net that sees more channels, as a recording has its first layer. */
+async function widened(name: string, recorded: string): Promise<Files> {
+  const { data, shape } = (await recording(recorded)).conv_in;
+  const tensors = await tensorsOf(name);
   tensors['conv_in.weight'] = { dtype: 'F32', shape, bytes: new Uint8Array(Float32Array.from(data).buffer) };
-  const config = { ...jsonOf('pipe_sd_ddim/unet/config.json'), in_channels: 8 };
-  const files = { 'unet/config.json': json(config), 'unet/diffusion_pytorch_model.safetensors': file(tensors) };
+  const config = { ...jsonOf(`${name}/config.json`), in_channels: shape[1] };
+  return { 'unet/config.json': json(config), 'unet/diffusion_pytorch_model.safetensors': file(tensors) };
+}
+
+it('InstructPix2Pix: two scales of guidance', async () => {
+  const files = await widened('pipe_sd_ddim/unet', 'edit');
   const ancestral = schedule('EulerAncestralDiscreteScheduler', { steps_offset: 1 });
-  const { got } = await run('edit', folder('StableDiffusionInstructPix2PixPipeline', files, ancestral, {}));
+  const { got, want } = await run('edit', folder('StableDiffusionInstructPix2PixPipeline', files, ancestral, {}));
   agree(got, want.latents.data, 'latents');
 });
 
