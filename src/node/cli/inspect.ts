@@ -1,8 +1,8 @@
 /** `daguerre inspect`: what a model is made of and what it would take, from its headers and configs alone: no GPU. */
-import type { Report } from '../../engine/index.ts';
+import { FormatError, type Report } from '../../engine/index.ts';
 import {
   type ByteSource,
-  type Checkpoint,
+  Checkpoint,
   configClass,
   type Directory,
   openWeights,
@@ -11,6 +11,7 @@ import {
 } from '../../loading/index.ts';
 import { openSingleFile, type SingleFilePart } from '../../models/singleFile.ts';
 import { EXIT } from './exit.ts';
+import { openOriginalPart, titleByKeys } from './inspectOriginal.ts';
 import { cellsOf, planAtDefaults, type Planner, plannerOf } from './inspectPlans.ts';
 import { openModelSource } from './modelFolder.ts';
 import type { InspectOptions } from './program.ts';
@@ -20,7 +21,8 @@ interface Component {
   name: string;
   className: string;
   checkpoint: Checkpoint;
-  planner: Planner;
+  /** Undefined where nothing says the network's options. */
+  planner?: Planner;
 }
 
 /** What the parts of a single file are, where their configs do not say. */
@@ -49,8 +51,23 @@ function table(rows: readonly (readonly [string, string])[]): string[] {
   return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`);
 }
 
-async function openComponent(name: string, directory: Directory): Promise<Component> {
+async function openComponent(
+  name: string,
+  directory: Directory,
+  terminal: Terminal,
+  inAdm = false,
+): Promise<Component> {
   const config = await readConfig(directory);
+  const own = await openOriginalPart(config, directory, { name, inAdm });
+  if (own) {
+    if (!inAdm) terminal.out(`${own.title}, in the layout of its authors`);
+    try {
+      return { ...own, name, planner: plannerOf(own.className, own.config, directory.name) };
+    } catch (error) {
+      await own.checkpoint.close();
+      throw error;
+    }
+  }
   const className = configClass(config) ?? 'unnamed class';
   const planner = plannerOf(configClass(config), config, directory.name);
   return { name, className, planner, checkpoint: await openWeights(directory) };
@@ -79,13 +96,14 @@ function plans(
 ): { heading: string; rows: [string, string][] } {
   const { batch, dtype } = options;
   const { cells, width, height } = cellsOf(
-    components.map(({ planner }) => planner),
+    components.flatMap(({ planner }) => planner ?? []),
     options,
   );
-  const rows = components.map(({ name, planner }): [string, string] => {
+  const rows = components.flatMap(({ name, planner }): [string, string][] => {
+    if (!planner) return [];
     const { report, excess } = planAtDefaults(planner, cells, dtype);
     const fits = excess === undefined ? 'fits' : `does not fit: ${excess}`;
-    return [planner.part ? `${name} ${planner.part}` : name, `${describePlan(report)}; ${fits}`];
+    return [[planner.part ? `${name} ${planner.part}` : name, `${describePlan(report)}; ${fits}`]];
   });
   const pictures = batch === 1 ? '1 picture' : `${batch} pictures`;
   return { heading: `plan for ${pictures} of ${width}×${height} in ${dtype}, at WebGPU's default limits`, rows };
@@ -96,7 +114,7 @@ const NO_MODEL = /Scheduler$|Tokenizer|Extractor|Processor|SafetyChecker|Waterma
 
 async function openFolder(directory: Directory, components: Component[], terminal: Terminal): Promise<void> {
   if (!(await directory.has('model_index.json'))) {
-    components.push(await openComponent('model', directory));
+    components.push(await openComponent('model', directory, terminal));
     return;
   }
   const index = await readModelIndex(directory);
@@ -109,16 +127,31 @@ async function openFolder(directory: Directory, components: Component[], termina
   }
   for (const [name, { className }] of index.components) {
     if (!className || NO_MODEL.test(className)) continue;
-    components.push(await openComponent(name, directory.folder(name)));
+    const inAdm = index.className === 'ADMPipeline';
+    components.push(await openComponent(name, directory.folder(name), terminal, inAdm));
   }
+}
+
+/** A network whose config no weight tells; undefined for anything else. */
+async function openNetwork(source: ByteSource): Promise<(Omit<Component, 'name'> & { title: string }) | undefined> {
+  const checkpoint = await Checkpoint.open(source).catch(() => undefined);
+  const own = checkpoint && titleByKeys(checkpoint);
+  return own && { ...own, checkpoint };
 }
 
 /** A checkpoint in its authors' layout, taken apart by the shapes of its weights. */
 async function openFile(source: ByteSource, components: Component[], terminal: Terminal): Promise<() => Promise<void>> {
   const file = await openSingleFile(source).catch(async (error: unknown) => {
+    const own = error instanceof FormatError ? await openNetwork(source) : undefined;
+    if (own) return own;
     await source.close?.();
     throw error;
   });
+  if ('className' in file) {
+    terminal.out(`${file.title}, in the layout of its authors; to plan and run it, put its config.json beside it`);
+    components.push({ ...file, name: 'model' });
+    return () => file.checkpoint.close();
+  }
   try {
     terminal.out(`${file.kind}, in the layout of its authors`);
     for (const [name, { config, checkpoint }] of file.parts) {

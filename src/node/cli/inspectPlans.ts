@@ -89,7 +89,8 @@ function adm(raw: RawConfig): Planner {
 }
 
 function ncsnv2(raw: RawConfig): Planner {
-  return network(m.readNcsnv2Config(raw), null, m.planNcsnv2);
+  const config = m.readNcsnv2Config(raw);
+  return network(config, square((raw.data as { image_size?: number }).image_size), m.planNcsnv2);
 }
 
 /** By the `_class_name` or architecture of the config. */

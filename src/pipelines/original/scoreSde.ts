@@ -146,18 +146,20 @@ export class ScoreSDEPipeline extends PixelPipeline {
     });
   }
 
-  private correct(run: Run, options: ScoreSdeOptions, continuous: boolean): Promise<Vec> {
+  private async correct(run: Run, options: ScoreSdeOptions, continuous: boolean): Promise<Vec> {
     const { sde, end, ...rest } = run;
     const { sampling } = this.setup;
     const { predictor, corrector, snr, correctorSteps, probabilityFlow, denoise } = options;
-    const solver = predictorCorrector(sde, {
+    const chosen = {
       predictor: predictor ?? sampling.predictor,
       corrector: corrector ?? sampling.corrector,
       snr: snr ?? sampling.snr,
       correctorSteps: correctorSteps ?? sampling.correctorSteps,
       probabilityFlow: probabilityFlow ?? sampling.probabilityFlow,
       denoise: denoise ?? sampling.denoise,
-    });
+    };
+    const solver = predictorCorrector(sde, chosen);
+    expectSteps(sde, chosen);
     return runSolver({ ...rest, solver, transitions: sdeTransitions(sde, end, continuous) });
   }
 
@@ -215,6 +217,16 @@ export class ScoreSDEPipeline extends PixelPipeline {
     );
     return parameterise(ask, this.reads(sde));
   }
+}
+
+/** A discrete step keeps √(1 − β) of the state, and β grows with their length. @throws InvalidArgumentError where β ≥ 1 */
+function expectSteps(sde: Sde, { predictor, corrector }: Pick<ScoreSdeOptions, 'predictor' | 'corrector'>): void {
+  const discrete = sde.kind === 'vp' && (predictor === 'reverse_diffusion' || predictor === 'ancestral_sampling');
+  if (sde.langevinScale(1) > 0 || (!discrete && corrector === 'none')) return;
+  throw new InvalidArgumentError(
+    `generate: expected numInferenceSteps above beta_max for ${predictor} and ${corrector}, got ${sde.steps}; take more ` +
+      "steps, or predictor: 'euler_maruyama' and corrector: 'none'",
+  );
 }
 
 function checkEnd(end: number): number {

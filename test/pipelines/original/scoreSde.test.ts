@@ -100,6 +100,8 @@ describe(`score_sde on ${adapter}`, () => {
     const bits = bitsPerDim(want.logLikelihood, 3 * 64).map((b) => b + 7);
     expectClose(found.bitsPerDim, bits, LIKELIHOOD_NATS / Math.LN2, 'bits per dimension');
     expect(found.evaluations).toBe(want.evaluations);
+    const few = pipe.generate({ numInferenceSteps: 20, predictor: 'ancestral_sampling' });
+    expect((await failure(few)).message).toMatch(/above beta_max .* got 20; take more/);
     await pipe.dispose();
   });
 
