@@ -1,5 +1,6 @@
 import { isSoftware as isSoftwareInfo } from '../engine/device.ts';
 import { AdapterError } from '../engine/errors.ts';
+import { beSparing } from './patience.ts';
 import { ensureSoftwareAdapter, findSystemDrivers, type SoftwareAdapter, useSystemDrivers } from './softwareAdapter.ts';
 
 /** `auto`: hardware, else lavapipe, else SwiftShader. Any other name is matched against Dawn's adapter names. */
@@ -72,6 +73,7 @@ function firstAdapter(gpu: GPU): Promise<GPUAdapter | null> {
 }
 
 async function openSoftware(name: SoftwareAdapter, dawn: Dawn): Promise<OpenedGpu> {
+  beSparing(dawn.globals);
   if (name === 'lavapipe' && findSystemDrivers().some((file) => /lvp_icd/.test(file))) {
     const gpu = keepForever(dawn.create([`adapter=${DAWN_NAMES[name]}`]));
     if (await firstAdapter(gpu)) return { gpu, name }; // else it is older than Dawn accepts
