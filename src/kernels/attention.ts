@@ -22,6 +22,7 @@ import softmaxShader from './attentionSoftmax.wgsl';
 import { ceilDiv, expectRank, expectSame, rowsOf } from './common.ts';
 import { reshape } from './copyRows.ts';
 import { canShare, SHARED, sharesHere } from './eights.ts';
+import { usualEights } from './matmul.ts';
 
 /** Widest head, in vec4, that the row algorithm keeps in registers. */
 const ROW_D4 = 32;
@@ -177,7 +178,7 @@ function lowerMatrix({ inputs, attrs, output }: Node<AttentionAttrs>, to: Loweri
     const common = { B, T, t0, count, S, S4, heads, D4 };
     const flops = 2 * B * heads * count * S * 4 * D4;
     const shared =
-      canShare(to.caps) && count >= 4 ? { SG: to.caps.subgroupSize, EIGHTS: count > 8 ? 2 : 1 } : undefined;
+      canShare(to.caps) && count >= 4 ? { SG: to.caps.subgroupSize, EIGHTS: usualEights(count) } : undefined;
     to.dispatch({
       kernel: shared ? attentionScoresSubgroupKernel : attentionScoresKernel,
       tunables: { ...shared, HAS_MASK: mask !== undefined },

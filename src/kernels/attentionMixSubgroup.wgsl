@@ -4,9 +4,9 @@
 // weights [B, heads, count, S4] f32, v a part of rows [B, S, v4], sums [B, heads, count], out [B, T, heads, D4]. A subgroup of
 // SG lanes, which is a workgroup, computes 8·EIGHTS consecutive queries × SG vec4 of channels of a head, in registers: for
 // every four keys a lane loads its own channels of them, but only every SG-th query's weights, and hands the latter to the
-// others by subgroupBroadcast. Lanes beyond the edges work on clamped addresses, since all must take part, and store nothing.
+// others by subgroupBroadcast or a shuffle. Lanes beyond the edges work on clamped addresses, since all must take part, and store nothing.
 // Weights beyond the last key are zero.
-//@use storage eights
+//@use storage eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
 const EIGHTS = 2u;         // 1 … 4
@@ -39,18 +39,7 @@ fn rows(z: u32, t: u32, lane: u32) -> vec2<u32> {
 fn eight(mixed: Eight, at: vec2<u32>, b: Block) -> Eight {
   var y: vec4<f32>;
   if (SG == 4u) { y = weights[at.y]; }
-  return maddEight(mixed, weights[at.x], y, b);
-}
-
-// Eight queries from t on, of one batch item and head (z).
-fn put(mixed: Eight, z: u32, t: u32, d: u32) {
-  let end = min(t + 8u, p.count);
-  var all = toArray(mixed);
-  // A loop of unknown length stays a loop: eight copies of this would take longer to compile than all before.
-  for (var i = t; i < end; i++) {
-    let row = z / p.heads * p.T + p.t0 + i;
-    out[(row * p.heads + z % p.heads) * p.D4 + d] = store4(all[i - t] / sums[z * p.count + i]);
-  }
+  return shareEight(mixed, weights[at.x], y, b);
 }
 
 @compute @workgroup_size(SG)
@@ -76,8 +65,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (EIGHTS > 3u) { e3 = eight(e3, at3 + s4, four); }
   }
   if (column >= p.D4) { return; }
-  put(e0, group.z, t, d);
-  if (EIGHTS > 1u) { put(e1, group.z, t + 8u, d); }
-  if (EIGHTS > 2u) { put(e2, group.z, t + 16u, d); }
-  if (EIGHTS > 3u) { put(e3, group.z, t + 24u, d); }
+  let b = group.z / p.heads;
+  let end = min(t + 8u * EIGHTS, p.count);
+  for (var i = t; i < end; i++) {
+    let row = b * p.T + p.t0 + i;
+    out[(row * p.heads + group.z % p.heads) * p.D4 + d] = store4(e0.s0 / sums[group.z * p.count + i]);
+    e0 = shiftEight(e0, e1.s0);
+    if (EIGHTS > 1u) { e1 = shiftEight(e1, e2.s0); }
+    if (EIGHTS > 2u) { e2 = shiftEight(e2, e3.s0); }
+    if (EIGHTS > 3u) { e3 = shiftEight(e3, e3.s0); }
+  }
 }

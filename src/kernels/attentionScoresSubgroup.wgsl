@@ -4,9 +4,9 @@
 // q and k are parts of rows [B, T, q4] and [B, S, k4], mask [B or 1, heads or 1, T or 1, S], weights [B, heads, count, S4] f32.
 // A subgroup of SG lanes, which is a workgroup, scores 8·EIGHTS consecutive queries of a head against 4·SG keys, in
 // registers: for every vec4 of channels a lane loads that of its own four keys, but only of every SG-th query, and hands the
-// latter to the others by subgroupBroadcast. Lanes beyond the edges work on clamped addresses, since all must take part, and
+// latter to the others by subgroupBroadcast or a shuffle. Lanes beyond the edges work on clamped addresses, since all must take part, and
 // store nothing. Keys beyond S become LOWEST.
-//@use storage score eights
+//@use storage score eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
 const EIGHTS = 2u;         // 1 … 4
@@ -46,24 +46,19 @@ fn rows(start: u32, t: u32, lane: u32) -> vec2<u32> {
 fn eight(sums: Eight, at: vec2<u32>, b: Block) -> Eight {
   var y: vec4<f32>;
   if (SG == 4u) { y = load4(q[at.y]); }
-  return maddEight(sums, load4(q[at.x]), y, b);
+  return shareEight(sums, load4(q[at.x]), y, b);
 }
 
-// Scores of eight queries from t on, of one batch item and head (z), against four keys.
-fn put(sums: Eight, z: u32, t: u32, s4: u32) {
+// Scores of query i, of one batch item and head (z), against four keys.
+fn put(z: u32, i: u32, s4: u32, sums: vec4<f32>) {
   let s = 4u * s4 + vec4<u32>(0u, 1u, 2u, 3u);
-  let end = min(t + 8u, p.count);
-  var all = toArray(sums);
-  // A loop of unknown length stays a loop: eight copies of this would take longer to compile than all before.
-  for (var i = t; i < end; i++) {
-    var v = all[i - t] * p.scale;
-    if (HAS_MASK) {
-      let start = z / p.heads * p.maskBatch + z % p.heads * p.maskHead + (p.t0 + i) * p.maskRow;
-      let at = start + min(s, vec4<u32>(p.S - 1u));
-      v += vec4<f32>(clampMask(mask[at.x]), clampMask(mask[at.y]), clampMask(mask[at.z]), clampMask(mask[at.w]));
-    }
-    weights[(z * p.count + i) * p.S4 + s4] = select(vec4<f32>(LOWEST), v, s < vec4<u32>(p.S));
+  var v = sums * p.scale;
+  if (HAS_MASK) {
+    let start = z / p.heads * p.maskBatch + z % p.heads * p.maskHead + (p.t0 + i) * p.maskRow;
+    let at = start + min(s, vec4<u32>(p.S - 1u));
+    v += vec4<f32>(clampMask(mask[at.x]), clampMask(mask[at.y]), clampMask(mask[at.z]), clampMask(mask[at.w]));
   }
+  weights[(z * p.count + i) * p.S4 + s4] = select(vec4<f32>(LOWEST), v, s < vec4<u32>(p.S));
 }
 
 @compute @workgroup_size(SG)
@@ -92,8 +87,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (EIGHTS > 3u) { e3 = eight(e3, at3 + d, four); }
   }
   if (s4 >= p.S4) { return; }
-  put(e0, group.z, t, s4);
-  if (EIGHTS > 1u) { put(e1, group.z, t + 8u, s4); }
-  if (EIGHTS > 2u) { put(e2, group.z, t + 16u, s4); }
-  if (EIGHTS > 3u) { put(e3, group.z, t + 24u, s4); }
+  let end = min(t + 8u * EIGHTS, p.count);
+  for (var i = t; i < end; i++) {
+    put(group.z, i, s4, e0.s0);
+    e0 = shiftEight(e0, e1.s0);
+    if (EIGHTS > 1u) { e1 = shiftEight(e1, e2.s0); }
+    if (EIGHTS > 2u) { e2 = shiftEight(e2, e3.s0); }
+    if (EIGHTS > 3u) { e3 = shiftEight(e3, e3.s0); }
+  }
 }

@@ -159,7 +159,7 @@ export const linearOp: Op<LinearAttrs> = {
     }
     const matrices = to.caps.matrices && to.graph.dtype === 'f16' && !gated;
     if (matrices) ways.matrix = () => dispatch(matmulMatrixKernel, {});
-    const shared = canShare(to.caps) && M >= 4 && 2 * columns >= SG ? `shared ${M > 8 ? 2 : 1}` : 'plain';
+    const shared = canShare(to.caps) && M >= 4 && 2 * columns >= SG ? `shared ${usualEights(M)}` : 'plain';
     const fitting = usualTile(M, columns);
     const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
     const usual = software ? shared : matrices && tile ? 'matrix' : (tile ?? 'plain');
@@ -196,6 +196,15 @@ function asVectors({ inputs, attrs, output, label }: Node<LinearAttrs>): Node<Ve
   const [K, N] = [x!.shape[1], output.shape[1]];
   const sizes = { groups: 1, K, N, xAt: 0, xStep: 0, residualAt: 0 };
   return { op: vectorLinearOp, inputs, attrs: { ...sizes, act: attrs.act, post: 'none' }, output, label };
+}
+
+/**
+ * How many times eight rows a subgroup computes at best: it costs as much to load a block of the weight as two blocks of
+ * rows and their products, and what lies beyond the last row costs as if it did not.
+ */
+export function usualEights(M: number): number {
+  const cost = (eights: number) => ceilDiv(M, 8 * eights) * (2 + eights);
+  return [3, 2, 1].reduce((best, eights) => (cost(eights) < cost(best) ? eights : best));
 }
 
 /** Rows per invocation and workgroup shape by the number of rows: few rows want more columns. */

@@ -7,9 +7,9 @@
 // a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
 // A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS rows × SG vec4 columns of out in registers: for every k4 a
 // lane loads its own column's block of w, but only every SG-th row's vec4 of a, and hands that to the others by
-// subgroupBroadcast. On processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since
+// subgroupBroadcast or a shuffle. On processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since
 // all must take part, and store nothing. Accumulation in f32.
-//@use storage activation linearOut eights
+//@use storage activation linearOut eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
 const EIGHTS = 2u;         // 1 … 4
@@ -51,22 +51,17 @@ fn load(row: u32, k4: u32) -> vec4<f32> {
 fn eight(sums: Eight, low: u32, high: u32, k4: u32, b: Block) -> Eight {
   var y: vec4<f32>;
   if (SG == 4u) { y = load(high, k4); }
-  return maddEight(sums, load(low, k4), y, b);
+  return shareEight(sums, load(low, k4), y, b);
 }
 
-// Loops of unknown length stay loops: eight copies of what follows would take longer to compile than all before.
-fn finishEight(m0: u32, column: u32, columns: u32, sums: Eight) {
-  let end = min(m0 + 8u, p.M);
-  var all = toArray(sums);
+// What becomes of one row's sums; all lanes must call it.
+fn finishRow(m: u32, column: u32, columns: u32, sums: vec4<f32>) {
   if (GATED) {
-    var gates: array<vec4<f32>, 8>;
-    for (var i = 0u; i < 8u; i++) { gates[i] = subgroupShuffleDown(all[i], 1u); }
-    if (column >= columns || column % 2u == 1u) { return; }
-    for (var m = m0; m < end; m++) { put(m, column / 2u, all[m - m0] * activate(gates[m - m0], ACT)); }
-    return;
+    let gates = subgroupShuffleDown(sums, 1u);
+    if (column < columns && column % 2u == 0u) { put(m, column / 2u, sums * activate(gates, ACT)); }
+  } else if (column < columns) {
+    finish(m, column, sums);
   }
-  if (column >= columns) { return; }
-  for (var m = m0; m < end; m++) { finish(m, column, all[m - m0]); }
 }
 
 @compute @workgroup_size(SG)
@@ -94,8 +89,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if (EIGHTS > 2u) { e2 = eight(e2, row.z, high.z, k4, b); }
     if (EIGHTS > 3u) { e3 = eight(e3, row.w, high.w, k4, b); }
   }
-  finishEight(m0, column, columns, e0);
-  if (EIGHTS > 1u) { finishEight(m0 + 8u, column, columns, e1); }
-  if (EIGHTS > 2u) { finishEight(m0 + 16u, column, columns, e2); }
-  if (EIGHTS > 3u) { finishEight(m0 + 24u, column, columns, e3); }
+  let end = min(m0 + 8u * EIGHTS, p.M);
+  for (var m = m0; m < end; m++) {
+    finishRow(m, column, columns, e0.s0);
+    e0 = shiftEight(e0, e1.s0);
+    if (EIGHTS > 1u) { e1 = shiftEight(e1, e2.s0); }
+    if (EIGHTS > 2u) { e2 = shiftEight(e2, e3.s0); }
+    if (EIGHTS > 3u) { e3 = shiftEight(e3, e3.s0); }
+  }
 }
