@@ -1,19 +1,38 @@
 /** The elementwise family: activation, scale, add, multiply, scale-and-shift by a per-sample vector. */
-import { defineKernel, formatShape, linearGrid, ShapeError, type Op, type Tensor } from '../engine/index.ts';
-import { ACTIVATIONS, activationCode, ceilDiv, sameShape, width4, type Activation } from './common.ts';
+import {
+  defineKernel,
+  formatShape,
+  linearGrid,
+  ShapeError,
+  type Capabilities,
+  type Op,
+  type Tensor,
+} from '../engine/index.ts';
+import { ACTIVATIONS, activationCode, ceilDiv, rowsOf, sameShape, width4, type Activation } from './common.ts';
 import shader from './elementwise.wgsl';
 
-/** Unary, sum, product or affine by OP, with an activation behind, one vec4 per invocation. */
+/** Invocations of a workgroup. */
+const WG = 64;
+
+/** Unary, sum, product or affine by OP, with an activation behind, `each` vec4 per invocation. */
 export const elementwiseKernel = defineKernel({
   shader,
   tunables: {
-    WG: [64, 128, 256],
+    WG: [WG],
     OP: [0, 1, 2, 3],
     BROADCAST: [false, true],
     ACT: Object.values(ACTIVATIONS),
   },
-  grid: ({ B, P, C4 }, t) => linearGrid(ceilDiv(B * P * C4, t.WG)),
+  grid: ({ items, parts }) => linearGrid(items * parts),
 });
+
+/**
+ * How many of `count` vec4 an invocation should handle. On a processor a workgroup costs as much as ten of its vec4, and two
+ * cores want a few each; a GPU hides what an invocation waits for behind another.
+ */
+export function vec4Each(count: number, { software }: Capabilities): number {
+  return software ? Math.min(32, Math.max(1, Math.floor(count / (16 * WG)))) : 1;
+}
 
 const OPS = { unary: 0, add: 1, mul: 2, affine: 3 } as const;
 
@@ -29,22 +48,17 @@ export interface ElementwiseAttrs {
 export const elementwiseOp: Op<ElementwiseAttrs> = {
   name: 'elementwise',
   lower({ inputs: { a, b, c }, attrs, output }, to) {
-    const C = output.shape.at(-1)!;
-    const B = output.shape[0];
+    const BROADCAST = b !== undefined && !sameShape(a!.shape, b.shape);
+    const C4 = width4(output);
+    const items = BROADCAST ? output.shape[0] : 1;
+    const item4 = (rowsOf(output) * C4) / items;
+    const each = vec4Each(items * item4, to.caps);
     to.dispatch({
       kernel: elementwiseKernel,
-      tunables: {
-        OP: OPS[attrs.kind],
-        BROADCAST: b !== undefined && !sameShape(a!.shape, b.shape),
-        ACT: activationCode(attrs.act),
-      },
+      tunables: { OP: OPS[attrs.kind], BROADCAST, ACT: activationCode(attrs.act) },
       params: {
-        B,
-        P: output.shape.slice(1, -1).reduce((x, y) => x * y, 1),
-        C4: width4(output),
-        C,
-        alpha: attrs.alpha,
-        beta: attrs.beta,
+        ...{ items, item4, each, parts: ceilDiv(item4, each * WG), C4, C: output.shape.at(-1)! },
+        ...{ alpha: attrs.alpha, beta: attrs.beta },
       },
       bindings: { a, b, c, out: output },
     });

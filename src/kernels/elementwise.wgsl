@@ -1,6 +1,8 @@
 // out = act(a · alpha ∘ b · beta), elementwise over rows of vec4; ∘ is +, ·, or the affine a · (1 + b) + c.
 //
-// a, out [B, P, C4]; b, c the same, or one row per batch item [B, C4] when BROADCAST. An invocation handles one vec4.
+// a, out [items, item4]; b, c the same, or one row per item [items, C4] when BROADCAST. A workgroup handles EACH·WG
+// consecutive vec4 of one item, an invocation every WG-th of them: on processors a workgroup costs as much as ten vec4, and
+// a division as much as one, so columns are counted on.
 // No operation yields non-zero padding from zero padding: alpha, beta scale, and activate(0) is 0 but for the sigmoid,
 // whose padding is cleared.
 //@use storage activation
@@ -10,37 +12,45 @@ const BROADCAST = false;
 const ACT = 0u;
 
 struct Params {
-  B: u32,         // batch
-  P: u32,         // rows per batch item
+  items: u32,     // batch items; 1 where no operand is broadcast
+  item4: u32,     // vec4 per item
+  parts: u32,     // workgroups per item
+  each: u32,      // vec4 per invocation
   C4: u32,        // vec4 per row
   C: u32,         // channels
   alpha: f32,
   beta: f32,
 }
 
-@group(0) @binding(0) var<storage, read> a: array<Elem4>;               // [B, P, C4]
-@group(0) @binding(1) var<storage, read> b: array<Elem4>;               // [B, P, C4] or [B, C4]
+@group(0) @binding(0) var<storage, read> a: array<Elem4>;               // [items, item4]
+@group(0) @binding(1) var<storage, read> b: array<Elem4>;               // [items, item4] or [items, C4]
 @group(0) @binding(2) var<storage, read> c: array<Elem4>;               // as b
-@group(0) @binding(3) var<storage, read_write> out: array<Elem4>;       // [B, P, C4]
+@group(0) @binding(3) var<storage, read_write> out: array<Elem4>;       // [items, item4]
 @group(0) @binding(4) var<uniform> p: Params;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-  let i = (group.x + group.y * groups.x) * WG + lane;
-  if (i >= p.B * p.P * p.C4) { return; }
-  let c4 = i % p.C4;
-  var j = i;
-  if (BROADCAST) { j = (i / (p.P * p.C4)) * p.C4 + c4; }
-  var v = load4(a[i]);
-  if (OP == 0u) { v = p.alpha * v; }
-  if (OP == 1u) { v = p.alpha * v + p.beta * load4(b[j]); }
-  if (OP == 2u) { v = p.alpha * v * load4(b[j]); }
-  if (OP == 3u) { v = v * (1.0 + load4(b[j])) + load4(c[j]); }
-  v = activate(v, ACT);
-  if (ACT == ACT_SIGMOID) {
-    let first = 4u * c4;
-    v = select(vec4<f32>(0.0), v, vec4<u32>(first, first + 1u, first + 2u, first + 3u) < vec4<u32>(p.C));
+  let index = group.x + group.y * groups.x;
+  let item = index / p.parts;
+  if (item >= p.items) { return; }
+  let first = index % p.parts * p.each * WG;
+  let end = min(first + p.each * WG, p.item4);
+  var c4 = (first + lane) % p.C4;
+  let stride = WG % p.C4;
+  for (var n = first + lane; n < end; n += WG) {
+    let i = item * p.item4 + n;
+    var j = i;
+    if (BROADCAST) { j = item * p.C4 + c4; }
+    var v = load4(a[i]);
+    if (OP == 0u) { v = p.alpha * v; }
+    if (OP == 1u) { v = p.alpha * v + p.beta * load4(b[j]); }
+    if (OP == 2u) { v = p.alpha * v * load4(b[j]); }
+    if (OP == 3u) { v = v * (1.0 + load4(b[j])) + load4(c[j]); }
+    v = activate(v, ACT);
+    if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, 4u * c4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.C)); }
+    out[i] = store4(v);
+    c4 += stride;
+    if (c4 >= p.C4) { c4 -= p.C4; }
   }
-  out[i] = store4(v);
 }

@@ -16,9 +16,17 @@ const cases = pairwise({
   std: [1, 100],
 });
 
+/** Large enough for several vec4 per invocation, several workgroups per item, and rows that end within a turn. */
+const LARGE = [
+  { kind: 'affine', C: 130, P: 129, broadcast: true, act: 'none', std: 1 },
+  { kind: 'add', C: 130, P: 129, broadcast: false, act: 'none', std: 1 },
+  { kind: 'mul', C: 5, P: 2049, broadcast: true, act: 'none', std: 1 },
+  { kind: 'unary', C: 261, P: 65, broadcast: false, act: 'sigmoid', std: 1 },
+] as const;
+
 describe.each(adapters())('elementwise on %s', (adapter) => {
   describe.each(storages(adapter))('%s', (_, dtype, options) => {
-    it.each(cases)('$kind [2,$P,$C], row: $broadcast, $act, std $std', async ({ kind, C, P, broadcast, act, std }) => {
+    it.each([...cases, ...LARGE])('$kind [2,$P,$C], row: $broadcast, $act, std $std', async ({ kind, C, P, broadcast, act, std }) => {
       const device = await openDevice(adapter, options);
       const [B, n] = [2, 2 * P * C];
       const [alpha, beta] = [-0.75, 1.5];
