@@ -168,7 +168,7 @@ export abstract class BasePipeline implements Sizes {
   /**
    * Sends pictures larger than a tile through the autoencoder in overlapping tiles, which keeps memory small and is not
    * quite the same picture. Without it only what does not fit the device's limits is split.
-   * @throws UnsupportedError where there is no autoencoder that takes tiles
+   * @throws UnsupportedError where there is no autoencoder
    */
   enableVaeTiling(options: TilingOptions = {}): void {
     this.setTiling('enableVaeTiling', options);
@@ -217,9 +217,7 @@ export abstract class BasePipeline implements Sizes {
   }
 
   private setTiling(what: string, tiling: Tiling): void {
-    const { model } = this.requireAutoencoder(what);
-    if (!('tiling' in model)) throw new UnsupportedError(`${what}: expected an autoencoder with tiles, got a tiny one`);
-    model.tiling = tiling;
+    this.requireAutoencoder(what).model.tiling = tiling;
   }
 
   private requireAutoencoder(what: string): PictureLatents {

@@ -111,6 +111,42 @@ describe(`autoencoders without a codebook on ${adapter}`, () => {
     expect(await heldBy(device)).toEqual(before);
   });
 
+  it('a tiny one takes tiles: away from their seams they are the whole picture', async () => {
+    const before = await heldBy(device);
+    const pipe = await Pipeline.fromPretrained(fixture('vae_tiny'), f32);
+    const shape = [2, 4, 8, 48] as const;
+    const latents = normals(7, 2 * 4 * 8 * 48);
+    const planes = async () => {
+      const pictures = await pipe.decode(latents, shape);
+      const all = await Promise.all(pictures.map((picture) => picture.toPlanes()));
+      pictures.forEach((picture) => picture.dispose());
+      return all.map((plane) => [...plane]);
+    };
+    const want = await planes();
+    pipe.enableVaeTiling!({ tileSize: 160, overlap: 0.5 });
+    expect(pipe.plan({ width: 192, height: 32, batchSize: 2 }).split).toMatchObject({ into: 'tiles', calls: 6 });
+    const got = await planes();
+    // Tiles of 40 cells begin at 0, 20 and 40; what looks over the border of one lies within its first 12.
+    const cells = (from: number, to: number) => (plane: number[]) =>
+      plane.filter((_, i) => i % 192 >= 4 * from && i % 192 < 4 * to);
+    for (const b of [0, 1]) {
+      expectClose(cells(0, 20)(got[b]), cells(0, 20)(want[b]), NETWORK_NORM * largest(want[b]), 'the first tile');
+      expect(cells(20, 48)(got[b])).not.toEqual(cells(20, 48)(want[b]));
+    }
+    const image = { data: normals(5, 3 * 32 * 192, { std: 0.5 }), shape: [1, 3, 32, 192] };
+    const inTiles = await pipe.encode!(image);
+    pipe.disableVaeTiling!();
+    const whole = await pipe.encode!(image);
+    expect(inTiles.shape).toEqual(whole.shape);
+    expect(await planes()).toEqual(want);
+    const left = (z: Float32Array) => [...z].filter((_, i) => i % 48 < 20);
+    expectClose(left(inTiles.data), left(whole.data), NETWORK_NORM * largest(whole.data), 'latents of the first tile');
+    const { unet, decoder } = await pipe.profile({ width: 16, height: 16 });
+    expect([unet.rows.length > 0, decoder.rows.length > 0]).toEqual([true, true]);
+    await pipe.dispose();
+    expect(await heldBy(device)).toEqual(before);
+  });
+
   it('refuses the folder of another component', async () => {
     const error = await failure(Pipeline.fromPretrained(fixture('unet2d_ddpm_cifar'), f32));
     expect(error).toBeInstanceOf(ConfigError);

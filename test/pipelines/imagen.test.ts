@@ -1,7 +1,7 @@
 /** DeepFloyd IF: recorded runs of the reference library, the stages in a cascade, what is refused and given back. */
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { ConfigError, InvalidArgumentError, UnsupportedError } from '../../src/engine/index.ts';
+import { AbortedError, ConfigError, InvalidArgumentError, UnsupportedError } from '../../src/engine/index.ts';
 import { readT5Config } from '../../src/models/textEncoders/t5Config.ts';
 import { t5Weights } from '../../src/models/textEncoders/t5EncoderModel.ts';
 import { Recording } from '../../src/node/parity/recording.ts';
@@ -14,7 +14,17 @@ import { openDevice } from '../support/runGraph.ts';
 import { file } from '../loading/files.ts';
 import { failure, fixture, fixturesPath } from '../models/fixtures.ts';
 import { heldBy } from './folders.ts';
-import { directory, filesOf, json, jsonOf, seededWeights, type Files } from './tinyModels.ts';
+import {
+  directory,
+  filesOf,
+  json,
+  jsonOf,
+  modelIndex,
+  seededWeights,
+  textFiles,
+  type Files,
+  unetFiles,
+} from './tinyModels.ts';
 
 const device = await openDevice(adapters()[0]);
 const [BASE, LARGE] = ['pipelines/if_base', 'pipelines/if_super_resolution'];
@@ -114,6 +124,87 @@ it(
     expect(await heldBy(device)).toEqual(before);
   },
 );
+
+/** The ×4 upscaler of Stable Diffusion with tiny networks and a text encoder of its own. */
+const upscaler = () =>
+  directory(
+    {
+      // A class for each noise level up to 350.
+      ...unetFiles('unet_cond_x4_upscaler/config.json', { num_class_embeds: 351 }),
+      ...filesOf('vae_kl_sd', 'vae/'),
+      ...textFiles('', 'CLIPTextModel', 20, 300),
+      'scheduler/scheduler_config.json': json({ _class_name: 'DDIMScheduler', prediction_type: 'v_prediction' }),
+      'low_res_scheduler/scheduler_config.json': json({
+        _class_name: 'DDPMScheduler',
+        beta_schedule: 'squaredcos_cap_v2',
+      }),
+      'model_index.json': modelIndex(
+        'StableDiffusionUpscalePipeline',
+        ['unet', 'vae', 'scheduler', 'text_encoder', 'tokenizer'],
+        { low_res_scheduler: ['diffusers', 'DDPMScheduler'], max_noise_level: 350 },
+      ),
+    },
+    'upscaler',
+  );
+
+it('three stages: what enlarges last reads the texts with an encoder of its own', { timeout: 300_000 }, async () => {
+  const before = await heldBy(device);
+  const cascade = await IFCascade.load(device, { ...folders(), upscaler: upscaler() });
+  const { base: first, superResolution: second, upscaler: third } = cascade.stages;
+  const few = { base: { numInferenceSteps: 1 }, superResolution: { numInferenceSteps: 1 } };
+  const enlarging = { numInferenceSteps: 2, guidanceScale: 2 };
+  const texts = { prompt: ['a red heart', 'a dog'], negativePrompt: ['a cat', ''] };
+  const stages: string[] = [];
+  const whole = await cascade.generate({
+    ...texts,
+    ...few,
+    upscaler: enlarging,
+    generator: 5,
+    onStep: ({ stage }) => void stages.push(stage),
+  });
+  expect(stages).toEqual(['base', 'superResolution', 'upscaler', 'upscaler']);
+  const side = 20 * third!.downsampling;
+  expect(whole.images.map(({ width, height }) => [width, height])).toEqual([
+    [side, side],
+    [side, side],
+  ]);
+  expect(whole.timing.stepMs).toHaveLength(4);
+
+  // The stages one by one, on one generator; the last one by default at a noise level of 100.
+  const generator = new TorchGenerator(5);
+  const one = await first.generate({ ...few.base, ...texts, generator });
+  const small = { data: one.latents, shape: [2, 3, 8, 8] };
+  const { text, negative } = await first.conditions(texts);
+  const states = { promptEmbeds: text, negativePromptEmbeds: negative };
+  const two = await second.generate({ ...few.superResolution, ...states, image: small, generator });
+  const larger = { data: two.latents, shape: [2, 3, 20, 20] };
+  const hand = { ...texts, ...enlarging, noiseLevel: 100, image: larger };
+  const three = await third!.generate({ ...hand, generator });
+  expect(whole.latents).toEqual(three.latents);
+  expect(whole.smaller).toEqual([small, larger]);
+  const planes = async ({ images }: { images: { toPlanes(): Promise<Float32Array> }[] }) =>
+    Promise.all(images.map((image) => image.toPlanes()));
+  expect(await planes(whole)).toEqual(await planes(three));
+  const calmer = await third!.generate({ ...hand, noiseLevel: 10, generator: 1 });
+  const noisier = await third!.generate({ ...hand, generator: 1 });
+  expect(calmer.latents).not.toEqual(noisier.latents);
+  [whole, one, two, three, calmer, noisier].forEach(dispose);
+
+  const embeds = await failure(cascade.generate({ ...states, ...few }));
+  expect(embeds).toBeInstanceOf(InvalidArgumentError);
+  expect(embeds.message).toMatch(/third stage reads texts with an encoder of its own/);
+  const stop = new AbortController();
+  const aborted = cascade.generate({
+    ...texts,
+    ...few,
+    upscaler: enlarging,
+    signal: stop.signal,
+    onStep: ({ stage }) => void (stage === 'upscaler' && stop.abort()),
+  });
+  expect(await failure(aborted)).toBeInstanceOf(AbortedError);
+  await cascade.dispose();
+  expect(await heldBy(device)).toEqual(before);
+});
 
 it('parts of different models are refused, and nothing is left behind', async () => {
   const before = await heldBy(device);

@@ -1,8 +1,9 @@
 /** `AutoencoderTiny` on a device: pictures to latents and back, fast. */
-import type { Capabilities, Device, Report } from '../../engine/index.ts';
+import type { Capabilities, Device, Profile, Report } from '../../engine/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import { checkTensorInput, type ModelOutput, type RunOptions, type TensorInput } from '../modelRuntime.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
+import { SplitCalls, type Direction, type SplitReport, type Tiling } from '../splitCalls.ts';
 import { autoencoderTinyDecode, autoencoderTinyEncode } from './autoencoderTiny.ts';
 import { readAutoencoderTinyConfig, type AutoencoderTinyConfig } from './autoencoderTinyConfig.ts';
 
@@ -29,9 +30,16 @@ export const autoencoderTinyDefinition: ModelDefinition<AutoencoderTinyConfig, A
   ],
 };
 
+/** Side of a tile in pixels, as the reference library has it: its configs name no size. */
+const TILE = 512;
+
 /** A tiny autoencoder on a device. */
 export class AutoencoderTiny {
-  private constructor(private readonly model: LoadedModel<AutoencoderTinyConfig, AutoencoderTinyCall>) {}
+  private readonly split: SplitCalls;
+
+  private constructor(private readonly model: LoadedModel<AutoencoderTinyConfig, AutoencoderTinyCall>) {
+    this.split = new SplitCalls(model.device);
+  }
 
   /**
    * Loads `config.json` and the weights beside it.
@@ -49,6 +57,18 @@ export class AutoencoderTiny {
   /** Pixels per latent cell along each side, of the encoder. */
   get downsampling(): number {
     return 2 ** (this.config.numEncoderBlocks.length - 1);
+  }
+
+  /**
+   * When pictures go through in tiles; default `auto`. The networks look a few pixels far and at nothing else, so that tiles
+   * are the whole picture but near their seams.
+   */
+  get tiling(): Tiling {
+    return this.split.tiling;
+  }
+
+  set tiling(tiling: Tiling) {
+    this.split.tiling = tiling;
   }
 
   /**
@@ -77,9 +97,14 @@ export class AutoencoderTiny {
     return latents.map((x) => Math.fround(x - latentShift) * (2 * latentMagnitude));
   }
 
-  /** What such a call takes here; nothing is allocated. @throws LimitError, ShapeError */
-  plan(call: AutoencoderTinyCall): Report {
-    return this.model.plan(call);
+  /** What such a call takes here, and how it is split; nothing is allocated. @throws LimitError, ShapeError */
+  plan({ part, batch, channels, height, width }: AutoencoderTinyCall): SplitReport {
+    return this.split.plan(this.direction(part), [batch, channels, height, width]);
+  }
+
+  /** Where the time of such a call goes, dispatch by dispatch. @throws as {@link encode} */
+  profile(call: AutoencoderTinyCall, options?: RunOptions): Promise<Profile> {
+    return this.model.profile(call, options);
   }
 
   /** Bytes of the weights on the GPU. */
@@ -90,6 +115,23 @@ export class AutoencoderTiny {
   /** Releases programs and weights; while a call is under way, as soon as it ends. */
   dispose(): void {
     this.model.dispose();
+    this.split.dispose();
+  }
+
+  private direction(part: AutoencoderTinyCall['part']): Direction {
+    const { model, config } = this;
+    const stages = part === 'encode' ? config.numEncoderBlocks : config.numDecoderBlocks;
+    const factor = part === 'encode' ? 2 : config.upsamplingScalingFactor;
+    const call = ([batch, channels, height, width]: readonly number[]): AutoencoderTinyCall => {
+      return { part, batch, channels, height, width };
+    };
+    return {
+      encode: part === 'encode',
+      cell: factor ** (stages.length - 1),
+      tileSize: TILE,
+      run: ({ data, shape }, options) => model.run(call(shape), { x: data }, options),
+      plan: (shape) => model.plan(call(shape)),
+    };
   }
 
   private async run(
@@ -99,8 +141,7 @@ export class AutoencoderTiny {
     options: RunOptions,
   ): Promise<ModelOutput> {
     checkTensorInput(`AutoencoderTiny ${part}`, name, input);
-    const [batch, channels, height, width] = input.shape;
-    return this.model.run({ part, batch, channels, height, width }, { x: input.data }, options);
+    return this.split.run(this.direction(part), input, options);
   }
 }
 
