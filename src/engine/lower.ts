@@ -15,13 +15,24 @@ import {
 import { defaultTunables, MAX_GROUPS, storageModule, type Kernel, type Params } from './kernel.ts';
 import type { StorageModule, Tunables, TunableValue } from './shader.ts';
 
+/**
+ * What a dispatch does that only copies: `out` is the bytes of `parts` one behind the other (`join`), or those of one, from
+ * byte `at` on (`cut`). It can be left out where they lie there anyway.
+ */
+export interface Copies {
+  readonly kind: 'join' | 'cut';
+  /** Bindings that are read. */
+  readonly parts: readonly string[];
+  readonly at?: number;
+}
+
 /** One call of a kernel. */
 export interface Dispatch {
   readonly kernel: Kernel;
   readonly storage: StorageModule;
   readonly tunables: Tunables;
   readonly params: Params;
-  /** Tensor per binding name; a binding without one is bound to a dummy. */
+  /** Tensor per binding name; one without is bound to 16 bytes of zeros, and reads beyond their end yield zeros too. */
   readonly bindings: Readonly<Record<string, Tensor | undefined>>;
   readonly grid: readonly [number, number, number];
   readonly label: string;
@@ -29,6 +40,7 @@ export interface Dispatch {
   readonly flops: number;
   /** As in {@link DispatchRequest}. */
   readonly inPlace?: string;
+  readonly copies?: Copies;
 }
 
 /** One call of a kernel as an op asks for it. */
@@ -45,6 +57,8 @@ export interface DispatchRequest {
   dtype?: 'f32' | 'f16';
   /** Binding that `out` may take the place of: with `IN_PLACE` the kernel reads element i of it from `out`, then writes it. */
   inPlace?: string;
+  /** What the dispatch comes to where it only copies. */
+  copies?: Copies;
 }
 
 /** Ways chosen by measurement: the name of one by the key of the place where it was chosen. */
@@ -176,6 +190,7 @@ export function makeDispatch(
     label,
     flops: request.flops ?? 0,
     inPlace: request.inPlace,
+    copies: request.copies,
   };
 }
 

@@ -13,6 +13,8 @@ export interface Placed {
   arenas: number[];
   /** Bytes of all arenas together. */
   peakBytes: number;
+  /** What has been placed, in the order that was best. */
+  items: readonly Item[];
 }
 
 /** Placements that are tried; the thousand tensors of a large network take a tenth of a millisecond each time. */
@@ -39,11 +41,13 @@ interface Turn {
 }
 
 /** An interval while it is placed. */
-interface Item {
+export interface Item {
   readonly interval: Interval;
-  /** Others that are alive with it, and those of them that may not share an arena with it. */
+  /** Others that are alive with it. */
   readonly beside: Item[];
+  /** Those of them that may not share an arena with it, and those that should not, with what it costs if they do. */
   readonly apart: Item[];
+  readonly avoided: ReadonlyMap<Item, number>;
   /** −1 until it has one. */
   arena: number;
   offset: number;
@@ -57,8 +61,12 @@ export function bestPlacement(intervals: readonly Interval[], live: number, maxB
   const all = itemsOf([...turns.map(({ item }) => item.interval), ...small]);
   const final = all.map((item, i) => ({ item, preference: turns[i]?.preference ?? 0 }));
   const { arenas, peakBytes } = place(final, maxBufferSize);
-  const places = new Map(all.map(({ interval, arena, offset }) => [interval.tensor.id, { arena, offset }]));
-  return { places, arenas, peakBytes };
+  return { places: placesOf(all), arenas, peakBytes, items: all };
+}
+
+/** Where items lie. */
+export function placesOf(items: readonly Item[]): Map<number, Placement> {
+  return new Map(items.map(({ interval, arena, offset }) => [interval.tensor.id, { arena, offset }]));
 }
 
 /** The best order found. The same one every time: what is random about it starts from a fixed seed. */
@@ -95,7 +103,7 @@ function improve(items: readonly Item[], live: number, maxBufferSize: number): r
 }
 
 /** Uniform numbers in [0, 1), the same ones every time: a mixed counter. */
-function uniforms(): () => number {
+export function uniforms(): () => number {
   let state = 1;
   return () => {
     state = (state + 0x9e3779b9) | 0;
@@ -106,16 +114,36 @@ function uniforms(): () => number {
 }
 
 function itemsOf(intervals: readonly Interval[]): Item[] {
-  const items = intervals.map((interval): Item => ({ interval, beside: [], apart: [], arena: -1, offset: 0 }));
+  const items = intervals.map((interval) => {
+    const avoided = new Map<Item, number>();
+    return { interval, beside: [] as Item[], apart: [] as Item[], avoided, arena: -1, offset: 0 };
+  });
   const by = new Map(items.map((item) => [item.interval, item]));
   for (const item of items) {
-    const { first, last, conflicts } = item.interval;
+    const { first, last, conflicts, avoided } = item.interval;
     for (const other of items) {
       if (other !== item && other.interval.first <= last && first <= other.interval.last) item.beside.push(other);
     }
     for (const c of conflicts) if (by.has(c)) item.apart.push(by.get(c)!);
+    for (const [c, cost] of avoided) if (by.has(c) && !conflicts.has(c)) item.avoided.set(by.get(c)!, cost);
   }
   return items;
+}
+
+/** What is placed already and alive with an item, by its offset. */
+export function besideInOrder({ beside }: Item): Item[] {
+  return beside.filter((other) => other.arena >= 0).sort((a, b) => a.offset - b.offset);
+}
+
+/** The lowest offset in an arena at which `size` bytes fit between what lies there. */
+export function lowestOffset(beside: readonly Item[], arena: number, size: number): number {
+  let offset = 0;
+  for (const other of beside) {
+    if (other.arena !== arena) continue;
+    if (offset + size <= other.offset) break;
+    offset = Math.max(offset, other.offset + other.interval.size);
+  }
+  return offset;
 }
 
 /**
@@ -132,17 +160,13 @@ function place(
   for (let i = 0; i < turns.length; i++) {
     const { item, preference } = turns[i];
     const { size } = item.interval;
-    const beside = item.beside.filter((other) => other.arena >= 0).sort((a, b) => a.offset - b.offset);
+    const beside = besideInOrder(item);
     let least = Infinity;
     let choices: { arena: number; offset: number }[] = [];
     for (let arena = 0; arena <= arenas.length; arena++) {
       if (item.apart.some((other) => other.arena === arena)) continue;
-      let offset = 0;
-      for (const other of beside) {
-        if (other.arena !== arena) continue;
-        if (offset + size <= other.offset) break;
-        offset = Math.max(offset, other.offset + other.interval.size);
-      }
+      if (item.avoided.size > 0 && [...item.avoided.keys()].some((other) => other.arena === arena)) continue;
+      const offset = lowestOffset(beside, arena, size);
       const growth = Math.max(0, offset + size - (arenas[arena] ?? 0));
       if (offset + size > maxBufferSize || growth > least) continue;
       if (growth < least) choices = [];

@@ -7,7 +7,9 @@ import { LimitError } from './errors.ts';
 import { byteSize, formatShape, rootOf, type Tensor } from './graph.ts';
 import type { Dispatch } from './lower.ts';
 import type { Limits } from './device.ts';
-import { bestPlacement } from './placement.ts';
+import type { Within } from './inPlace.ts';
+import { bestPlacement, type Placed } from './placement.ts';
+import { tightened } from './tightPlacement.ts';
 
 /** Where a tensor lies. */
 export interface Placement {
@@ -27,28 +29,39 @@ export interface MemoryPlan {
   liveBytes: number;
 }
 
+/** A plan in which no dispatch reads an arena that it writes, and perhaps a smaller one in which some do. */
+export interface Planned extends MemoryPlan {
+  /**
+   * The plan in at most `most` bytes, where one is found, and what the dispatches come to that read an arena that they write
+   * (the larger of operations and bytes); they have to be given to `bindForWriting`.
+   */
+  within(most: number): { plan: MemoryPlan; cost: number } | undefined;
+}
+
 /** A tensor from the dispatch that writes it to the last that reads it. */
 export interface Interval {
   tensor: Tensor;
   size: number;
   first: number;
   last: number;
-  /** Intervals that some dispatch reads where it writes this one, or the reverse. */
+  /** Intervals that must lie in another arena. */
   conflicts: Set<Interval>;
+  /** Others that some dispatch reads where it writes this one, or the reverse, with what these dispatches cost. */
+  avoided: Map<Interval, number>;
 }
 
 /**
  * Places every tensor that `dispatches` write and that is not in `pinned`.
- * @param sameAs tensors that have the memory of another one, by their id.
+ * @param within tensors that lie in another one, by their id.
  * @throws LimitError when a single tensor does not fit a buffer.
  */
 export function planMemory(
   dispatches: readonly Dispatch[],
   pinned: ReadonlySet<number>,
   limits: Limits,
-  sameAs: ReadonlyMap<number, Tensor> = new Map(),
-): MemoryPlan {
-  const intervals = findIntervals(dispatches, pinned, limits.minStorageBufferOffsetAlignment, sameAs);
+  within: ReadonlyMap<number, Within> = new Map(),
+): Planned {
+  const intervals = findIntervals(dispatches, pinned, limits.minStorageBufferOffsetAlignment, within);
   let liveBytes = 0;
   for (let i = 0; i < dispatches.length; i++) {
     let live = 0;
@@ -63,37 +76,58 @@ export function planMemory(
     );
   }
   const placed = bestPlacement(intervals, liveBytes, limits.maxBufferSize);
-  for (const [id, other] of sameAs) placed.places.set(id, placed.places.get(other.id)!);
-  return { ...placed, liveBytes };
+  const planOf = ({ places, arenas, peakBytes }: Omit<Placed, 'items'>): MemoryPlan => {
+    for (const [id, { of, at }] of within) {
+      const place = places.get(of.id);
+      if (place) places.set(id, { arena: place.arena, offset: place.offset + at });
+    }
+    return { places, arenas, peakBytes, liveBytes };
+  };
+  return {
+    ...planOf(placed),
+    within(most) {
+      const found = tightened(placed, most);
+      return found && { plan: planOf(found), cost: found.cost };
+    },
+  };
 }
 
 function findIntervals(
   dispatches: readonly Dispatch[],
   pinned: ReadonlySet<number>,
   align: number,
-  sameAs: ReadonlyMap<number, Tensor>,
+  within: ReadonlyMap<number, Within>,
 ): Interval[] {
   const found = new Map<number, Interval>();
   dispatches.forEach((dispatch, i) => {
     const read = new Set<Interval>();
     const written = new Set<Interval>();
+    const repeated = new Set<Interval>();
     for (const binding of dispatch.kernel.shader.bindings) {
       const bound = dispatch.bindings[binding.name];
       if (!bound) continue;
-      const tensor = sameAs.get(rootOf(bound).id) ?? rootOf(bound);
+      const tensor = within.get(rootOf(bound).id)?.of ?? rootOf(bound);
       if (pinned.has(tensor.id)) continue;
       let v = found.get(tensor.id);
       if (!v) {
         const size = Math.ceil(byteSize(tensor) / align) * align;
-        found.set(tensor.id, (v = { tensor, size, first: i, last: i, conflicts: new Set() }));
+        found.set(tensor.id, (v = { tensor, size, first: i, last: i, conflicts: new Set(), avoided: new Map() }));
       }
       v.last = i;
+      if (read.has(v)) repeated.add(v);
       (binding.access === 'write' ? written : read).add(v);
     }
     for (const w of written) {
       for (const r of read) {
-        w.conflicts.add(r);
-        r.conflicts.add(w);
+        const cost = Math.max(dispatch.flops, r.size);
+        for (const [a, b] of [
+          [w, r],
+          [r, w],
+        ]) {
+          // Two bindings of one range cannot both be writable.
+          if (repeated.has(r)) a.conflicts.add(b);
+          else a.avoided.set(b, (a.avoided.get(b) ?? 0) + cost);
+        }
       }
     }
   });

@@ -1,9 +1,9 @@
 /** From a recorded graph to a placed list of dispatches: everything that can be known before a GPU is there. */
 import type { Capabilities } from './device.ts';
 import { byteSize, rootOf, type Graph, type Tensor } from './graph.ts';
-import { workInPlace } from './inPlace.ts';
 import { lowerNodes, type Choices, type Dispatch } from './lower.ts';
-import { planMemory, type MemoryPlan } from './plan.ts';
+import { layOut } from './memory.ts';
+import type { MemoryPlan } from './plan.ts';
 import { rewriteGraph, type Rewrite } from './rewrite.ts';
 
 /** Which rewrites a graph goes through; by default none. */
@@ -66,8 +66,7 @@ export function prepare(graph: Graph, caps: Capabilities, options: PrepareOption
   const edges = new Set([...graph.inputs.values(), ...graph.outputs.values()].map(rootOf));
   const constants = constantsOf(lowered);
   const pinned = new Set([...edges, ...constants].map((t) => t.id));
-  const { dispatches, sameAs } = workInPlace(lowered, pinned);
-  const plan = planMemory(dispatches, pinned, caps.limits, sameAs);
+  const { dispatches, plan } = layOut(lowered, pinned, caps);
   const sum = (tensors: Iterable<Parameters<typeof byteSize>[0]>) => [...tensors].reduce((s, t) => s + byteSize(t), 0);
   let largestBinding = { bytes: 0, label: '' };
   const kernels: Record<string, number> = {};

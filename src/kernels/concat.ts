@@ -20,6 +20,7 @@ export const concatOp: Op<Record<string, never>> = {
       tunables: { SHIFT: A % 4 },
       params: { rows: rowsOf(output), A, A4: width4(a!), B4: width4(b!), N4: width4(output) },
       bindings: { a, b, out: output },
+      copies: rowsOf(output) === 1 && A % 4 === 0 ? { kind: 'join', parts: ['a', 'b'] } : undefined,
     });
   },
 };

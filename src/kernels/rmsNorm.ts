@@ -16,7 +16,7 @@ import shader from './rmsNorm.wgsl';
 /** One team of LANES invocations per row. */
 export const rmsNormKernel = defineKernel({
   shader,
-  tunables: { WG: [64, 128, 256], LANES: [64, 1, 8, 32], HAS_GAMMA: [true, false] },
+  tunables: { WG: [64, 128, 256], LANES: [64, 1, 8, 32], HAS_GAMMA: [true, false], IN_PLACE: [false, true] },
   grid: ({ M }, t) => linearGrid(ceilDiv(M, t.WG / t.LANES)),
 });
 
@@ -33,6 +33,7 @@ const rmsNormOp: Op<{ eps: number }> = {
       tunables: { LANES, HAS_GAMMA: gamma !== undefined },
       params: { M, D, D4, eps },
       bindings: { input: x, gamma, out: output },
+      inPlace: 'input',
       flops: 4 * M * D,
     });
   },

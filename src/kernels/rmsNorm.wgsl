@@ -2,11 +2,13 @@
 //
 // input, out [M, D4]. A team of LANES invocations takes one row, each every LANES-th vec4 of it: once for the sum of
 // squares, once to write. f32. Padding is zero and counts nothing.
+// With IN_PLACE the rows stand in out; an invocation overwrites no other vec4 than those it has read last.
 // LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
 //@use storage team
 const WG = 64u;
 const LANES = 64u;         // divides WG
 const HAS_GAMMA = true;
+const IN_PLACE = false;
 
 struct Params {
   M: u32,     // rows
@@ -20,6 +22,11 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> out: array<Elem4>;           // [M, D4]
 @group(0) @binding(3) var<uniform> p: Params;
 
+fn row(i: u32) -> vec4<f32> {
+  if (IN_PLACE) { return load4(out[i]); }
+  return load4(input[i]);
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
@@ -28,13 +35,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let base = min(team, p.M - 1u) * p.D4;
   var squares = vec4<f32>(0.0);
   for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
-    let v = load4(input[base + d4]);
+    let v = row(base + d4);
     squares = fma(v, v, squares);
   }
   let scale = 1.0 / sqrt(teamSum(dot(squares, vec4<f32>(1.0)), lane) / f32(p.D) + p.eps);
   if (team >= p.M) { return; }
   for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
-    var v = load4(input[base + d4]) * scale;
+    var v = row(base + d4) * scale;
     if (HAS_GAMMA) { v *= gamma[d4]; }
     out[base + d4] = store4(v);
   }

@@ -6,7 +6,7 @@ import shader from './rope.wgsl';
 /** Pairs turned by angles from a table, one vec4 per invocation. */
 export const ropeKernel = defineKernel({
   shader,
-  tunables: { WG: [64, 128, 256] },
+  tunables: { WG: [64, 128, 256], IN_PLACE: [false, true] },
   grid: ({ count }, t) => linearGrid(ceilDiv(count, t.WG)),
 });
 
@@ -20,6 +20,7 @@ export const ropeOp: Op<Record<string, never>> = {
       kernel: ropeKernel,
       params: { count, T, heads, D4: width4(x!) },
       bindings: { x, table, out: output },
+      inPlace: 'x',
       flops: 6 * count * 4,
     });
   },

@@ -1,9 +1,10 @@
 // Rotary positions: every pair (x₂ᵢ, x₂ᵢ₊₁) of a head is turned by its token's angle. Su et al. 2021, equation 34.
 //
 // x, out [B, T, heads, D4]; table [T, 2, D4], a token's cosines and then its sines, each pair's value twice.
-// An invocation turns the two pairs of one vec4. f32.
+// An invocation turns the two pairs of one vec4, with IN_PLACE those that stand in out. f32.
 //@use storage
 const WG = 64u;
+const IN_PLACE = false;
 
 struct Params {
   count: u32,    // vec4 of x
@@ -24,6 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (i >= p.count) { return; }
   let t = (i / (p.D4 * p.heads)) % p.T;
   let at = 2u * t * p.D4 + i % p.D4;
-  let v = load4(x[i]);
+  var v = vec4<f32>(0.0);
+  if (IN_PLACE) { v = load4(out[i]); } else { v = load4(x[i]); }
   out[i] = store4(v * table[at] + vec4<f32>(-v.y, v.x, -v.w, v.z) * table[at + p.D4]);
 }

@@ -34,10 +34,11 @@ export function mmditBlock(w: WeightScope, s: Streams, c: Tensor, o: MmditOption
   const m = text ? adaptiveNorm(s.context, text, FIRST) : continuousNorm(w.at('norm1_context'), s.context, c); // [B,S,D]
   const [a, b] = jointAttention(w.at('attn'), n, m, { ...o, contextOut: text !== undefined }, table);
   let x = gatedAdd(s.x, a, own, FIRST.gate); // [B,T,D]
+  // Before the picture goes on: then nothing holds the result of the attention any longer.
+  const context = text && b && gatedAdd(s.context, b, text, FIRST.gate); // [B,S,D]
   if (dual) x = gatedAdd(x, selfAttention(w.at('attn2'), adaptiveNorm(s.x, own, DUAL), o), own, DUAL.gate); // [B,T,D]
   x = feedForwardPart(w.at('ff'), x, own); // [B,T,D]
-  if (!text || !b) return { x, context: s.context };
-  const context = gatedAdd(s.context, b, text, FIRST.gate); // [B,S,D]
+  if (!text || !context) return { x, context: s.context };
   return { x, context: feedForwardPart(w.at('ff_context'), context, text) }; // [B,S,D]
 }
 

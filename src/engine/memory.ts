@@ -1,0 +1,44 @@
+/** From dispatches to dispatches with places: which tensors share memory, and where the rest lies. */
+import type { Capabilities } from './device.ts';
+import { workInPlace, type Thrift } from './inPlace.ts';
+import type { Dispatch } from './lower.ts';
+import { planMemory, type MemoryPlan } from './plan.ts';
+import { bindForWriting } from './writableInputs.ts';
+
+/** A plan within this share of what is alive at once is near enough; on processors a pipeline takes long to compile. */
+const [WASTE, SOFTWARE_WASTE] = [0.05, 0.15];
+/** Bytes that are not worth another pipeline. */
+const LITTLE = 2 ** 20;
+
+/**
+ * The plan that takes least of what is tried: results in the memory of their operands wherever that can be, or only where
+ * memory is short; and if both waste too much, dispatches that write beside what they read.
+ * @param pinned ids of tensors whose memory is not planned.
+ * @throws LimitError when a single tensor does not fit a buffer.
+ */
+export function layOut(
+  lowered: readonly Dispatch[],
+  pinned: ReadonlySet<number>,
+  { limits, software }: Capabilities,
+): { dispatches: Dispatch[]; plan: MemoryPlan } {
+  const tried = [];
+  let most = Infinity;
+  for (const thrift of ['everywhere', 'at the peak'] satisfies Thrift[]) {
+    const { dispatches, within } = workInPlace(lowered, pinned, limits.minStorageBufferOffsetAlignment, thrift);
+    const plan = planMemory(dispatches, pinned, limits, within);
+    most = Math.min(most, plan.liveBytes * (1 + (software ? SOFTWARE_WASTE : WASTE)));
+    if (plan.peakBytes <= Math.max(most, plan.liveBytes + LITTLE)) return { dispatches, plan };
+    tried.push({ dispatches, plan });
+  }
+  // Where nothing is found in that little, half of the waste is still better than all of it.
+  const [least] = tried.sort((a, b) => a.plan.peakBytes - b.plan.peakBytes);
+  for (const bytes of [most, (most + least.plan.peakBytes) / 2]) {
+    const tighter = tried.flatMap(({ dispatches, plan }) => {
+      const found = plan.peakBytes > bytes ? plan.within(bytes) : undefined;
+      return found ? [{ dispatches, ...found }] : [];
+    });
+    const [best] = tighter.sort((a, b) => a.cost - b.cost);
+    if (best) return { dispatches: bindForWriting(best.dispatches, best.plan), plan: best.plan };
+  }
+  return least;
+}

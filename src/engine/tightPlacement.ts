@@ -1,0 +1,80 @@
+/**
+ * Plans of a given size. Where arenas are largest at different times, they add up to more than is ever alive. Then one of them
+ * is made smaller, and what no longer fits it lies in an arena of which the same dispatch reads. WebGPU allows that where the
+ * read tensor is bound for writing too (`writableInputs.ts`). Such a dispatch has a pipeline of its own, so few and cheap ones
+ * are wanted.
+ */
+import { besideInOrder, lowestOffset, placesOf, uniforms, type Item, type Placed } from './placement.ts';
+
+/** Orders that are tried for each way to cut the arenas. */
+const TRIES = 100;
+/** Ways to cut them. */
+const CUTS = 4;
+/** Arenas are multiples of it, as every binding's offset is. */
+const ALIGN = 256;
+
+/** A plan of at most `most` bytes and what it costs, from one that takes more; undefined where none is found. */
+export function tightened(
+  { items, arenas: loose, peakBytes }: Placed,
+  most: number,
+): (Omit<Placed, 'items'> & { cost: number }) | undefined {
+  const waste = peakBytes - ALIGN * Math.floor(most / ALIGN);
+  let best: (Omit<Placed, 'items'> & { cost: number }) | undefined;
+  for (const arenas of smaller(loose, waste)) {
+    for (const start of [items, [...items].sort((a, b) => b.interval.size - a.interval.size)]) {
+      const cost = search(start, arenas);
+      if (cost === undefined || (best && cost >= best.cost)) continue;
+      best = { cost, places: placesOf(items), arenas, peakBytes: peakBytes - waste };
+    }
+    // Arenas made one share the most, and are there for want of anything better.
+    if (best && arenas.length < loose.length) break;
+  }
+  return best;
+}
+
+/** Arenas of `waste` bytes less in all: one of the largest cut, some made one, or all. */
+function smaller(arenas: readonly number[], waste: number): number[][] {
+  const sorted = [...arenas].sort((a, b) => b - a);
+  const cut = sorted.flatMap((size, k) => (size < waste ? [] : [sorted.map((s, i) => (i === k ? s - waste : s))]));
+  const [first, second, ...rest] = sorted;
+  const others = sorted.slice(1).reduce((a, b) => a + b, 0);
+  const joined = [[first + second - waste, ...rest], [first, others - waste], [first + others - waste]];
+  return [...cut.slice(0, CUTS), ...joined.filter((sizes) => sizes.every((size) => size > 0))];
+}
+
+/** Places items, and what did not fit earlier the next time, until all fit; what it costs that some share an arena. */
+function search(items: readonly Item[], arenas: readonly number[]): number | undefined {
+  const random = uniforms();
+  const order = [...items];
+  for (let i = 0; i < TRIES; i++) {
+    const { cost, beyond } = place(order, arenas);
+    if (beyond === undefined) return cost;
+    const [item] = order.splice(beyond, 1);
+    order.splice(random() < 0.5 ? Math.floor(random() * beyond) : beyond >> 1, 0, item);
+  }
+  return undefined;
+}
+
+/** Every item where it costs least among the arenas that hold it. @returns the first that none holds, if there is one. */
+function place(items: readonly Item[], arenas: readonly number[]): { cost: number; beyond?: number } {
+  let cost = 0;
+  for (const item of items) item.arena = -1;
+  for (let i = 0; i < items.length; i++) {
+    const item = items[i];
+    const beside = besideInOrder(item);
+    let best = { cost: Infinity, arena: -1, offset: 0 };
+    for (let arena = 0; arena < arenas.length; arena++) {
+      if (item.apart.some((other) => other.arena === arena)) continue;
+      const offset = lowestOffset(beside, arena, item.interval.size);
+      if (offset + item.interval.size > arenas[arena]) continue;
+      let own = 0;
+      for (const [other, c] of item.avoided) if (other.arena === arena) own += c;
+      if (own < best.cost) best = { cost: own, arena, offset };
+    }
+    if (best.arena < 0) return { cost, beyond: i };
+    cost += best.cost;
+    item.arena = best.arena;
+    item.offset = best.offset;
+  }
+  return { cost };
+}
