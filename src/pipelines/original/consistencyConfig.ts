@@ -27,11 +27,16 @@ const OURS = ['training_mode', 'distillation', 'sigma_data', 'sigma_min', 'sigma
 /** @param where what messages call the file @throws ConfigError naming a field that is not understood */
 export function readConsistencySetup(raw: RawConfig, where: string): ConsistencySetup {
   const cfg = new ConfigReader(raw, where);
-  // Without either, a published model is a consistency model.
-  const mode = cfg.string('training_mode', 'consistency_distillation');
+  const told = cfg.has('distillation') && !cfg.has('training_mode');
+  const mode = told ? (cfg.bool('distillation') ? 'consistency' : 'edm') : cfg.string('training_mode');
+  if (!/^(edm|progdist)$|consistency/.test(mode)) {
+    cfg.refuse('training_mode', '"consistency_distillation", "consistency_training", "progdist" or "edm"');
+  }
   const rest = Object.fromEntries(Object.entries(raw).filter(([key]) => ![...OURS, ...IGNORED].includes(key)));
   const { attention_type: attention = 'flash', ...plain } = rest;
-  const { network } = readAdmFlags(plain, 'unet', where);
+  // Where guided-diffusion's scripts attend at 16 and 8 alone.
+  const attended = cfg.has('model_channels') ? {} : { attention_resolutions: '32,16,8' };
+  const { network } = readAdmFlags({ ...attended, ...plain }, 'unet', where);
   const positive = { above: 0 };
   return {
     network: { ...network, attention_type: attention },

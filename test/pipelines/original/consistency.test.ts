@@ -1,6 +1,6 @@
 /** consistency_models as a pipeline: recorded runs of every sampler, editing, folders, classes, refusals. */
 import { describe, expect, it } from 'vitest';
-import { InvalidArgumentError } from '../../../src/engine/index.ts';
+import { ConfigError, InvalidArgumentError } from '../../../src/engine/index.ts';
 import type { RawConfig } from '../../../src/loading/index.ts';
 import { readAdmConfig } from '../../../src/models/adm/admConfig.ts';
 import { AdmUNet, admWeights } from '../../../src/models/adm/admModel.ts';
@@ -171,6 +171,14 @@ describe(`consistency models on ${adapter}`, () => {
     for (const options of wrong)
       expect(await failure(pipe(options)), Object.keys(options).join()).toBeInstanceOf(InvalidArgumentError);
     await pipe.dispose();
+    const { training_mode: _mode, ...untold } = FLAGS;
+    for (const config of [
+      { ...untold, weight_schedule: 'karras' },
+      { ...FLAGS, training_mode: 'ddpm' },
+      { ...FLAGS, sigma_min: 0 },
+      { ...FLAGS, no_such_flag: 1 },
+    ])
+      expect(await failure(Pipeline.fromPretrained(folderOf(config, weights), { device }))).toBeInstanceOf(ConfigError);
     expect(await heldBy(device)).toEqual(before);
   });
 
