@@ -24,6 +24,8 @@ export interface LikelihoodCall extends Pick<UnconditionalOptions, 'classLabels'
   /** Of the ODE, > 0; default 1e-5. */
   rtol?: number;
   atol?: number;
+  /** The time at which pictures stand, in (0, 1); default the least noise that the process names. */
+  end?: number;
   /** Half distance of the differences along a probe, > 0; default the one of least error, see chooseDifference. */
   difference?: number;
 }
@@ -54,13 +56,14 @@ export interface LikelihoodModel {
 export async function pictureLikelihood(
   device: Device,
   call: LikelihoodCall,
-  { process: { sde, end, reads }, channels, range, denoiser }: LikelihoodModel,
+  { process: { sde, end: least, reads }, channels, range, denoiser }: LikelihoodModel,
 ): Promise<PictureLikelihood> {
-  const { signal, probes = 1, probe: law = 'signs', rtol, atol } = call;
+  const { signal, probes = 1, probe: law = 'signs', rtol, atol, end = least } = call;
   throwIfAborted(signal, 'likelihood');
   if (!Number.isInteger(probes) || probes < 1) {
     throw new InvalidArgumentError(`likelihood: expected probes to be an integer ≥ 1, got ${probes}`);
   }
+  if (!(end > 0 && end < 1)) throw new InvalidArgumentError(`likelihood: expected end in (0, 1), got ${end}`);
   const generator = call.generator instanceof TorchGenerator ? call.generator : new TorchGenerator(call.generator ?? 0);
   const pictures = planesOf('image', call.image, channels, [-1, 1]);
   const values = inRange(pictures, range, (call.dequantise ?? !('shape' in call.image)) ? generator : undefined);

@@ -133,13 +133,13 @@ export class ScoreSDEPipeline extends PixelPipeline {
    * How likely pictures are, by the probability flow; `end` is the time at which they stand, default as in {@link generate}.
    * @throws InvalidArgumentError for pictures that do not fit; LimitError, AbortedError, DeviceLostError, OutOfMemoryError
    */
-  async likelihood(call: LikelihoodCall & { end?: number }): Promise<PictureLikelihood> {
+  async likelihood(call: LikelihoodCall): Promise<PictureLikelihood> {
     refuseOptions(call, { classLabels: FOREIGN.classLabels });
     this.expectFlow('likelihood');
     const { setup, range, network } = this;
     const sde = setup.process(setup.steps);
     return pictureLikelihood(this.device, call, {
-      process: { sde, end: checkEnd(call.end ?? sde.end), reads: this.reads(sde) },
+      process: { sde, end: sde.end, reads: this.reads(sde) },
       channels: network.config.numChannels,
       range,
       denoiser: (space, shape) => this.denoiserAt(space, shape, sde, true),

@@ -8,6 +8,7 @@ import { weightFiles } from '../../../src/node/parity/original/admCase.ts';
 import { OriginalCase } from '../../../src/node/parity/original/recorded.ts';
 import { mergedWeights } from '../../../src/node/parity/original/weights.ts';
 import type { Pipeline, StepProgress } from '../../../src/pipelines/index.ts';
+import type { SamplerState } from '../../../src/sampler/index.ts';
 import { file, type Tensor } from '../../loading/files.ts';
 import { adapters } from '../../support/gpu.ts';
 import { openDevice } from '../../support/runGraph.ts';
@@ -82,6 +83,15 @@ export async function showsSteps(
   expect(latents.length).toBe(want.batch * shown.length);
   images.forEach((image) => image.dispose());
   expect(await heldBy(device)).toEqual(before);
+}
+
+/** Stopped after its first step and gone on with: the same bits as in one go. */
+export async function resumes(pipe: Pipeline, options: object): Promise<void> {
+  const calls = { ...options, outputType: 'latent' as const };
+  const states: SamplerState[] = [];
+  const whole = await pipe({ ...calls, onStep: async ({ state }: StepProgress) => void states.push(await state()) });
+  const resume = JSON.parse(JSON.stringify(states[0])) as SamplerState;
+  expect((await pipe({ ...calls, resume })).latents).toEqual(whole.latents);
 }
 
 /** Aborted after the first step: a typed error, nothing left on the GPU, and the next call as if nothing had been. */

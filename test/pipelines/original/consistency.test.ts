@@ -15,7 +15,7 @@ import { CLAMPED_MEAN, expectClose, NETWORK_NORM } from '../../support/close.ts'
 import { normals } from '../../support/random.ts';
 import { failure } from '../../models/fixtures.ts';
 import { heldBy, largest } from '../folders.ts';
-import { abortsCleanly, adapter, bytesOf, caseOf, device, Draws, folderOf, showsSteps } from './cases.ts';
+import { abortsCleanly, adapter, bytesOf, caseOf, device, Draws, folderOf, resumes, showsSteps } from './cases.ts';
 
 interface Config {
   net: RawConfig;
@@ -142,6 +142,7 @@ describe(`consistency models on ${adapter}`, () => {
     const several: ConsistencyOptions = { ts: [0, 13, 26, 39], seeds: [5, 6], classLabels: [0, 1] };
     await showsSteps(pipe, several, { count: 3, batch: 2 });
     await abortsCleanly(pipe, several);
+    await resumes(pipe, several);
     const image = { data: new Float32Array(3 * 64), shape: [1, 3, 8, 8] };
     const maskImage = { data: new Float32Array(64), shape: [1, 1, 8, 8] };
     const wrong: ConsistencyOptions[] = [

@@ -11,7 +11,7 @@ import { TorchGenerator } from '../../../src/sampler/index.ts';
 import { failure } from '../../models/fixtures.ts';
 import { expectClose, NETWORK_NORM } from '../../support/close.ts';
 import { heldBy, largest } from '../folders.ts';
-import { abortsCleanly, adapter, bytesOf, caseOf, device, Draws, folderOf, showsSteps } from './cases.ts';
+import { abortsCleanly, adapter, bytesOf, caseOf, device, Draws, folderOf, resumes, showsSteps } from './cases.ts';
 
 interface Config {
   net: RawConfig & { precond: string };
@@ -122,6 +122,7 @@ describe(`EDM on ${adapter}`, () => {
     const steps: EdmOptions = { numInferenceSteps: 3, classLabels: [0, 5], generator: 4 };
     await showsSteps(pipe, steps, { count: 3, batch: 2 });
     await abortsCleanly(pipe, steps);
+    await resumes(pipe, { ...steps, sChurn: 10 });
     const wrong: object[] = [
       { classLabels: 6 },
       { classLabels: 'cow' },

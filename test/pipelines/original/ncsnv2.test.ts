@@ -10,7 +10,7 @@ import { PhiloxGenerator, TorchGenerator } from '../../../src/sampler/index.ts';
 import { expectClose, NETWORK_NORM } from '../../support/close.ts';
 import { failure } from '../../models/fixtures.ts';
 import { heldBy, largest } from '../folders.ts';
-import { abortsCleanly, adapter, bytesOf, caseOf, device, Draws, folderOf, showsSteps } from './cases.ts';
+import { abortsCleanly, adapter, bytesOf, caseOf, device, Draws, folderOf, resumes, showsSteps } from './cases.ts';
 
 interface Config {
   net: RawConfig;
@@ -64,6 +64,7 @@ describe(`NCSNv2 on ${adapter}`, () => {
     const call = { seeds: [1, 2] };
     await showsSteps(pipe, call, { count: 11, batch: 2 });
     await abortsCleanly(pipe, call);
+    await resumes(pipe, call);
     // The start is uniform, as `torch.rand` draws it, and noise follows from the same generator.
     const both = await pipe({ ...call, outputType: 'latent' });
     const generator = new TorchGenerator(2);

@@ -15,7 +15,7 @@ import { probabilityFlow } from '../../../src/sampler/sde/index.ts';
 import { expectClose, LIKELIHOOD_NATS, NETWORK_NORM } from '../../support/close.ts';
 import { failure } from '../../models/fixtures.ts';
 import { heldBy, hostNetwork, largest } from '../folders.ts';
-import { abortsCleanly, adapter, bytesOf, caseOf, device, Draws, folderOf, showsSteps } from './cases.ts';
+import { abortsCleanly, adapter, bytesOf, caseOf, device, Draws, folderOf, resumes, showsSteps } from './cases.ts';
 
 interface Config extends Pick<ScoreSdeOptions, 'predictor' | 'corrector'> {
   net: { model: RawConfig; data: RawConfig; training: { continuous: boolean } };
@@ -122,6 +122,8 @@ describe(`score_sde on ${adapter}`, () => {
     const call: ScoreSdeOptions = { numInferenceSteps: 3, seeds: [1, 2] };
     await showsSteps(pipe, call, { count: 3, batch: 2 });
     await abortsCleanly(pipe, call);
+    await resumes(pipe, call);
+    await resumes(pipe, { seeds: [1], method: 'ode', end: 0.8, rtol: 1e-1, atol: 1e-1 });
     const start = new TorchGenerator(9).randn(3 * 64);
     const noCorrector = { ...call, seeds: [4], corrector: 'none', outputType: 'latent' } as const;
     const told = await pipe({ ...noCorrector, latents: start });
@@ -172,6 +174,9 @@ describe(`score_sde on ${adapter}`, () => {
       expect(await failure(discrete(options))).toBeInstanceOf(InvalidArgumentError);
     const image = { data: new Float32Array(3 * 64), shape: [1, 3, 8, 8] };
     expect(await failure(discrete.likelihood!({ image }))).toBeInstanceOf(InvalidArgumentError);
+    const whole = await load();
+    expect(await failure(whole.likelihood!({ image, end: 1 }))).toBeInstanceOf(InvalidArgumentError);
+    await whole.dispose();
     await discrete.dispose();
     const bad = [
       { training: {} },
