@@ -198,17 +198,15 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
 /**
  * What is fastest, by and large, where nothing has been measured. Processors whose lanes share loads take the larger tile as
  * soon as there are enough tiles to share among; measured on lavapipe (eight lanes) and SwiftShader (four), 8² … 64² pixels,
- * 32 … 512 channels.
+ * 3 … 512 channels. All of a model's layers take the same number of rows, since each shader takes long to compile there.
  */
 function usualWay({ B, OH, OW, I, O }: Conv2dAttrs, { caps }: Lowering, ways: readonly string[]): string {
   if (!caps.software) return usualTile(B * OH * OW, ceilDiv(O, 4)) ?? 'plain';
   if (!canShare(caps)) return 'plain';
   const tiles = (size: number) => B * ceilDiv(OH, size) * ceilDiv(OW, size);
-  const narrow = 8 * O <= 4 * caps.subgroupSize;
-  if (narrow && caps.subgroupSize === 8) return 'plain';
   const wanted = [];
   if (I >= 8) {
-    if (tiles(4) >= 16) wanted.push(`winograd4 ${tiles(4) >= 48 && !narrow ? 3 : 2}`);
+    if (tiles(4) >= 16) wanted.push('winograd4 2');
     if (tiles(2) >= 16) wanted.push('winograd2 2');
   }
   return wanted.find((way) => ways.includes(way)) ?? (B * OH * OW > 8 ? 'shared 2' : 'shared 1');

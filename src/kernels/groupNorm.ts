@@ -25,8 +25,8 @@ import { packVector } from './packing.ts';
 /** First of three passes: mean and Σ(x − mean)² of every channel over chunks of pixels. */
 export const groupNormStatsKernel = defineKernel({
   shader: statsShader,
-  tunables: { WG: [64, 32, 128, 256], HAS_SECOND: [false, true] },
-  grid: ({ B, K, C4 }, t) => linearGrid(ceilDiv(B * K * C4, t.WG)),
+  tunables: { WG: [64, 32, 128, 256], PIXELS: [4, 1, 2], HAS_SECOND: [false, true] },
+  grid: ({ B, K, A4, C4 }, t) => linearGrid(ceilDiv(B * K * (t.HAS_SECOND ? C4 : A4), t.WG)),
 });
 
 /** Second pass: mean and gamma/√(var + eps) per channel, from the chunks of its group. */
@@ -43,10 +43,8 @@ export const groupNormApplyKernel = defineKernel({
     WG: [64, 128, 256],
     ROWS: [4, 1, 2, 8],
     ACT: Object.values(ACTIVATIONS),
-    HAS_BETA: [true, false],
-    HAS_SECOND: [false, true],
   },
-  grid: ({ B, P, C4 }, t) => linearGrid(ceilDiv(B * ceilDiv(P, t.ROWS) * C4, t.WG)),
+  grid: ({ B, P, A4 }, t) => linearGrid(ceilDiv(B * ceilDiv(P, t.ROWS) * A4, t.WG)),
 });
 
 /** One pass, or the second of two: a slab of groups per workgroup, which gathers its statistics and writes some pixels. */
@@ -64,7 +62,7 @@ export const groupNormSlabKernel = defineKernel({
   valid: (t, { limits }) => t.WG <= limits.maxComputeInvocationsPerWorkgroup,
 });
 
-/** How many dispatches: `slab` one, `chunks` two, `passes` three. */
+/** How many dispatches: `slab` one, `chunks` two, `passes` three, and two more where the input is two tensors. */
 export const GROUP_NORM_ALGORITHMS = ['slab', 'chunks', 'passes'] as const;
 /** One of {@link GROUP_NORM_ALGORITHMS}. */
 export type GroupNormAlgorithm = (typeof GROUP_NORM_ALGORITHMS)[number];
@@ -99,16 +97,15 @@ export const groupNormOp: Op<GroupNormAttrs> = {
     const stride = 4 * C4;
     const rows = rowsPerChunk(B * C4, P, to.caps.software);
     const K = ceilDiv(P, rows);
-    const HAS_SECOND = second !== undefined;
     const size = C / G;
     const slab = slabGroups(size, G);
     const chosen = algorithm ?? (to.caps.software || !slab ? 'passes' : P <= SLAB_PIXELS ? 'slab' : 'chunks');
     const stats = chosen === 'slab' ? undefined : to.scratch([B, K, 2, stride], 'f32');
-    if (stats) {
+    if (chosen === 'chunks') {
       to.dispatch({
         kernel: groupNormStatsKernel,
-        tunables: { HAS_SECOND },
-        params: { B, P, C4, A4, K, rows },
+        tunables: { HAS_SECOND: second !== undefined },
+        params: { B, P, C4, A4, at: 0, K, rows },
         bindings: { input: x, second, stats },
         flops: 5 * B * P * C,
       });
@@ -122,7 +119,7 @@ export const groupNormOp: Op<GroupNormAttrs> = {
           ACT: activationCode(act),
           HAS_GAMMA: gamma !== undefined,
           HAS_BETA: beta !== undefined,
-          HAS_SECOND,
+          HAS_SECOND: second !== undefined,
           FROM_STATS: stats !== undefined,
         },
         params: { B, P, C, C4, A4, G, size, slab, rows: ceilDiv(P, parts), K, chunk: rows, eps, factor },
@@ -130,6 +127,17 @@ export const groupNormOp: Op<GroupNormAttrs> = {
         flops: 8 * B * P * C,
       });
       return;
+    }
+    // One tensor after the other: a shader for both would be one more to compile.
+    const sources = [{ input: x!, at: 0 }, ...(second ? [{ input: second, at: A4 }] : [])];
+    for (const { input, at } of sources) {
+      to.dispatch({
+        kernel: groupNormStatsKernel,
+        tunables: { PIXELS: to.caps.software ? 1 : 4 },
+        params: { B, P, C4, A4: width4(input), at, K, rows },
+        bindings: { input, stats },
+        flops: 20 * B * P * width4(input),
+      });
     }
     const affine = to.scratch([B, 2, stride], 'f32');
     to.dispatch({
@@ -139,13 +147,16 @@ export const groupNormOp: Op<GroupNormAttrs> = {
       bindings: { stats, gamma, affine },
       flops: 6 * B * K * C,
     });
-    to.dispatch({
-      kernel: groupNormApplyKernel,
-      tunables: { ACT: activationCode(act), HAS_BETA: beta !== undefined, HAS_SECOND },
-      params: { B, P, C4, A4, C, factor },
-      bindings: { input: x, second, affine, beta, out: output },
-      flops: 3 * B * P * C,
-    });
+    for (const { input, at } of sources) {
+      to.dispatch({
+        kernel: groupNormApplyKernel,
+        // Most norms have this one or none: they share a shader.
+        tunables: { ACT: activationCode(act === 'none' ? 'silu' : act) },
+        params: { B, P, C4, A4: width4(input), at, C, acts: act === 'none' ? 0 : 1, factor },
+        bindings: { input, affine, beta, out: output },
+        flops: 12 * B * P * width4(input),
+      });
+    }
   },
 };
 

@@ -56,7 +56,7 @@ const groupNormGradOp: Op<{ groups: number; eps: number }> = {
     const means = to.scratch([B, 2, stride], 'f32');
     to.dispatch({
       kernel: groupNormStatsKernel,
-      params: { B, P, C4, A4: C4, K, rows },
+      params: { B, P, C4, A4: C4, at: 0, K, rows },
       bindings: { input: x, stats },
       flops: 5 * B * P * C,
     });

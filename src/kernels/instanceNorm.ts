@@ -52,7 +52,7 @@ export const instanceNormOp: Op<InstanceNormAttrs> = {
     const affine = to.scratch([B, 3, 4 * C4], 'f32');
     to.dispatch({
       kernel: groupNormStatsKernel,
-      params: { B, P, C4, A4: C4, K, rows },
+      params: { B, P, C4, A4: C4, at: 0, K, rows },
       bindings: { input: x, stats },
       flops: 5 * B * P * C,
     });
