@@ -10,7 +10,9 @@ import {
   type Weight,
 } from '../engine/index.ts';
 import { ceilDiv, rowsOf, width4 } from './common.ts';
+import { canShare, SHARED, sharesHere } from './eights.ts';
 import shader from './layerNorm.wgsl';
+import subgroupShader from './layerNormSubgroup.wgsl';
 import { packVector } from './packing.ts';
 
 /** One team of LANES invocations per row. */
@@ -20,14 +22,28 @@ export const layerNormKernel = defineKernel({
   grid: ({ M }, t) => linearGrid(ceilDiv(M, t.WG / t.LANES)),
 });
 
+/** The same with a row per lane of a subgroup; for adapters that run on a processor. */
+export const layerNormSubgroupKernel = defineKernel({
+  shader: subgroupShader,
+  tunables: { SG: SHARED.SG, HAS_GAMMA: [true, false], HAS_BETA: [true, false] },
+  grid: ({ M }, t) => linearGrid(ceilDiv(M, t.SG)),
+  valid: sharesHere,
+});
+
 const layerNormOp: Op<{ eps: number }> = {
   name: 'layerNorm',
   lower({ inputs: { x, gamma, beta }, attrs: { eps }, output }, to) {
     const M = rowsOf(x!);
     const D = x!.shape.at(-1)!;
+    const { software, subgroupSize: SG } = to.caps;
+    const shared = software && canShare(to.caps) && 2 * M > SG;
     to.dispatch({
-      kernel: layerNormKernel,
-      tunables: { LANES: to.caps.software ? 1 : 64, HAS_GAMMA: gamma !== undefined, HAS_BETA: beta !== undefined },
+      kernel: shared ? layerNormSubgroupKernel : layerNormKernel,
+      tunables: {
+        ...(shared ? { SG } : { LANES: software ? 1 : 64 }),
+        HAS_GAMMA: gamma !== undefined,
+        HAS_BETA: beta !== undefined,
+      },
       params: { M, D, D4: width4(x!), eps },
       bindings: { input: x, gamma, beta, out: output },
       flops: 8 * M * D,

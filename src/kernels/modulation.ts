@@ -9,7 +9,9 @@ import {
   type Tensor,
 } from '../engine/index.ts';
 import adaptiveShader from './adaptiveNorm.wgsl';
+import adaptiveSubgroupShader from './adaptiveNormSubgroup.wgsl';
 import { ceilDiv, expectRank, expectSame, rowsOf, width4 } from './common.ts';
+import { canShare, SHARED, sharesHere } from './eights.ts';
 import gatedShader from './gatedAdd.wgsl';
 
 /** Layer norm with scale and shift from a condition, one team of LANES invocations per row. */
@@ -17,6 +19,14 @@ export const adaptiveNormKernel = defineKernel({
   shader: adaptiveShader,
   tunables: { WG: [64, 128, 256], LANES: [64, 1, 8, 32] },
   grid: ({ M }, t) => linearGrid(ceilDiv(M, t.WG / t.LANES)),
+});
+
+/** The same with a row per lane of a subgroup; for adapters that run on a processor. */
+export const adaptiveNormSubgroupKernel = defineKernel({
+  shader: adaptiveSubgroupShader,
+  tunables: { SG: SHARED.SG },
+  grid: ({ B, parts }) => linearGrid(B * parts),
+  valid: sharesHere,
 });
 
 /** Residual behind a gate, one vec4 per invocation. */
@@ -37,15 +47,19 @@ interface AdaptiveNormAttrs {
 export const adaptiveNormOp: Op<AdaptiveNormAttrs> = {
   name: 'adaptiveNorm',
   lower({ inputs: { x, m }, attrs: { scale, shift, eps }, output }, to) {
-    const M = rowsOf(x!);
+    const [B, T] = x!.shape;
     const D4 = width4(x!);
-    to.dispatch({
-      kernel: adaptiveNormKernel,
-      tunables: { LANES: to.caps.software ? 1 : 64 },
-      params: { M, T: x!.shape[1], D4, stride: width4(m!), scale: scale / 4, shift: shift / 4, eps },
-      bindings: { x, m, out: output },
-      flops: 40 * M * D4,
-    });
+    const { software, subgroupSize: SG } = to.caps;
+    const shared = software && canShare(to.caps) && 2 * T > SG;
+    const params = { T, D4, stride: width4(m!), scale: scale / 4, shift: shift / 4, eps };
+    const rest = { bindings: { x, m, out: output }, flops: 40 * B * T * D4 };
+    if (shared) {
+      const parts = ceilDiv(T, SG);
+      to.dispatch({ kernel: adaptiveNormSubgroupKernel, tunables: { SG }, params: { ...params, B, parts }, ...rest });
+    } else {
+      const LANES = software ? 1 : 64;
+      to.dispatch({ kernel: adaptiveNormKernel, tunables: { LANES }, params: { ...params, M: B * T }, ...rest });
+    }
   },
   readPart(node, name, from, at) {
     if (name !== 'm' || at % 4 !== 0) return undefined;

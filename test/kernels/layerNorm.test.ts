@@ -1,17 +1,20 @@
 import { describe, expect, it } from 'vitest';
-import { Graph, InvalidArgumentError } from '../../src/engine/index.ts';
+import { Graph, InvalidArgumentError, type Tunables } from '../../src/engine/index.ts';
 import { layerNorm } from '../../src/kernels/layerNorm.ts';
 import { layerNormReference } from '../reference/norm.ts';
 import { expectClose, normTolerance } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
 import { normals, pairwise, roundTo } from '../support/random.ts';
-import { openDevice, runGraph, storages } from '../support/runGraph.ts';
+import { openDevice, runGraph, storages, withoutSubgroups } from '../support/runGraph.ts';
 
 const VARIANTS = [
   { WG: 64, LANES: 1, gamma: true, beta: true },
   { WG: 128, LANES: 64, gamma: true, beta: false },
   { WG: 256, LANES: 8, gamma: false, beta: false },
   { WG: 64, LANES: 32, gamma: false, beta: true },
+  // A row per lane of a subgroup, which takes no team.
+  { WG: 0, LANES: 0, gamma: true, beta: true },
+  { WG: 0, LANES: 0, gamma: false, beta: true },
 ] as const;
 
 const cases = pairwise({
@@ -31,7 +34,8 @@ describe.each(adapters())('layerNorm on %s', (adapter) => {
     it.each(cases)(
       '$M×$D LANES=$variant.LANES mean=$data.mean outlier=$data.outlier',
       async ({ variant, M, D, data }) => {
-        const device = await openDevice(adapter, options);
+        const { WG, LANES } = variant;
+        const device = await openDevice(adapter, LANES ? withoutSubgroups(options) : options);
         const raw = normals(1, M * D, data);
         if (data.outlier) for (let m = 0; m < M; m++) raw[m * D + (m % D)] = data.outlier;
         const x = roundTo(dtype, raw);
@@ -44,9 +48,13 @@ describe.each(adapters())('layerNorm on %s', (adapter) => {
           { eps: 1e-6 },
         );
         g.output('y', y);
-        const { WG, LANES } = variant;
-        const tunables = { layerNorm: { WG, LANES } };
-        const { outputs } = await runGraph(device, g, { inputs: { x }, weights: { gamma, beta }, tunables });
+        const tunables: Record<string, Tunables> = LANES ? { layerNorm: { WG, LANES } } : {};
+        const { outputs, dispatches } = await runGraph(device, g, {
+          inputs: { x },
+          weights: { gamma, beta },
+          tunables,
+        });
+        if (!LANES && M > 2) expect(dispatches[0].kernel.name).toBe('layerNormSubgroup');
         const extras = { gamma: variant.gamma ? gamma : undefined, beta: variant.beta ? beta : undefined, eps: 1e-6 };
         const { out, gain } = layerNormReference(x, { M, D }, extras);
         expectClose(

@@ -1,18 +1,20 @@
 /** Kernels of adaptive norms: scale and shift from a condition behind a layer norm, gates before sums. */
 import { describe, expect, it } from 'vitest';
-import { Graph, InvalidArgumentError } from '../../src/engine/index.ts';
+import { Graph, InvalidArgumentError, type Tunables } from '../../src/engine/index.ts';
 import { adaptiveNorm, gatedAdd } from '../../src/kernels/modulation.ts';
 import { layerNormReference } from '../reference/norm.ts';
 import { dotTolerance, expectClose, normTolerance } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
 import { normals, pairwise, roundTo } from '../support/random.ts';
-import { openDevice, runGraph, storages } from '../support/runGraph.ts';
+import { openDevice, runGraph, storages, withoutSubgroups } from '../support/runGraph.ts';
 
 const VARIANTS = [
   { WG: 64, LANES: 1 },
   { WG: 128, LANES: 64 },
   { WG: 256, LANES: 8 },
   { WG: 64, LANES: 32 },
+  // A row per lane of a subgroup, which takes no team.
+  { WG: 0, LANES: 0 },
 ] as const;
 
 const largest = (x: ArrayLike<number>) => Array.from(x).reduce((a, v) => Math.max(a, Math.abs(v)), 0);
@@ -34,7 +36,8 @@ describe.each(adapters())('modulation on %s', (adapter) => {
       }),
     )('adaptiveNorm $B×$T×$D LANES=$variant.LANES mean=$data.mean outlier=$data.outlier, $first first', async (c) => {
       const { B, T, D, data } = c;
-      const device = await openDevice(adapter, options);
+      const { LANES } = c.variant;
+      const device = await openDevice(adapter, LANES ? withoutSubgroups(options) : options);
       const raw = normals(1, B * T * D, data);
       if (data.outlier) for (let row = 0; row < B * T; row++) raw[row * D + (row % D)] = data.outlier;
       const x = roundTo(dtype, raw);
@@ -44,10 +47,9 @@ describe.each(adapters())('modulation on %s', (adapter) => {
       const g = new Graph(dtype);
       const input = (name: string, shape: readonly number[]) => g.input(name, shape, { layout: 'rows', dtype });
       g.output('y', adaptiveNorm(input('x', [B, T, D]), input('m', [B, N]), { scale, shift, eps: 1e-6 }));
-      const { outputs } = await runGraph(device, g, {
-        inputs: { x, m },
-        tunables: { adaptiveNorm: c.variant },
-      });
+      const tunables: Record<string, Tunables> = LANES ? { adaptiveNorm: c.variant } : {};
+      const { outputs, dispatches } = await runGraph(device, g, { inputs: { x, m }, tunables });
+      if (!LANES && T > 1) expect(dispatches[0].kernel.name).toBe('adaptiveNormSubgroup');
       for (let b = 0; b < B; b++) {
         const gamma = m.slice(b * N + scale, b * N + scale + D).map((v) => 1 + v);
         const beta = m.slice(b * N + shift, b * N + shift + D);
