@@ -3,6 +3,7 @@ import { ConfigError, InvalidArgumentError, UnsupportedError } from '../engine/i
 import type { AutoencoderKL } from '../models/index.ts';
 import { resolutionMu } from '../sampler/flowMatching.ts';
 import type { Sampler, StepChoice } from '../sampler/index.ts';
+import { refuseOptions } from './refuseOptions.ts';
 import type { TextToImageOptions } from './textToImage.ts';
 
 /** The logarithm of the shift by the number of tokens, where the schedule depends on it. */
@@ -25,14 +26,12 @@ export function flowStrength(sampler: Sampler, choice: StepChoice, strength: num
   return left === steps ? 1 : (left + 0.5) / steps;
 }
 
+const OMIT = 'pipelines of this kind do not know it; omit it';
+const FOREIGN = { controlImage: OMIT, denoisingStart: OMIT, denoisingEnd: OMIT, imageGuidanceScale: OMIT };
+
 /** Options of other kinds of pipelines that would change the picture. @throws UnsupportedError naming one that is given */
-export function refuseOptions(options: TextToImageOptions): void {
-  const names = ['controlImage', 'denoisingStart', 'denoisingEnd', 'imageGuidanceScale'] as const;
-  const given = names.find((name) => options[name] !== undefined);
-  if (!given) return;
-  throw new UnsupportedError(
-    `generate: expected no ${given}, got one, and pipelines of this kind do not know it; omit it`,
-  );
+export function refuseForeignOptions(options: TextToImageOptions): void {
+  refuseOptions(options, FOREIGN, UnsupportedError);
 }
 
 /** @throws ConfigError for parts that belong to different models */

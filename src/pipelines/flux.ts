@@ -4,37 +4,27 @@
  * Black Forest Labs 2024.
  */
 import type { Device } from '../engine/index.ts';
-import { readModelIndex, type Directory, type RawConfig } from '../loading/index.ts';
+import { readModelIndex, type Directory } from '../loading/index.ts';
 import { AutoencoderKL } from '../models/index.ts';
 import { FluxTransformer } from '../models/transformers/fluxModel.ts';
 import { packLatents, unpackLatents } from '../models/transformers/packing.ts';
-import { guided } from '../sampler/guidance.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
 import type { Vec } from '../sampler/vec.ts';
-import { BasePipeline, chosenScheduler, loadParts, readScheduler, type Part, type RunShape } from './basePipeline.ts';
-import { openFluxPrompts, type FlowPrompts } from './flowPrompts.ts';
-import { checkChannels, dynamicMu, flowStrength, refuseOptions } from './flowSteps.ts';
+import { chosenScheduler, loadParts, readScheduler, type RunShape } from './basePipeline.ts';
+import { FlowPipeline } from './flowPipeline.ts';
+import { openFluxPrompts } from './flowPrompts.ts';
+import { checkChannels, dynamicMu, flowStrength, refuseForeignOptions } from './flowSteps.ts';
 import type { GenerationResult } from './generation.ts';
 import type { GpuSpace } from './gpuSpace.ts';
-import { klDecoder, klLatents, type LatentDecoder } from './latentDecoder.ts';
 import { runLatents, stepChoice } from './latentRun.ts';
 import { initialNoise, latentSize, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
-import { PipelineLoras, type PipelineLora } from './pipelineLoras.ts';
 import { conditionsOf } from './promptEncoder.ts';
 import { RunConditions, type StepConditions } from './sdConditions.ts';
 import { givenPicture, startingPoint } from './sdPictures.ts';
 import type { SourceOptions } from './source.ts';
 import type { TextToImageOptions } from './textToImage.ts';
-
-interface Parts {
-  transformer: FluxTransformer;
-  vae: AutoencoderKL;
-  text: FlowPrompts | undefined;
-  scheduler: RawConfig;
-  all: readonly Part[];
-}
 
 /** What the reference library does without being told. */
 const DEFAULTS = { numInferenceSteps: 28, guidanceScale: 3.5, trueCfgScale: 1, strength: 0.6 } as const;
@@ -46,24 +36,9 @@ const SIDE = 2;
 const CELLS = 128;
 
 /** Text → picture: two text encoders, transformer and autoencoder of one folder on one device. */
-export class FluxPipeline extends BasePipeline {
+export class FluxPipeline extends FlowPipeline<FluxTransformer> {
   /** The `_class_name`s of such folders. */
   static readonly classNames = ['FluxPipeline', 'FluxImg2ImgPipeline', 'FluxInpaintPipeline'];
-
-  private readonly loras: PipelineLoras;
-
-  private constructor(
-    device: Device,
-    private readonly parts: Parts,
-    { onProgress, token, endpoint, local }: LoadPipelineOptions & SourceOptions,
-  ) {
-    const decode = klDecoder(device, parts.vae);
-    const toPictures: LatentDecoder = (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options });
-    super(device, parts.all, toPictures, onProgress);
-    const { transformer, text } = parts;
-    const network = { part: 'transformer' as const, setLoras: transformer.setLoras.bind(transformer) };
-    this.loras = new PipelineLoras([network, ...(text?.texts ?? [])], { token, endpoint, local });
-  }
 
   /**
    * Loads a pipeline folder.
@@ -89,11 +64,6 @@ export class FluxPipeline extends BasePipeline {
     });
   }
 
-  /** Pixels per latent cell along each side. */
-  get downsampling(): number {
-    return this.parts.vae.downsampling;
-  }
-
   /** Width and height in pixels must be multiples of this: one token. */
   get sizeMultiple(): number {
     return SIDE * this.downsampling;
@@ -104,11 +74,6 @@ export class FluxPipeline extends BasePipeline {
     return { width: CELLS * this.downsampling, height: CELLS * this.downsampling };
   }
 
-  /** The scheduler's config, as its folder has it. */
-  get schedulerConfig(): RawConfig {
-    return this.parts.scheduler;
-  }
-
   /**
    * From noise, or from a picture, to pictures; by default 28 steps with a guidance scale of 3.5 (from a picture 7, and a
    * strength of 0.6), which a network without distilled guidance does not read.
@@ -117,7 +82,7 @@ export class FluxPipeline extends BasePipeline {
    * DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
    */
   async generate(options: TextToImageOptions): Promise<GenerationResult> {
-    refuseOptions(options);
+    refuseForeignOptions(options);
     const { vae, text, scheduler } = this.parts;
     const image = options.image && givenPicture(vae, options.image);
     const given = { ...DEFAULTS, ...(image && { guidanceScale: PICTURE_GUIDANCE }), ...options };
@@ -162,26 +127,6 @@ export class FluxPipeline extends BasePipeline {
     }
   }
 
-  /** Merges adapters of low rank in place of those before. @throws as {@link StableDiffusionPipeline.loadLoras} */
-  loadLoras(loras: readonly PipelineLora[], options: { signal?: AbortSignal } = {}): Promise<void> {
-    return this.loras.load(loras, options);
-  }
-
-  /** Gives back the weights of the pipeline's own files, bit by bit. @throws AbortedError, DeviceLostError */
-  unloadLoras(options: { signal?: AbortSignal } = {}): Promise<void> {
-    return this.loras.load([], options);
-  }
-
-  /** Releases weights and programs; the device stays. */
-  override async dispose(): Promise<void> {
-    await super.dispose();
-    await this.loras.dispose();
-  }
-
-  protected override get autoencoder() {
-    return klLatents(this.parts.vae);
-  }
-
   protected work({ batch, height, width }: RunShape) {
     const { transformer, vae } = this.parts;
     const t = { batch, imageTokens: (height * width) / SIDE ** 2, textTokens: 512 };
@@ -198,12 +143,12 @@ export class FluxPipeline extends BasePipeline {
     sampler: Sampler,
     [batch, T, C]: LatentShape,
     grid: readonly [number, number],
-    { text, both }: RunConditions,
+    conditions: RunConditions,
     options: TextToImageOptions & { trueCfgScale: number },
   ): Denoiser {
     const { transformer } = this.parts;
     const { onProgress } = this;
-    const { guidanceScale, trueCfgScale, guidanceRescale, guidanceInterval: interval, checkFinite } = options;
+    const { guidanceScale, trueCfgScale, checkFinite } = options;
     const guidance = transformer.config.guidanceEmbeds ? guidanceScale : undefined;
     const { numTrainTimesteps } = sampler.config;
     const call = async (v: Vec, timestep: number, told: StepConditions, signal?: AbortSignal): Promise<Vec[]> => {
@@ -224,13 +169,7 @@ export class FluxPipeline extends BasePipeline {
       // Copies, since the next call of the network writes over its output.
       return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, v.length, batch, i * v.length));
     };
-    const alone = sampler.denoiser(async (v, t, signal) => (await call(v, t, text, signal))[0]);
-    if (!both) return alone;
-    const pair = sampler.pairDenoiser(async (v, t, signal) => {
-      const [uncond, cond] = await call(v, t, both, signal);
-      return [uncond, cond];
-    });
-    return guided(pair, trueCfgScale, { guidanceRescale, interval, conditional: interval && alone });
+    return this.guide(sampler, call, conditions, trueCfgScale, options);
   }
 }
 

@@ -3,37 +3,27 @@
  * object makes image → image and fills masks. Esser et al. 2024, https://arxiv.org/abs/2403.03206
  */
 import type { Device } from '../engine/index.ts';
-import { readModelIndex, type Directory, type RawConfig } from '../loading/index.ts';
+import { readModelIndex, type Directory } from '../loading/index.ts';
 import { AutoencoderKL } from '../models/index.ts';
 import { SD3Transformer } from '../models/transformers/sd3Model.ts';
-import { guided } from '../sampler/guidance.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
 import { samplerFrom } from '../sampler/samplerFrom.ts';
 import type { Vec } from '../sampler/vec.ts';
 import { channelJoin } from './channelJoin.ts';
-import { BasePipeline, chosenScheduler, loadParts, readScheduler, type Part, type RunShape } from './basePipeline.ts';
-import { openSd3Prompts, type FlowPrompts } from './flowPrompts.ts';
-import { checkChannels, dynamicMu, flowStrength, refuseOptions } from './flowSteps.ts';
+import { chosenScheduler, loadParts, readScheduler, type RunShape } from './basePipeline.ts';
+import { FlowPipeline } from './flowPipeline.ts';
+import { openSd3Prompts } from './flowPrompts.ts';
+import { checkChannels, dynamicMu, flowStrength, refuseForeignOptions } from './flowSteps.ts';
 import type { GenerationResult } from './generation.ts';
 import type { GpuSpace } from './gpuSpace.ts';
-import { klDecoder, klLatents, type LatentDecoder } from './latentDecoder.ts';
 import { runLatents, stepChoice, type LatentRun } from './latentRun.ts';
 import { latentSize, type LatentShape } from './latents.ts';
 import { storageOf, type LoadPipelineOptions } from './options.ts';
-import { PipelineLoras, type PipelineLora } from './pipelineLoras.ts';
 import { conditionsOf } from './promptEncoder.ts';
 import { RunConditions, type StepConditions } from './sdConditions.ts';
 import { givenPicture, shownPicture, startingPoint } from './sdPictures.ts';
 import type { SourceOptions } from './source.ts';
 import type { TextToImageOptions } from './textToImage.ts';
-
-interface Parts {
-  transformer: SD3Transformer;
-  vae: AutoencoderKL;
-  text: FlowPrompts | undefined;
-  scheduler: RawConfig;
-  all: readonly Part[];
-}
 
 /** What the reference library does without being told. */
 const DEFAULTS = { numInferenceSteps: 28, guidanceScale: 7, strength: 0.6 } as const;
@@ -41,28 +31,13 @@ const DEFAULTS = { numInferenceSteps: 28, guidanceScale: 7, strength: 0.6 } as c
 const PICTURE_STEPS = 50;
 
 /** Text → picture: three text encoders, transformer and autoencoder of one folder on one device. */
-export class StableDiffusion3Pipeline extends BasePipeline {
+export class StableDiffusion3Pipeline extends FlowPipeline<SD3Transformer> {
   /** The `_class_name`s of such folders. */
   static readonly classNames = [
     'StableDiffusion3Pipeline',
     'StableDiffusion3Img2ImgPipeline',
     'StableDiffusion3InpaintPipeline',
   ];
-
-  private readonly loras: PipelineLoras;
-
-  private constructor(
-    device: Device,
-    private readonly parts: Parts,
-    { onProgress, token, endpoint, local }: LoadPipelineOptions & SourceOptions,
-  ) {
-    const decode = klDecoder(device, parts.vae);
-    const toPictures: LatentDecoder = (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options });
-    super(device, parts.all, toPictures, onProgress);
-    const { transformer, text } = parts;
-    const network = { part: 'transformer' as const, setLoras: transformer.setLoras.bind(transformer) };
-    this.loras = new PipelineLoras([network, ...(text?.texts ?? [])], { token, endpoint, local });
-  }
 
   /**
    * Loads a pipeline folder; T5 (`text_encoder_3`) may be missing.
@@ -90,11 +65,6 @@ export class StableDiffusion3Pipeline extends BasePipeline {
     });
   }
 
-  /** Pixels per latent cell along each side. */
-  get downsampling(): number {
-    return this.parts.vae.downsampling;
-  }
-
   /** Width and height in pixels must be multiples of this: one patch. */
   get sizeMultiple(): number {
     return this.downsampling * this.parts.transformer.config.patchSize;
@@ -106,11 +76,6 @@ export class StableDiffusion3Pipeline extends BasePipeline {
     return { width: side, height: side };
   }
 
-  /** The scheduler's config, as its folder has it. */
-  get schedulerConfig(): RawConfig {
-    return this.parts.scheduler;
-  }
-
   /**
    * From noise, or from a picture, to pictures; by default 28 steps (50 of which from a picture 0.6, its strength) with a
    * guidance scale of 7. A scale of 1 or less is the conditional network alone.
@@ -119,7 +84,7 @@ export class StableDiffusion3Pipeline extends BasePipeline {
    * DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
    */
   async generate(options: TextToImageOptions): Promise<GenerationResult> {
-    refuseOptions(options);
+    refuseForeignOptions(options);
     const { transformer, vae, text, scheduler } = this.parts;
     const image = options.image && givenPicture(vae, options.image);
     const given = { ...DEFAULTS, ...(image && { numInferenceSteps: PICTURE_STEPS }), ...options };
@@ -160,26 +125,6 @@ export class StableDiffusion3Pipeline extends BasePipeline {
     }
   }
 
-  /** Merges adapters of low rank in place of those before. @throws as {@link StableDiffusionPipeline.loadLoras} */
-  loadLoras(loras: readonly PipelineLora[], options: { signal?: AbortSignal } = {}): Promise<void> {
-    return this.loras.load(loras, options);
-  }
-
-  /** Gives back the weights of the pipeline's own files, bit by bit. @throws AbortedError, DeviceLostError */
-  unloadLoras(options: { signal?: AbortSignal } = {}): Promise<void> {
-    return this.loras.load([], options);
-  }
-
-  /** Releases weights and programs; the device stays. */
-  override async dispose(): Promise<void> {
-    await super.dispose();
-    await this.loras.dispose();
-  }
-
-  protected override get autoencoder() {
-    return klLatents(this.parts.vae);
-  }
-
   protected work({ batch, height, width }: RunShape) {
     const { transformer, vae } = this.parts;
     const t = { batch: 2 * batch, height, width, textTokens: 77 + 256 };
@@ -190,15 +135,16 @@ export class StableDiffusion3Pipeline extends BasePipeline {
     };
   }
 
-  /** The transformer as a denoiser: both halves of the guidance in one batch, or the conditional one alone. */
+  /** The transformer as a denoiser of latents [B,C,h,w]. */
   private denoiser(
     space: GpuSpace,
     sampler: Sampler,
     [batch, ...item]: LatentShape,
-    { text, both }: RunConditions,
+    conditions: RunConditions,
     beside: readonly Vec[],
-    { guidanceScale = 1, guidanceRescale, guidanceInterval: interval, checkFinite }: TextToImageOptions,
+    options: TextToImageOptions,
   ): Denoiser {
+    const { guidanceScale = 1, checkFinite } = options;
     const { transformer } = this.parts;
     const { onProgress } = this;
     const { inChannels } = transformer.config;
@@ -219,12 +165,6 @@ export class StableDiffusion3Pipeline extends BasePipeline {
       // Copies, since the next call of the network writes over its output.
       return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, v.length, batch, i * v.length));
     };
-    const alone = sampler.denoiser(async (v, t, signal) => (await call(v, t, text, signal))[0]);
-    if (!both) return alone;
-    const pair = sampler.pairDenoiser(async (v, t, signal) => {
-      const [uncond, cond] = await call(v, t, both, signal);
-      return [uncond, cond];
-    });
-    return guided(pair, guidanceScale, { guidanceRescale, interval, conditional: interval && alone });
+    return this.guide(sampler, call, conditions, guidanceScale, options);
   }
 }
