@@ -15,6 +15,10 @@ export interface Rewritten {
   /** Dispatches without rewrites, and with them. */
   off: number;
   on: number;
+  /** What it ran on, and with rewrites came to. */
+  inputs: Record<string, Float32Array | Uint32Array>;
+  weights: Record<string, Float32Array>;
+  outputs: Record<string, Float32Array>;
 }
 
 const seedOf = (name: string) => [...name].reduce((s, ch) => (31 * s + ch.charCodeAt(0)) % 65521, 7);
@@ -58,5 +62,6 @@ export async function onIsOff(
   }
   const { fired } = rewriteGraph(record(), rewrites);
   expect(on.dispatches.length).toBeLessThanOrEqual(off.dispatches.length);
-  return { fired, off: off.dispatches.length, on: on.dispatches.length };
+  const dispatches = { off: off.dispatches.length, on: on.dispatches.length };
+  return { fired, ...dispatches, inputs, weights, outputs: on.outputs };
 }
