@@ -35,7 +35,16 @@ export interface Subject {
   readonly dispatches: number;
   /** What the plan says of memory between the layers; known after {@link first}. */
   readonly activations?: { peakBytes: number; liveBytes: number };
+  /** What the host does for a run. */
+  readonly host?: HostSide;
   dispose(): void | Promise<void>;
+}
+
+export interface HostSide {
+  /** Encodes one run and hands nothing in. */
+  encode(): Promise<void>;
+  /** Runs as {@link Subject.run} does, but all in one submit. */
+  unbounded(): Promise<void>;
 }
 
 /** What a peer is told to do: a problem, which it makes graph and data of itself, or an exported model by its name. */

@@ -41,6 +41,8 @@ interface Opened {
   entrant: Entrant;
   /** Waits for each run, as some peers do; only where that makes a difference. */
   awaited?: Entrant;
+  /** Of models: encoding without running, and running without bounds. */
+  host?: { encode: Entrant; oneSubmit: Entrant };
   peers: OpenedPeer[];
 }
 
@@ -77,8 +79,9 @@ export async function measureGroup(
   return { results, failures };
 }
 
-const entrantsOf = ({ entrant, awaited, peers }: Opened): Entrant[] => [
+const entrantsOf = ({ entrant, awaited, host, peers }: Opened): Entrant[] => [
   entrant,
+  ...(host ? [host.oneSubmit, host.encode] : []),
   ...(awaited ? [awaited] : []),
   ...peers.flatMap((p) => p.kept.map((k) => k.entrant)),
 ];
@@ -116,7 +119,14 @@ async function openCase(c: BenchCase, options: MeasureOptions): Promise<Opened> 
         }
       });
     const awaited = waits && entrant.runs > 1 ? await warmUp(effort, { time: eachAwaited }) : undefined;
-    return { case: c, device, subject, firstMs, maxError, entrant, awaited, peers };
+    const side = c.suite === 'models' ? own.host : undefined;
+    const host = side && {
+      encode: await warmUp(effort, { time: (runs) => timed(() => repeat(runs, side.encode)) }),
+      oneSubmit: await warmUp(effort, {
+        time: (runs) => timed(() => repeat(runs, side.unbounded).then(() => device.idle())),
+      }),
+    };
+    return { case: c, device, subject, firstMs, maxError, entrant, awaited, host, peers };
   } catch (error) {
     for (const p of peers) await p.dispose();
     await subject?.dispose();
@@ -141,6 +151,10 @@ async function firstRun(c: BenchCase, options: MeasureOptions): Promise<number> 
   }
 }
 
+async function repeat(times: number, work: () => Promise<void>): Promise<void> {
+  for (let i = 0; i < times; i++) await work();
+}
+
 function stopwatch(now = () => performance.now()): (work: () => Promise<void>) => Promise<number> {
   return async (work) => {
     const start = now();
@@ -150,7 +164,7 @@ function stopwatch(now = () => performance.now()): (work: () => Promise<void>) =
 }
 
 function resultOf(
-  { case: c, device, subject, firstMs, maxError, entrant, awaited, peers }: Opened,
+  { case: c, device, subject, firstMs, maxError, entrant, awaited, host, peers }: Opened,
   roofline: Roofline | undefined,
 ): BenchResult {
   const ms = medianMs(entrant);
@@ -175,6 +189,7 @@ function resultOf(
     peakBytes: device.held.bytes,
     dispatches: subject.dispatches,
     activations: subject.activations ?? null,
+    ...(host && { host: { encodeMs: medianMs(host.encode), oneSubmitMs: medianMs(host.oneSubmit) } }),
     reps: entrant.reps,
     runsPerRep: entrant.runs,
     maxError,

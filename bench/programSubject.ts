@@ -13,7 +13,7 @@ import {
   type Weights,
 } from '../src/engine/index.ts';
 import { rewrites } from '../src/kernels/index.ts';
-import type { Subject } from './case.ts';
+import type { HostSide, Subject } from './case.ts';
 
 export interface ProgramWork {
   graph: Graph;
@@ -66,6 +66,21 @@ export class ProgramSubject implements Subject {
   get activations(): { peakBytes: number; liveBytes: number } {
     const { peakBytes, liveBytes } = this.program!.report;
     return { peakBytes, liveBytes };
+  }
+
+  get host(): HostSide {
+    const { pacer } = this.device;
+    const { budgetMs } = pacer;
+    return {
+      encode: async () => {
+        pacer.submit = async () => {};
+        await this.program!.run().finally(() => Reflect.deleteProperty(pacer, 'submit'));
+      },
+      unbounded: async () => {
+        pacer.budgetMs = Infinity;
+        await this.program!.run().finally(() => (pacer.budgetMs = budgetMs));
+      },
+    };
   }
 
   dispose(): void {

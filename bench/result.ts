@@ -55,6 +55,8 @@ export interface BenchResult {
   dispatches: number;
   /** Memory between the layers as planned, and the largest set that lives at once; null for a whole pipeline. */
   activations: { peakBytes: number; liveBytes: number } | null;
+  /** Median time to encode a run, and of a run in one submit, whatever that does to a page; of models alone. */
+  host?: { encodeMs: number; oneSubmitMs: number };
   /** Times measured, and runs in each. */
   reps: number;
   runsPerRep: number;

@@ -2,13 +2,14 @@
 import { InvalidArgumentError } from '../../src/engine/errors.ts';
 import type { BenchReport } from '../result.ts';
 import { planRows } from './plans.ts';
-import { caseRows, growthRows, summaryRows } from './tables.ts';
+import { caseRows, growthRows, hostRows, summaryRows } from './tables.ts';
 
 const SECTIONS: Record<string, (report: BenchReport) => string> = {
   where: whereItRan,
   summary: (report) => markdownTable(summaryRows(report)),
   models: (report) => markdownTable(caseRows(report, 'models')),
   kernels: (report) => markdownTable(caseRows(report, 'kernels')),
+  host: (report) => markdownTable(hostRows(report)),
   plans: () => markdownTable(planRows()),
   growth: (report) => markdownTable(growthRows(report)),
 };

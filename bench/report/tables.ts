@@ -85,6 +85,32 @@ export function settingsRows(report: BenchReport): Rows {
   return [['runtime', 'way', 'settings'], ...known.values()];
 }
 
+/** What a run takes of the host, and what bounding its submits costs. */
+export function hostRows(report: BenchReport): Rows {
+  const rows = report.results.flatMap(({ name, dtype, ms, dispatches, host }) => {
+    if (!host) return [];
+    const { encodeMs, oneSubmitMs } = host;
+    const each = (1000 * encodeMs) / dispatches;
+    const cost = 100 * (ms / oneSubmitMs - 1);
+    return [
+      [
+        name,
+        dtype,
+        `${dispatches}`,
+        digits(encodeMs),
+        digits(each),
+        digits(oneSubmitMs),
+        digits(ms),
+        `${cost.toFixed(1)} %`,
+      ],
+    ];
+  });
+  return [
+    ['case', 'type', 'disp.', 'encode, ms', 'each, µs', 'in one submit, ms', 'bounded, ms', 'cost of bounds'],
+    ...rows,
+  ];
+}
+
 /** Fitted exponents beside what the arithmetic counts and theory says. */
 export function growthRows(report: BenchReport): Rows {
   const head = ['what', 'over', 'from – to', 'time: fitted', 'counted', 'theory', 'memory: fitted', 'theory'];

@@ -84,6 +84,22 @@ describe('a document', () => {
     expect(filled).toContain('20 ms, **× 2**; first 25 ms, × 0.5');
   });
 
+  test('tell what the host does, of models', () => {
+    const model = result({
+      suite: 'models',
+      name: 'm',
+      ms: 102,
+      dispatches: 200,
+      host: { encodeMs: 1, oneSubmitMs: 100 },
+    });
+    const filled = fillDocument('<!-- bench:a host --><!-- /bench -->', 'a', report({ results: [model, result({})] }));
+    expect(filled.split('\n').filter((line) => line.startsWith('| '))).toEqual([
+      '| case | type | disp. | encode, ms | each, µs | in one submit, ms | bounded, ms | cost of bounds |',
+      '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
+      '| m | f32 | 200 | 1 | 5 | 100 | 102 | 2.0 % |',
+    ]);
+  });
+
   test('without such marks, or with an unknown one, is refused', () => {
     expect(() => fillDocument('nothing', 'a', report({}))).toThrow(/<!-- bench:a summary -->/);
     expect(() => fillDocument('<!-- bench:a all --><!-- /bench -->', 'a', report({}))).toThrow(/got "all"/);
