@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FormatError } from '../../src/engine/index.ts';
 import type { RawConfig } from '../../src/loading/index.ts';
-import { readAdmConfig } from '../../src/models/adm/admConfig.ts';
-import { readAdmFlags } from '../../src/models/adm/admFlags.ts';
+import { readAdmConfig, readClassifierConfig } from '../../src/models/adm/admConfig.ts';
+import { readAdmFlags, type AdmRole } from '../../src/models/adm/admFlags.ts';
 import { admWeights } from '../../src/models/adm/admModel.ts';
+import { classifierWeights } from '../../src/models/classifier/classifierModel.ts';
 import { readEdmConfig } from '../../src/models/edm/edmConfig.ts';
 import { edmWeights } from '../../src/models/edm/edmModel.ts';
 import { readNcsnppConfig } from '../../src/models/scoreSde/ncsnppConfig.ts';
@@ -122,6 +123,44 @@ describe.each(Object.keys(networks))('%s', (name) => {
     expect(alone.results.join('\n')).toMatch(new RegExp(`config\\.json beside it[^]*model: ${className} `));
     expect(alone.results.join('\n')).not.toMatch(/plan for/);
   });
+});
+
+test('parts of guided-diffusion beside each other, under the flags of its scripts', async () => {
+  const folder = join(place, 'cascade');
+  const parts: [AdmRole, RawConfig][] = [
+    ['unet', { ...FLAGS, learn_sigma: true }],
+    [
+      'classifier',
+      {
+        image_size: 8,
+        num_classes: 5,
+        classifier_width: 32,
+        classifier_channel_mult: '1,2',
+        classifier_attention_resolutions: '4',
+      },
+    ],
+    ['upsampler', { ...FLAGS, image_size: undefined, large_size: 16, small_size: 8, learn_sigma: true }],
+  ];
+  const index = Object.fromEntries(parts.map(([role]) => [role, ['guided_diffusion', 'UNetModel']]));
+  for (const [role, flags] of parts) {
+    const { network } = readAdmFlags(JSON.parse(JSON.stringify(flags)) as RawConfig, role, role);
+    const keys =
+      role === 'classifier' ? classifierWeights(readClassifierConfig(network)) : admWeights(readAdmConfig(network));
+    mkdirSync(join(folder, role), { recursive: true });
+    writeFileSync(join(folder, role, 'config.json'), json(flags));
+    writeFileSync(join(folder, role, `${role}.safetensors`), file(seededWeights(keys, 40)));
+  }
+  writeFileSync(join(folder, 'model_index.json'), json({ _class_name: 'ADMPipeline', ...index }));
+  const terminal = listener();
+  await inspectCommand(folder, { batch: 1, dtype: 'f32', keys: false }, terminal);
+  const text = terminal.results.join('\n');
+  for (const said of [
+    'unet: UNetModel',
+    'classifier: EncoderUNetModel',
+    'upsampler: SuperResModel',
+    'classifier with gradient',
+  ])
+    expect(text).toContain(said);
 });
 
 test('what is nobody’s stays an error', async () => {

@@ -51,18 +51,26 @@ function table(rows: readonly (readonly [string, string])[]): string[] {
   return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`);
 }
 
+/** A network on a grid so much finer than that of the pictures asked for. */
+function enlarged(planner: Planner, by: number): Planner {
+  const plan: Planner['plan'] = (cells, ...rest) =>
+    planner.plan({ ...cells, height: by * cells.height, width: by * cells.width }, ...rest);
+  return { ...planner, plan };
+}
+
 async function openComponent(
   name: string,
   directory: Directory,
   terminal: Terminal,
-  inAdm = false,
+  { inAdm = false, staged = false } = {},
 ): Promise<Component> {
   const config = await readConfig(directory);
   const own = await openOriginalPart(config, directory, { name, inAdm });
   if (own) {
     if (!inAdm) terminal.out(`${own.title}, in the layout of its authors`);
     try {
-      return { ...own, name, planner: plannerOf(own.className, own.config, directory.name) };
+      const planner = plannerOf(own.className, own.config, directory.name);
+      return { ...own, name, planner: staged ? enlarged(planner, own.factor) : planner };
     } catch (error) {
       await own.checkpoint.close();
       throw error;
@@ -128,7 +136,8 @@ async function openFolder(directory: Directory, components: Component[], termina
   for (const [name, { className }] of index.components) {
     if (!className || NO_MODEL.test(className)) continue;
     const inAdm = index.className === 'ADMPipeline';
-    components.push(await openComponent(name, directory.folder(name), terminal, inAdm));
+    const staged = Boolean(index.components.get('unet')?.className);
+    components.push(await openComponent(name, directory.folder(name), terminal, { inAdm, staged }));
   }
 }
 

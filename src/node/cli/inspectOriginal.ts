@@ -22,6 +22,8 @@ export interface OriginalPart {
   /** What the network's own reader takes. */
   config: RawConfig;
   checkpoint: Checkpoint;
+  /** How much larger than the pictures of the network before it, along each side; of a second stage. */
+  factor: number;
 }
 
 const ROLES: Readonly<Record<string, AdmRole | undefined>> = {
@@ -43,10 +45,18 @@ export async function openOriginalPart(
   const kind = role ? ({ family: 'adm', className: 'UNetModel' } as const) : originalKind(raw);
   if (!kind) return undefined;
   const { config } = withoutLabels(raw);
-  const own = networkConfig(config, kind, role ?? (kind.className === 'SuperResModel' ? 'upsampler' : 'unet'));
+  const does = role ?? (kind.className === 'SuperResModel' ? 'upsampler' : 'unet');
+  const own = networkConfig(config, kind, does);
   const { checkpoint } = await openOriginal(directory);
   const title = described(kind, config);
-  return { title, className: configClass(own) ?? kind.className, config: own, checkpoint };
+  const factor = role === 'upsampler' ? enlargement(config, own) : 1;
+  return { title, className: configClass(own) ?? kind.className, config: own, checkpoint, factor };
+}
+
+/** By the flags; the scripts' own networks make 256 of 64. */
+function enlargement(config: RawConfig, { image_size: large }: RawConfig): number {
+  const { smallSize } = readAdmFlags(config, 'upsampler', 'upsampler');
+  return typeof large === 'number' && smallSize ? large / smallSize : 4;
 }
 
 /** Whose network a file without a config is, by its keys; undefined where it is none of theirs. */

@@ -143,6 +143,14 @@ describe(`consistency models on ${adapter}`, () => {
     await showsSteps(pipe, several, { count: 3, batch: 2 });
     await abortsCleanly(pipe, several);
     await resumes(pipe, several);
+    // One draw at every step, also where none is added.
+    for (const sampler of ['heun', 'dpm'] as const) {
+      const [generator, twin] = [new TorchGenerator(3), new TorchGenerator(3)];
+      const churn = { sChurn: 2, sTmax: 1, numInferenceSteps: 4, classLabels: 0, outputType: 'latent' } as const;
+      await pipe({ sampler, generator, ...churn });
+      for (let i = 0; i < 5; i++) twin.randn(3 * 64);
+      expect(generator.state).toEqual(twin.state);
+    }
     const image = { data: new Float32Array(3 * 64), shape: [1, 3, 8, 8] };
     const maskImage = { data: new Float32Array(64), shape: [1, 1, 8, 8] };
     const wrong: ConsistencyOptions[] = [

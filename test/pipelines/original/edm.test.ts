@@ -9,7 +9,7 @@ import type { EdmOptions } from '../../../src/pipelines/original/options.ts';
 import { Pipeline } from '../../../src/pipelines/index.ts';
 import { TorchGenerator } from '../../../src/sampler/index.ts';
 import { failure } from '../../models/fixtures.ts';
-import { expectClose, NETWORK_NORM } from '../../support/close.ts';
+import { expectClose, F16_PIPELINE, NETWORK_NORM } from '../../support/close.ts';
 import { heldBy, largest } from '../folders.ts';
 import { abortsCleanly, adapter, bytesOf, caseOf, device, Draws, folderOf, resumes, showsSteps } from './cases.ts';
 
@@ -159,6 +159,10 @@ describe(`EDM on ${adapter}`, () => {
     const same = await folder({ numInferenceSteps: 2, seeds: [1], outputType: 'latent' });
     expect(same.latents).toEqual(latents);
     await folder.dispose();
+    const halves = await Pipeline.fromPretrained(folderOf(config, weights), { device, dtype: 'f16' });
+    const near = await halves({ numInferenceSteps: 2, seeds: [1], outputType: 'latent' });
+    expectClose(near.latents, latents, F16_PIPELINE * largest(latents), 'stored in halves');
+    await halves.dispose();
     const load = (changes: RawConfig) =>
       failure(Pipeline.fromPretrained(folderOf({ ...config, ...changes }, weights), { device, dtype: 'f32' }));
     expect(await load({ _class_name: 'SongUNet', in_channels: 3, out_channels: 3 })).toBeInstanceOf(ConfigError);
