@@ -199,12 +199,12 @@ function asVectors({ inputs, attrs, output, label }: Node<LinearAttrs>): Node<Ve
 }
 
 /**
- * How many times eight rows a subgroup computes at best: it costs as much to load a block of the weight as two blocks of
- * rows and their products, and what lies beyond the last row costs as if it did not.
+ * How many times eight rows a subgroup computes. It costs as much to load a block of the weight as two blocks of rows and
+ * their products, which makes three best for many rows; few take three as well, since every shader takes a processor's driver
+ * a quarter of a second to translate, more than a layer of few rows would gain by one of its own.
  */
 export function usualEights(M: number): number {
-  const cost = (eights: number) => ceilDiv(M, 8 * eights) * (2 + eights);
-  return [3, 2, 1].reduce((best, eights) => (cost(eights) < cost(best) ? eights : best));
+  return M > 8 ? 3 : 1;
 }
 
 /** Rows per invocation and workgroup shape by the number of rows: few rows want more columns. */
