@@ -159,7 +159,7 @@ export const linearOp: Op<LinearAttrs> = {
     }
     const matrices = to.caps.matrices && to.graph.dtype === 'f16' && !gated;
     if (matrices) ways.matrix = () => dispatch(matmulMatrixKernel, {});
-    const shared = canShare(to.caps) && M >= 4 && 2 * columns >= SG ? `shared ${usualEights(M)}` : 'plain';
+    const shared = canShare(to.caps) && M >= 4 ? `shared ${usualEights(M)}` : 'plain';
     const fitting = usualTile(M, columns);
     const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
     const usual = software ? shared : matrices && tile ? 'matrix' : (tile ?? 'plain');
