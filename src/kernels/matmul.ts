@@ -13,7 +13,9 @@ import {
 import { ACTIVATIONS, activationCode, ceilDiv, expectSame, near, rowsOf, width4, type Activation } from './common.ts';
 import { canShare, SHARED, sharesHere } from './eights.ts';
 import shader from './matmul.wgsl';
+import joinShader from './matmulJoin.wgsl';
 import matrixShader from './matmulMatrix.wgsl';
+import splitShader from './matmulSplit.wgsl';
 import subgroupShader from './matmulSubgroup.wgsl';
 import tileShader from './matmulTile.wgsl';
 import { packMatrix, packVector } from './packing.ts';
@@ -98,6 +100,35 @@ export const matmulMatrixKernel = defineKernel({
   valid: (_, caps) => caps.matrices ?? false,
 });
 
+/** In two passes where rows and columns are few and sums long: parts of the sums, f32 [parts,M,columns] … */
+export const matmulSplitKernel = defineKernel({
+  shader: splitShader,
+  tunables: { ROWS: [4, 1, 2, 8], WG_N: [8, 16], WG_M: [8, 4], HAS_SECOND: [false, true] },
+  grid: ({ M, K4, part4, columns }, t) => [ceilDiv(columns, t.WG_N), ceilDiv(M, t.ROWS * t.WG_M), ceilDiv(K4, part4)],
+});
+
+/** … and their sum, with everything behind it. */
+export const matmulJoinKernel = defineKernel({
+  shader: joinShader,
+  tunables: {
+    WG: [64],
+    ACT: Object.values(ACTIVATIONS),
+    HAS_BIAS: [true, false],
+    HAS_RESIDUAL: [false, true],
+    IN_PLACE: [false, true],
+    HAS_GATE: [false, true],
+    GATED: [false, true],
+  },
+  grid: ({ M, N4 }, t) => linearGrid(ceilDiv(M * N4, t.WG)),
+});
+
+/** Most rows for which sums are computed in parts. */
+const FEW_ROWS = 64;
+/** Least vec4 of a sum that are worth a part. */
+const PART4 = 16;
+/** Invocations that a product in parts should have. */
+const MANY = 8192;
+
 /** What {@link linearOp} is told beside its inputs. */
 export interface LinearAttrs {
   act: Activation;
@@ -122,33 +153,58 @@ export const linearOp: Op<LinearAttrs> = {
     const K4 = A4 + (second ? width4(second) : 0);
     const gated = attrs.gated ?? false;
     const { software, subgroupSize: SG } = to.caps;
+    const flops = (gated ? 4 : 2) * M * (x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0)) * output.shape.at(-1)!;
+    const behind = {
+      ACT: activationCode(attrs.act),
+      HAS_BIAS: bias !== undefined,
+      HAS_RESIDUAL: residual !== undefined,
+      HAS_GATE: gate !== undefined,
+    };
+    const outer = {
+      ...{ M, N4: width4(output), N: output.shape.at(-1)!, scale: attrs.scale },
+      T: gate ? M / gate.shape[0] : M,
+      gate4: gate ? width4(gate) : 0,
+      gateAt: (attrs.gateAt ?? 0) / 4,
+    };
+    const HAS_SECOND = second !== undefined;
     const dispatch = (kernel: Kernel, tile: Record<string, number | boolean>) =>
       to.dispatch({
         kernel,
-        tunables: {
-          ...tile,
-          ACT: activationCode(attrs.act),
-          HAS_BIAS: bias !== undefined,
-          HAS_RESIDUAL: residual !== undefined,
-          HAS_GATE: gate !== undefined,
-          HAS_SECOND: second !== undefined,
-        },
-        params: {
-          ...{ M, K4, A4, N4: width4(output), N: output.shape.at(-1)!, scale: attrs.scale },
-          T: gate ? M / gate.shape[0] : M,
-          gate4: gate ? width4(gate) : 0,
-          gateAt: (attrs.gateAt ?? 0) / 4,
-        },
+        tunables: { ...tile, ...behind, HAS_SECOND },
+        params: { ...outer, K4, A4 },
         bindings: { a: x, second, w: weight, bias, residual, gate, out: output },
         inPlace: 'residual',
-        flops: (gated ? 4 : 2) * M * (x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0)) * output.shape.at(-1)!,
+        flops,
       });
+    const split = (part4: number) => {
+      const parts = ceilDiv(K4, part4);
+      const sums = to.scratch([parts, M, 4 * columns], 'f32');
+      to.dispatch({
+        kernel: matmulSplitKernel,
+        tunables: { ROWS: M <= 8 ? 1 : M <= 16 ? 2 : 4, HAS_SECOND },
+        params: { M, K4, A4, part4, columns },
+        bindings: { a: x, second, w: weight, sums },
+        flops,
+      });
+      to.dispatch({
+        kernel: matmulJoinKernel,
+        tunables: { ...behind, GATED: gated },
+        params: { ...outer, parts, columns },
+        bindings: { sums, bias, residual, gate, out: output },
+        inPlace: 'residual',
+      });
+    };
     const columns = (gated ? 2 : 1) * width4(output);
     const ways: Record<string, () => void> = {
       plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated }),
     };
     for (const EIGHTS of canShare(to.caps) ? [1, 2, 3] : []) {
       ways[`shared ${EIGHTS}`] = () => dispatch(matmulSubgroupKernel, { SG, EIGHTS, GATED: gated });
+    }
+    // As many parts as fill a card, each long enough to be worth it; a processor has few cores to fill.
+    const wanted = ceilDiv(MANY, ceilDiv(M, 4) * columns);
+    if (M <= FEW_ROWS && K4 >= 4 * PART4 && wanted > 1) {
+      ways.split = () => split(Math.max(PART4, ceilDiv(K4, wanted)));
     }
     // Barriers are dear where a processor plays the GPU, and such kernels take long to compile there.
     for (const [name, tile] of software ? [] : Object.entries(TILES)) {
@@ -164,7 +220,8 @@ export const linearOp: Op<LinearAttrs> = {
     const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
     const usual = software ? shared : matrices && tile ? 'matrix' : (tile ?? 'plain');
     const names = Object.keys(ways);
-    const worth = software && usual !== 'plain' ? names.filter((name) => name !== 'plain') : names;
+    const seldom = software ? ['split', ...(usual !== 'plain' ? ['plain'] : [])] : [];
+    const worth = names.filter((name) => !seldom.includes(name));
     to.choose(`${near(M)}x${near(4 * K4)}x${near(4 * columns)}`, ways, usual, worth);
   },
   readPart(node, name, from, at) {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Graph, ShapeError, type Tunables } from '../../src/engine/index.ts';
-import { linear } from '../../src/kernels/matmul.ts';
+import { linear, linearOp } from '../../src/kernels/matmul.ts';
+import { packGated, packGatedVector } from '../../src/kernels/packing.ts';
 import { linearReference } from '../reference/linear.ts';
 import { dotTolerance, expectClose } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
@@ -85,6 +86,66 @@ describe.each(adapters())('linear on %s', (adapter) => {
     expectClose(outputs.y, linearReference(x, w, { M: 30, N: 7, K: 6 }), dotTolerance('f32', 6, 5));
   });
 });
+
+describe.each(adapters())('linear in parts on %s', (adapter) => {
+  describe.each(storages(adapter))('%s', (_, dtype, options) => {
+    // K of 257 and 300: parts of sixteen vec4, the last one shorter.
+    it.each([
+      { M: 1, K: 257, N: 5, act: 'none', bias: true, residual: false },
+      { M: 9, K: 300, N: 66, act: 'sigmoid', bias: true, residual: true },
+      { M: 33, K: 300, N: 130, act: 'silu', bias: false, residual: true },
+    ] as const)('$M×$K×$N $act', async ({ M, K, N, ...c }) => {
+      const device = await openDevice(adapter, options);
+      const [x, w] = [roundTo(dtype, normals(1, M * K)), roundTo(dtype, normals(2, N * K, { std: 1 / Math.sqrt(K) }))];
+      const [bias, residual] = [normals(3, N), roundTo(dtype, normals(4, M * N))];
+      const g = new Graph(dtype);
+      const rows = { layout: 'rows', dtype } as const;
+      const weight = { key: 'w', shape: [N, K] };
+      const y = linear(g.input('x', [M, K], rows), weight, c.bias ? { key: 'b', shape: [N] } : undefined, {
+        act: c.act,
+        residual: c.residual ? g.input('r', [M, N], rows) : undefined,
+        scale: 0.5,
+      });
+      g.output('y', y);
+      const { outputs, dispatches } = await runGraph(device, g, {
+        inputs: { x, r: residual },
+        weights: { w, b: bias },
+        choices: { get: () => 'split' },
+      });
+      expect(dispatches.map(({ kernel }) => kernel.name)).toEqual(['matmulSplit', 'matmulJoin']);
+      const extras = { bias: c.bias ? bias : undefined, residual: c.residual ? residual : undefined };
+      const want = linearReference(x, w, { M, N, K }, { ...extras, act: c.act, scale: 0.5 });
+      expectClose(outputs.y, want, dotTolerance(dtype, K, 5), 'linear');
+    });
+  });
+});
+
+it.each(adapters())(
+  'in parts: gated, with a second tensor and a gate, is what it is at once, on %s',
+  async (adapter) => {
+    const device = await openDevice(adapter);
+    const [M, K, L, N] = [6, 180, 80, 10];
+    const inputs = { x: normals(1, M * K), second: normals(2, M * L), gate: normals(3, 2 * (N + 4)) };
+    const weights = { w: normals(4, 2 * N * (K + L), { std: 1 / Math.sqrt(K + L) }), b: normals(5, 2 * N) };
+    const by = async (way: string) => {
+      const g = new Graph();
+      const input = (name: string, shape: number[]) => g.input(name, shape, { layout: 'rows' });
+      const of = {
+        x: input('x', [2, M / 2, K]),
+        second: input('second', [2, M / 2, L]),
+        gate: input('gate', [2, N + 4]),
+        weight: g.constant({ key: 'w', shape: [2 * N, K + L] }, packGated, 'f32'),
+        bias: g.constant({ key: 'b', shape: [2 * N] }, packGatedVector, 'f32'),
+      };
+      const attrs = { act: 'gelu', scale: 2, gated: true, gateAt: 4 } as const;
+      g.output('y', g.record(linearOp, of, attrs, [2, M / 2, N]));
+      return runGraph(device, g, { inputs, weights, choices: { get: () => way } });
+    };
+    const [parts, once] = [await by('split'), await by('plain')];
+    expect(parts.dispatches).toHaveLength(2);
+    expectClose(parts.outputs.y, once.outputs.y, dotTolerance('f32', K + L, 50));
+  },
+);
 
 describe('linear shapes', () => {
   it('names both shapes when K differs', () => {
