@@ -11,6 +11,7 @@ import { conv, dense, norm } from '../layers.ts';
 import { takeTokens } from '../transformers/tokens.ts';
 import type { WeightScope } from '../weightScope.ts';
 import { feedForward } from './feedForward.ts';
+import { gatedSelfAttention } from './gatedSelfAttention.ts';
 import { affineLayerNorm } from './layerNorm.ts';
 import { multiHeadAttention } from './multiHeadAttention.ts';
 
@@ -36,6 +37,8 @@ export interface Transformer2dOptions {
   /** Of the second attention, f32 [B,1,S]. */
   contextMask?: Tensor;
   probe?: AttentionProbe;
+  /** What each block's pixels look at between both attentions, [B,N,E]. */
+  objects?: Tensor;
 }
 
 const NORM_EPS = 1e-6;
@@ -72,6 +75,7 @@ function transformerBlock(
   const n1 = affineLayerNorm(w.at('norm1'), x); // [B,T,D]
   const first = { heads, headDim, mask, residual: x };
   x = multiHeadAttention(w.at('attn1'), n1, onlyCross ? context : undefined, first); // [B,T,D]
+  if (o.objects) x = gatedSelfAttention(w.at('fuser'), x, o.objects, { heads, headDim }); // [B,T,D]
   const n2 = affineLayerNorm(w.at('norm2'), x); // [B,T,D]
   const second = { heads, headDim, mask: contextMask, residual: x, probe };
   x = multiHeadAttention(w.at('attn2'), n2, context, second); // [B,T,D]

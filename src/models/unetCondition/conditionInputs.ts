@@ -5,8 +5,10 @@ import type { ModelInputs } from '../loadedModel.ts';
 import type { TensorData, TensorInput } from '../modelRuntime.ts';
 import { fourierEmbedding, sinusoidalEmbedding } from '../timestep.ts';
 import { labelsOf, perItem, shapeOf } from '../transformers/inputs.ts';
+import { fromTokens } from '../transformers/tokens.ts';
 import { timeFeatureDim, type Conditions } from './embeddings.ts';
 import type { Masks } from './levels.ts';
+import { BOX_FEATURES, objectInputs, readObjects, type ObjectInputs } from './objects.ts';
 import type { EncoderConfig, UNetConditionConfig } from './unetConditionConfig.ts';
 
 /** 1 keeps a key, 0 hides it; [B,keys]. */
@@ -42,6 +44,8 @@ export interface ConditionArguments {
   /** Of attentions to the text, [B,S]. */
   encoderAttentionMask?: MaskInput;
   addedCondKwargs?: AddedConditions;
+  /** Of networks that place objects: where, and what. Without it none are placed. */
+  crossAttentionKwargs?: { gligen?: ObjectInputs };
 }
 
 /** What of it changes the recording. */
@@ -57,6 +61,8 @@ export interface ConditionForm {
   /** Length of the mask of pixels; 0 for none. */
   attentionMask: number;
   encoderAttentionMask: boolean;
+  /** Objects to be placed; 0 for none. */
+  objects: number;
 }
 
 /** Whether a network reads the text. */
@@ -95,6 +101,7 @@ export function probeForm(c: EncoderConfig, side: number): ConditionForm {
     hint: c.addition === 'image_hint' ? [8 * side, 8 * side] : null,
     attentionMask: 0,
     encoderAttentionMask: false,
+    objects: c.objectAttention === 'default' ? 0 : 1,
   };
 }
 
@@ -104,7 +111,7 @@ export function probeForm(c: EncoderConfig, side: number): ConditionForm {
 export function planForm(c: EncoderConfig, side: number, tokens = c.dualCrossAttention ? 77 + 257 : 77): ConditionForm {
   const probe = probeForm(c, side);
   const room = c.addition === 'text_time' ? Math.floor((c.projectionInputDim! - 1) / c.additionTimeEmbedDim!) : 0;
-  return { ...probe, tokens: probe.tokens && tokens, timeIds: Math.min(6, room) };
+  return { ...probe, tokens: probe.tokens && tokens, timeIds: Math.min(6, room), objects: 0 };
 }
 
 /** Declares the inputs of such a call. @throws InvalidArgumentError for a mask that fits no attention */
@@ -116,6 +123,11 @@ export function declareConditions(g: Graph, c: EncoderConfig, form: ConditionFor
   const labels = () => {
     const D = classDim(c);
     return D === undefined ? g.input('classLabels', [B], { dtype: 'u32' }) : vector('classLabels', D);
+  };
+  const objects = () => {
+    if (form.objects === 0) return undefined;
+    const D = c.crossAttentionDim[0] + BOX_FEATURES;
+    return objectInputs(c.objectAttention).map((name) => fromTokens(g.input(name, [B, form.objects, D]))); // [B,N,D]
   };
   const texts = c.addition === 'text_time' || c.addition === 'text_image';
   const declared = new Map<string, Tensor>();
@@ -134,6 +146,7 @@ export function declareConditions(g: Graph, c: EncoderConfig, form: ConditionFor
     timeIds: c.addition === 'text_time' ? vector('timeIds', timeIds * c.additionTimeEmbedDim!) : undefined,
     imageEmbeds: readsImage(c) ? vector('imageEmbeds', imageDim(c)) : undefined,
     hint: hint ? fromNchw(g.input('hint', [B, 3, ...hint])) : undefined,
+    objects: objects(),
     masks: {
       pixels(keys, padded) {
         if (form.attentionMask === 0) return undefined;
@@ -158,7 +171,7 @@ export interface ConditionValues {
 
 /**
  * Checks what the caller passed, and computes features.
- * @param frequencies of a Fourier embedding.
+ * @param stored weights that the host computes with, by key
  * @throws InvalidArgumentError for what is missing, of another shape, or not read by this network
  */
 export function readConditions(
@@ -166,12 +179,12 @@ export function readConditions(
   c: EncoderConfig,
   batch: number,
   args: ConditionArguments,
-  frequencies?: Float32Array,
+  stored: (key: string) => Float32Array = () => new Float32Array(),
 ): ConditionValues {
   const inputs: Record<string, TensorData | Uint32Array> = {};
   const features = (values: readonly number[]) =>
     c.timeEmbeddingType === 'fourier'
-      ? fourierEmbedding(values, frequencies!, { log: false, flipSinToCos: c.flipSinToCos })
+      ? fourierEmbedding(values, stored('time_proj.weight'), { log: false, flipSinToCos: c.flipSinToCos })
       : sinusoidalEmbedding(values, c.blockOutChannels[0], { flipSinToCos: c.flipSinToCos, freqShift: c.freqShift });
   const take = (name: string, input: TensorInput | undefined, form: readonly (string | number)[]) => {
     if (!input)
@@ -180,7 +193,7 @@ export function readConditions(
     return shapeOf(where, name, input, form);
   };
   const { textEmbeds, timeIds, imageEmbeds, hint } = args.addedCondKwargs ?? {};
-  const form: ConditionForm = { ...probeForm(c, 1), batch };
+  const form: ConditionForm = { ...probeForm(c, 1), batch, objects: 0 };
 
   inputs.timestep = features(perItem(where, 'timestep', args.timestep, batch));
   form.timestepCond = args.timestepCond !== undefined;
@@ -213,6 +226,14 @@ export function readConditions(
   if (form.hint) {
     const [, , height, width] = take('hint', hint, [batch, 3, 'H', 'W']);
     form.hint = [height, width];
+  }
+  const { gligen } = args.crossAttentionKwargs ?? {};
+  if (gligen) {
+    if (c.objectAttention === 'default') throw unread(where, 'crossAttentionKwargs.gligen');
+    const sizes = { batch, channels: c.crossAttentionDim[0] };
+    const objects = readObjects(where, c.objectAttention, gligen, sizes, stored);
+    Object.assign(inputs, objects.inputs);
+    form.objects = objects.count;
   }
   const masks: Record<string, Bias> = {};
   for (const name of ['attentionMask', 'encoderAttentionMask'] as const) {

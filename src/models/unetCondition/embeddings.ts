@@ -26,6 +26,8 @@ export interface Conditions {
   imageEmbeds?: Tensor;
   /** A picture of eight times the size, [B,8H,8W,3]. */
   hint?: Tensor;
+  /** Features of objects and boxes, [B,N,E + box features] each. */
+  objects?: readonly Tensor[];
 }
 
 /** Width of the timestep features that the host computes. */
@@ -159,7 +161,7 @@ export function embedHint(w: WeightScope, c: Conditions): Tensor {
   return x; // [B,H,W,4]
 }
 
-function expected<K extends keyof Conditions>(c: Conditions, name: K): Tensor {
+function expected<K extends Exclude<keyof Conditions, 'objects'>>(c: Conditions, name: K): Tensor {
   const tensor = c[name];
   if (tensor) return tensor;
   throw new InvalidArgumentError(`U-Net: expected ${name} for this config, got none; pass it with the sample`);

@@ -35,6 +35,8 @@ export interface Conditioning {
   activated: Tensor;
   /** [B,S,E]. */
   context: Tensor | undefined;
+  /** Of what GLIGEN places, [B,N,E]. */
+  objects: Tensor | undefined;
   masks: Masks;
   /** Of every transformer's attention to the context. */
   probe?: AttentionProbe;
@@ -178,7 +180,13 @@ function crossAttention(
   if (config.dualCrossAttention) return dualTransformer2d(w, x, context, { ...options, onlyCross: false }); // [B,H,W,C]
   const S = context.shape[1];
   const mask = c.masks.pixels(onlyCross ? S : H * W);
-  return transformer2d(w, x, context, { ...options, mask, contextMask: c.masks.context(S), probe: c.probe }); // [B,H,W,C]
+  return transformer2d(w, x, context, {
+    ...options,
+    mask,
+    contextMask: c.masks.context(S),
+    probe: c.probe,
+    objects: c.objects,
+  }); // [B,H,W,C]
 }
 
 function simpleAttention(

@@ -13,6 +13,7 @@ import type { AttentionProbe } from '../blocks/transformer2d.ts';
 import { conv, norm } from '../layers.ts';
 import type { WeightScope } from '../weightScope.ts';
 import { embedConditions, embedContext, embedHint, type Conditions } from './embeddings.ts';
+import { embedObjects } from './objects.ts';
 import { downLevelOf, midLevelOf, upLevelOf, type Conditioning, type Masks, type State } from './levels.ts';
 import type { EncoderConfig, UNetConditionConfig } from './unetConditionConfig.ts';
 
@@ -65,10 +66,12 @@ export function conditioning(
   inputs: Conditions & { masks: Masks; probe?: AttentionProbe },
 ): Conditioning {
   const time = embedConditions(config, w, inputs); // [B,D]
+  const [E] = config.crossAttentionDim;
   return {
     time,
     activated: unary(time, { act: config.act }), // [B,D]
     context: embedContext(config, w, inputs), // [B,S,E]
+    objects: inputs.objects && embedObjects(w.at('position_net'), config.objectAttention, inputs.objects, E), // [B,N,E]
     masks: inputs.masks,
     probe: inputs.probe,
   };

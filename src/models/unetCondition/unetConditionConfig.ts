@@ -3,6 +3,7 @@ import type { Activation } from '../../kernels/index.ts';
 import { ConfigReader, type RawConfig } from '../../loading/index.ts';
 import { readActivation } from '../activation.ts';
 import type { TimeNorm } from '../blocks/resnetBlock.ts';
+import { OBJECT_ATTENTIONS, type ObjectAttention } from './objects.ts';
 import { readDownDepths, readUpDepths } from './transformerDepths.ts';
 
 /** Blocks of the way down, by the names of diffusers. */
@@ -94,6 +95,8 @@ export interface EncoderConfig {
   midOnlyCrossAttention: boolean;
   dualCrossAttention: boolean;
   crossAttentionNorm: 'layer_norm' | 'group_norm' | null;
+  /** What pixels look at between both attentions of a transformer block. */
+  objectAttention: ObjectAttention;
   useLinearProjection: boolean;
   /** 0 pads at the right and bottom only. */
   downsamplePadding: number;
@@ -154,11 +157,11 @@ export function readUNetConditionConfig(raw: RawConfig): UNetConditionConfig {
     classEmbeddingsConcat: cfg.bool('class_embeddings_concat', false),
     midOnlyCrossAttention: midOnly ?? raw['only_cross_attention'] === true,
     dualCrossAttention: cfg.bool('dual_cross_attention', false),
+    objectAttention: cfg.enum('attention_type', OBJECT_ATTENTIONS, 'default'),
     crossAttentionNorm: cfg.nullableEnum('cross_attention_norm', ['layer_norm', 'group_norm'], null),
     resnetSkipTimeAct: cfg.bool('resnet_skip_time_act', false),
     resnetOutScaleFactor: cfg.number('resnet_out_scale_factor', 1),
   };
-  cfg.only('attention_type', 'default');
   check(cfg, config);
   cfg.done();
   return config;
@@ -225,6 +228,7 @@ export function readEncoder(
     midOnlyCrossAttention: false,
     dualCrossAttention: false,
     crossAttentionNorm: null,
+    objectAttention: 'default',
     useLinearProjection: cfg.bool('use_linear_projection', false),
     downsamplePadding: cfg.int('downsample_padding', 1, { min: 0 }),
     midBlockScaleFactor: cfg.number('mid_block_scale_factor', 1),
@@ -263,6 +267,11 @@ function checkEncoder(cfg: ConfigReader, c: EncoderConfig): void {
 }
 
 function check(cfg: ConfigReader, c: UNetConditionConfig): void {
+  const gated = c.objectAttention !== 'default';
+  if (gated && c.crossAttentionDim.some((E) => E !== c.crossAttentionDim[0])) {
+    cfg.refuse('cross_attention_dim', 'one width for all levels, because of attention_type');
+  }
+  if (gated && c.dualCrossAttention) cfg.refuse('attention_type', '"default", because of dual_cross_attention');
   const ordinary = c.upBlockTypes.find((type) => !type.startsWith('K'));
   if (c.normNumGroups === null && ordinary) cfg.refuse('norm_num_groups', `an integer, because of ${ordinary}`);
   if (c.classEmbeddingsConcat && (c.classEmbedding === 'none' || c.addition !== 'none')) {

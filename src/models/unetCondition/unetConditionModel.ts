@@ -1,6 +1,7 @@
 /** `UNet2DConditionModel` on a device: load it once, call it with any batch, size and conditions. */
 import { InvalidArgumentError, type Capabilities, type Device, type Profile, type Report } from '../../engine/index.ts';
 import { fromNchw, reshape, toNchw } from '../../kernels/index.ts';
+import { gatedWeights, isGated } from '../blocks/gatedSelfAttention.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import { setLoras, type LoraUse } from '../lora/mergeLoras.ts';
 import type { ModelOutput, ModelOutputs, RunOptions, TensorData, TensorInput } from '../modelRuntime.ts';
@@ -16,6 +17,7 @@ import {
   type ConditionForm,
 } from './conditionInputs.ts';
 import { MaskLengths } from './maskLengths.ts';
+import { missingFeatures } from './objects.ts';
 import { unetCondition } from './unetCondition.ts';
 import { readUNetConditionConfig, type UNetConditionConfig } from './unetConditionConfig.ts';
 
@@ -61,7 +63,11 @@ const NAME = 'UNet2DConditionModel';
 const definition: ModelDefinition<UNetConditionConfig, UNet2DConditionForm> = {
   className: NAME,
   readConfig: readUNetConditionConfig,
-  hostWeights: ({ timeEmbeddingType }) => (timeEmbeddingType === 'fourier' ? ['time_proj.weight'] : []),
+  hostWeights: ({ timeEmbeddingType, objectAttention }) => [
+    ...(timeEmbeddingType === 'fourier' ? ['time_proj.weight'] : []),
+    ...missingFeatures(objectAttention),
+  ],
+  derive: (stored) => (stored.keys().some((key) => key.endsWith('.fuser.alpha_attn')) ? gatedWeights(stored) : stored),
   probes(config) {
     // Large enough to be halved by every level, and for a kernel of even side, which takes a row.
     const side = 2 ** config.blockOutChannels.length + ((config.convInKernel + 1) % 2);
@@ -165,9 +171,7 @@ export class UNet2DCondition {
   private async call(call: UNet2DConditionCall, tokens?: AttendedTokens): Promise<ModelOutputs> {
     const { config } = this;
     const [batch, , height, width] = shapeOf(NAME, 'sample', call.sample, ['B', sampleChannels(config), 'H', 'W']);
-    const fourier = config.timeEmbeddingType === 'fourier';
-    const frequencies = fourier ? this.model.hostWeight('time_proj.weight') : undefined;
-    const conditions = readConditions(NAME, config, batch, call, frequencies);
+    const conditions = readConditions(NAME, config, batch, call, (key) => this.model.hostWeight(key));
     const inputs: Record<string, TensorData | Uint32Array> = { ...conditions.inputs, sample: call.sample.data };
     const sets = call.controls === undefined ? [] : [call.controls].flat();
     const controls = sets.map(({ down, mid }, n) => ({
@@ -204,7 +208,10 @@ export class UNet2DCondition {
    * DeviceLostError.
    */
   setLoras(uses: readonly LoraUse[], options: { signal?: AbortSignal } = {}): Promise<void> {
-    return setLoras(this.model, 'unet', uses, options);
+    const { model } = this;
+    // Layers behind a gate are stored without it: an adapter of one is refused, as one of a layer that is not there.
+    const weights = new Map([...model.weights].filter(([key]) => !isGated(key)));
+    return setLoras({ weights, changeWeights: model.changeWeights.bind(model) }, 'unet', uses, options);
   }
 
   /** Bytes of the weights on the GPU. */

@@ -4,6 +4,7 @@ import type { Directory } from '../../loading/directory.ts';
 import type { ModelOutput } from '../../models/index.ts';
 import { ControlNet } from '../../models/controlNet/controlNetModel.ts';
 import type { ConditionArguments } from '../../models/unetCondition/conditionInputs.ts';
+import type { ObjectInputs } from '../../models/unetCondition/objects.ts';
 import { UNet2DCondition } from '../../models/unetCondition/unetConditionModel.ts';
 import { Recording } from './recording.ts';
 
@@ -73,6 +74,20 @@ async function conditions(io: Recording): Promise<ConditionArguments> {
       imageEmbeds: await optional(io, 'in.image_embeds'),
       hint: await optional(io, 'in.hint'),
     },
+    crossAttentionKwargs: io.has('in.gligen.boxes') ? { gligen: await objects(io) } : undefined,
+  };
+}
+
+/** What GLIGEN is to place. */
+async function objects(io: Recording): Promise<ObjectInputs> {
+  return {
+    boxes: await io.tensor('in.gligen.boxes'),
+    masks: await io.tensor('in.gligen.masks'),
+    positiveEmbeddings: await optional(io, 'in.gligen.positive_embeddings'),
+    phrasesEmbeddings: await optional(io, 'in.gligen.phrases_embeddings'),
+    phrasesMasks: await optional(io, 'in.gligen.phrases_masks'),
+    imageEmbeddings: await optional(io, 'in.gligen.image_embeddings'),
+    imageMasks: await optional(io, 'in.gligen.image_masks'),
   };
 }
 

@@ -1,6 +1,8 @@
 /** Conditional U-Nets and ControlNets: options that the shared recordings leave out, what goes together, what is refused. */
 import { afterAll, describe, expect, test } from 'vitest';
-import { ConfigError, Device, InvalidArgumentError, ShapeError } from '../../../src/engine/index.ts';
+import { ConfigError, Device, InvalidArgumentError, ShapeError, WeightError } from '../../../src/engine/index.ts';
+import { MemorySource } from '../../../src/loading/source.ts';
+import { Lora } from '../../../src/models/lora/loraFile.ts';
 import { ControlNet, type ControlOutput } from '../../../src/models/controlNet/controlNetModel.ts';
 import { readControlNetConfig } from '../../../src/models/controlNet/controlNetConfig.ts';
 import { readUNetConditionConfig } from '../../../src/models/unetCondition/unetConditionConfig.ts';
@@ -14,6 +16,7 @@ import { runControlNetCase, runUNetConditionCase } from '../../../src/node/parit
 import { expectClose, networkTolerance } from '../../support/close.ts';
 import { adapters, getGpu } from '../../support/gpu.ts';
 import { normals } from '../../support/random.ts';
+import { f32, file, type Tensor } from '../../loading/files.ts';
 import { changed, failure, fixture } from '../fixtures.ts';
 
 /** Results of the trunk that are stored one after the other, and by how much the largest recorded output exceeds one. */
@@ -47,6 +50,8 @@ describe(`recorded on ${adapter}`, () => {
     ['adapters', 2.4],
     ['pixel_mask', 1.5],
     ['k_upscaler', 4.7],
+    ['gligen', 3],
+    ['gligen_pictures', 1.9],
   ])('U-Net %s', async (name, scale) => {
     const error = await runUNetConditionCase(device, fixture(`unet_cond_extra_${name}`), 'f32');
     expect(error).toBeLessThan(networkTolerance('f32', LAYERS, scale));
@@ -59,6 +64,85 @@ describe(`recorded on ${adapter}`, () => {
   ])('ControlNet %s', async (name, scale) => {
     const error = await runControlNetCase(device, fixture(`controlnet_extra_${name}`), 'f32');
     expect(error).toBeLessThan(networkTolerance('f32', LAYERS, scale));
+  });
+});
+
+describe('objects in their places (GLIGEN)', async () => {
+  const io = await Recording.open(fixture('unet_cond_extra_gligen'));
+  afterAll(() => io.close());
+  const gligen = {
+    boxes: await io.tensor('in.gligen.boxes'),
+    masks: await io.tensor('in.gligen.masks'),
+    positiveEmbeddings: await io.tensor('in.gligen.positive_embeddings'),
+  };
+  const call: UNet2DConditionCall = {
+    sample: await io.tensor('in.sample'),
+    timestep: [...(await io.numbers('in.timestep'))],
+    encoderHiddenStates: await io.tensor('in.encoder_hidden_states'),
+  };
+
+  test('without objects the network is the plain one; with them, again the placed one', async () => {
+    const before = { ...device.held };
+    const model = await UNet2DCondition.load(device, fixture('unet_cond_extra_gligen'));
+    const plain = await (await model.forward(call)).read();
+    const { data: want } = await io.tensor('without');
+    expectClose(plain, want, networkTolerance('f32', LAYERS, 3), 'without objects');
+    const placed = await (await model.forward({ ...call, crossAttentionKwargs: { gligen } })).read();
+    expect(placed).not.toEqual(plain);
+    expect(await (await model.forward(call)).read()).toEqual(plain);
+    // What a mask hides does not matter.
+    const [B, N] = gligen.masks.shape;
+    const hidden = Array.from({ length: B * N }, (_, i) => gligen.masks.data[i] === 0);
+    const moved = Float32Array.from(gligen.boxes.data, (v, i) => (hidden[Math.floor(i / 4)] ? 1 - v : v));
+    const boxes = { ...gligen.boxes, data: moved };
+    const same = await model.forward({ ...call, crossAttentionKwargs: { gligen: { ...gligen, boxes } } });
+    expect(await same.read()).toEqual(placed);
+    expect(model.plan({ batch: 2, height: 8, width: 6, tokens: 5 }).dispatches).toBeGreaterThan(0);
+
+    const refused: [Partial<typeof gligen>, RegExp][] = [
+      [{ positiveEmbeddings: undefined }, /gligen\.positiveEmbeddings \[2,3,12\] on the host, got none/],
+      [{ masks: { ...gligen.masks, shape: [3, 2] } }, /gligen\.masks \[2,3\]/],
+      [{ boxes: { data: gligen.boxes.data, shape: [2, 4, 3] } }, /gligen\.boxes \[2,N,4\]/],
+    ];
+    for (const [change, message] of refused) {
+      const error = await failure(
+        model.forward({ ...call, crossAttentionKwargs: { gligen: { ...gligen, ...change } } }),
+      );
+      expect(error).toBeInstanceOf(InvalidArgumentError);
+      expect(error.message).toMatch(message);
+    }
+    // An adapter of a layer behind a gate, which the gate would have to multiply, and of one that is not.
+    const at = 'down_blocks.0.attentions.0.transformer_blocks.0.fuser.attn';
+    const lora = (layer: string) => {
+      const halves = { lora_A: [1, 8], lora_B: [8, 1] };
+      const tensors = Object.entries(halves).map(([half, shape]) => [`unet.${at}.${layer}.${half}.weight`, f32(shape)]);
+      return Lora.open(new MemorySource(file(Object.fromEntries(tensors) as Record<string, Tensor>), 'lora'));
+    };
+    const gated = await failure(model.setLoras([{ lora: await lora('to_out.0') }]));
+    expect(gated).toBeInstanceOf(WeightError);
+    expect(gated.message).toMatch(/no such weight/);
+    await model.setLoras([{ lora: await lora('to_q') }]);
+    const adapted = await model.forward({ ...call, crossAttentionKwargs: { gligen } });
+    expect(await adapted.read()).not.toEqual(placed);
+    await model.setLoras([]);
+    expect(await (await model.forward({ ...call, crossAttentionKwargs: { gligen } })).read()).toEqual(placed);
+    model.dispose();
+    await device.idle();
+    expect(device.held).toEqual(before);
+  });
+
+  test('a network that places none refuses them, and so do configs that no network has', async () => {
+    const model = await UNet2DCondition.load(device, fixture('unet_cond_extra_text_on_the_way_up'));
+    const encoderHiddenStates = tensor([1, 5, 8]);
+    const other = { sample: tensor([1, 4, 6, 8]), timestep: 3, encoderHiddenStates };
+    expect((await failure(model.forward({ ...other, crossAttentionKwargs: { gligen } }))).message).toMatch(
+      /no crossAttentionKwargs\.gligen, this config/,
+    );
+    model.dispose();
+    const config = { _class_name: 'UNet2DConditionModel', attention_type: 'gated' };
+    expect(() => readUNetConditionConfig({ ...config, dual_cross_attention: true })).toThrow(ConfigError);
+    expect(() => readUNetConditionConfig({ ...config, cross_attention_dim: [8, 8, 16, 16] })).toThrow(/one width/);
+    expect(() => readUNetConditionConfig({ ...config, attention_type: 'other' })).toThrow(/attention_type/);
   });
 });
 
@@ -176,7 +260,7 @@ test('levels that cannot give back an odd size say so', async () => {
 describe('configs', () => {
   const nested = [[1, 2], 1, 1, 1];
   test.each([
-    [{ attention_type: 'gated' }, 'attention_type'],
+    [{ attention_type: 'sparse' }, 'attention_type'],
     [{ num_attention_heads: 8 }, 'num_attention_heads'],
     [{ down_block_types: ['SkipDownBlock2D', 'DownBlock2D', 'DownBlock2D', 'DownBlock2D'] }, 'down_block_types'],
     [{ up_block_types: ['UpBlock2D'] }, 'up_block_types'],
