@@ -209,7 +209,8 @@ export const Pipeline = {
    * Loads the pipeline that a source holds.
    * @param source a hub name, the URL of a folder, picked files, or a directory handle; in Node also a path
    * (`daguerre/node`). A Stable Diffusion may also be one `.safetensors` file in the layout of its authors: see the
-   * options `tokenizer` and `configs`.
+   * options `tokenizer` and `configs`. One network of EDM, score_sde, NCSNv2, consistency_models or guided-diffusion may lie
+   * alone in its folder: docs/models.md.
    * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, AdapterError, OutOfMemoryError,
    * AbortedError, and UnsupportedError for a kind of pipeline that is not built yet; nothing is left behind.
    */
@@ -255,8 +256,8 @@ async function load(
     if (own) return own.load(await open(), directory, options);
     if (className === '') await readModelIndex(directory, undefined, options.signal);
     throw new ConfigError(
-      `${directory.name}: expected a pipeline or an autoencoder (${autoencoders.join(', ')}), got the component ` +
-        `${className}; name the folder above it, or load it by its own class`,
+      `${directory.name}: expected a pipeline, an autoencoder (${autoencoders.join(', ')}) or a network in its authors' ` +
+        `folder, got the component ${className}; name the folder above it, or load it by its own class`,
       '_class_name',
     );
   }

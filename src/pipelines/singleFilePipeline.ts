@@ -1,8 +1,9 @@
 /** Pipelines from checkpoints in one file, in the layout of their authors. */
-import type { Device } from '../engine/index.ts';
+import { FormatError, type Device } from '../engine/index.ts';
 import { Checkpoint, type ByteSource } from '../loading/index.ts';
 import { openSingleFile } from '../models/singleFile.ts';
 import type { LoadPipelineOptions } from './options.ts';
+import { kindByKeys } from './original/byKeys.ts';
 import { originalPipeline, type OriginalPipelineClass } from './original/index.ts';
 import type { LoadedPipeline } from './pipeline.ts';
 import { fileSources } from './sdSources.ts';
@@ -23,7 +24,9 @@ export async function loadSingleFile(
   const { signal, configs, predictionType } = options;
   const own = configs?.unet && (await originalPipeline(configs.unet));
   if (own) return networkAlone(open, source, options, own);
-  const file = await openSingleFile(source, { signal, configs, predictionType });
+  const file = await openSingleFile(source, { signal, configs, predictionType }).catch(async (error: unknown) => {
+    throw (error instanceof FormatError && (await networkWithoutConfig(source, signal))) || error;
+  });
   try {
     const sources = await fileSources(source.name, file, options);
     return await StableDiffusionPipeline.fromSources(await open(), sources, options);
@@ -44,5 +47,22 @@ async function networkAlone(
     return await pipeline.load(await open(), { config: options.configs!.unet!, checkpoint }, options);
   } finally {
     await checkpoint.close();
+  }
+}
+
+/** What to do with a network in its authors' layout that comes alone; undefined for any other file. */
+async function networkWithoutConfig(source: ByteSource, signal?: AbortSignal): Promise<FormatError | undefined> {
+  const checkpoint = await Checkpoint.open(source, { signal }).catch(() => undefined);
+  try {
+    const kind = checkpoint && kindByKeys(checkpoint);
+    return (
+      kind &&
+      new FormatError(
+        `single file ${source.name}: expected a checkpoint whose weights tell its config, got a ${kind.className} in the ` +
+          'layout of its authors; pass a folder with its config.json beside it, or configs: { unet: its config }',
+      )
+    );
+  } finally {
+    await checkpoint?.close();
   }
 }

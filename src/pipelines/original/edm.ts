@@ -16,6 +16,7 @@ import { latentSize, type LatentShape } from '../latents.ts';
 import { storageOf, type LoadPipelineOptions } from '../options.ts';
 import { expectPicture } from '../pixelDecoder.ts';
 import { refuseOptions } from '../refuseOptions.ts';
+import { doubleNormals } from './doubleNormals.ts';
 import { openOriginal, withoutLabels, type OriginalSource } from './openOriginal.ts';
 import type { ClassedResult, EdmOptions } from './options.ts';
 import { classesOf, drawClasses, generatorsOf, networkOn, PixelPipeline } from './pixelPipeline.ts';
@@ -81,8 +82,8 @@ export class EDMPipeline extends PixelPipeline {
 
   /**
    * From noise to pictures; by default 18 steps of Heun's method without churn. A generator draws in the order of the
-   * authors' script: the start, a class (also where it is told one), then noise at every step. Theirs is in f64, ours in
-   * f32: with churn a seed gives another picture than there.
+   * authors' script: the start, a class (also where it is told one), then noise at every step, in f64 where it is a
+   * `TorchGenerator`. So a seed makes the picture that it makes there on a CPU.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
    * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After any
    * of them but a lost device the pipeline stays usable.
@@ -96,7 +97,9 @@ export class EDMPipeline extends PixelPipeline {
     const shape: LatentShape = [batch, network.config.net.inChannels, ...latentSize(this, options)];
     const precond = preconditioningOf(network);
     const sample = (given: SampleOptions) => {
-      const { x, denoiser, generator, resume, signal, onStep } = given;
+      const { x, denoiser, resume, signal, onStep } = given;
+      // The state of the authors' loop is in f64, and its noise therefore too.
+      const generator = 'map' in given.generator! ? given.generator.map(doubleNormals) : doubleNormals(given.generator);
       const run = { x, denoiser, generator, resume, signal, onStep };
       return generalSampler({ ...options, ...run, numInferenceSteps, network: precond, from, to });
     };

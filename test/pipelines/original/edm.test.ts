@@ -1,6 +1,6 @@
 /** EDM's networks as a pipeline: trajectories that the authors' samplers recorded, folders, classes, seeds, refusals. */
 import { describe, expect, it } from 'vitest';
-import { ConfigError, InvalidArgumentError, WeightError } from '../../../src/engine/index.ts';
+import { ConfigError, FormatError, InvalidArgumentError, WeightError } from '../../../src/engine/index.ts';
 import type { RawConfig } from '../../../src/loading/index.ts';
 import { readEdmConfig } from '../../../src/models/edm/edmConfig.ts';
 import { edmWeights } from '../../../src/models/edm/edmModel.ts';
@@ -153,6 +153,9 @@ describe(`EDM on ${adapter}`, () => {
     const before = await heldBy(device);
     const whole = new File([weights as Uint8Array<ArrayBuffer>], 'edm.safetensors');
     const pipe = await Pipeline.fromPretrained(whole, { device, dtype: 'f32', configs: { unet: config } });
+    const alone = await failure(Pipeline.fromPretrained(whole, { device }));
+    expect(alone).toBeInstanceOf(FormatError);
+    expect(alone.message).toMatch(/got a SongUNet .*configs: \{ unet: its config \}/);
     const { latents } = await pipe({ numInferenceSteps: 2, seeds: [1], outputType: 'latent' });
     await pipe.dispose();
     const folder = await Pipeline.fromPretrained(folderOf(config, weights), { device, dtype: 'f32' });
