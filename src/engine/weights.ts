@@ -85,6 +85,7 @@ export class Weights {
     const total = missing.reduce((sum, t) => sum + byteSize(t), 0);
     let loaded = 0;
     let inFlight = 0;
+    let drained: Promise<void> = Promise.resolve();
     const scratch = new Scratch();
     let read: { constant: Constant; data: Float32Array } | undefined;
     for (const t of missing) {
@@ -105,8 +106,11 @@ export class Weights {
             inFlight += this.pack(kept, part, data, scratch);
           });
           // writeBuffer keeps a copy until the GPU has taken it: let it drain, so that the host never holds the whole file.
+          // What came before the last batch must be there; waiting for that one too would leave this thread or the GPU idle.
           if (inFlight > 32 * 2 ** 20) {
-            await this.device.idle();
+            await drained;
+            drained = this.device.idle();
+            drained.catch(() => undefined); // thrown where it is awaited, or by the next call that looks at the device
             inFlight = 0;
           }
         }

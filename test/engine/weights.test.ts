@@ -52,7 +52,8 @@ it('packs in slabs what packing at once would give', async () => {
   const want = new Float32Array(got.length);
   packMatrix.pack(data, [N, K], 0, packMatrix.blocks([N, K]), want);
   expect(got.length).toBeGreaterThan(2 ** 21);
-  expect(got).toEqual(want);
+  // Element by element: comparing millions as objects takes a minute.
+  expect(got.findIndex((v, i) => v !== want[i])).toBe(-1);
   weights.dispose();
   device.dispose();
 });
