@@ -5,7 +5,7 @@ import { convAt, convHeight, convReference, convWidth, type ConvCase } from '../
 import { dotTolerance, expectClose } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
 import { normals, pairwise, roundTo, uniform } from '../support/random.ts';
-import { openDevice, runGraph, storages, withoutSubgroups } from '../support/runGraph.ts';
+import { forms, openDevice, runGraph, withoutSubgroups } from '../support/runGraph.ts';
 
 /** Symmetric, none, more than the kernel needs, and only below and on the right, as downsamplers of autoencoders have it. */
 const GEOMETRIES = [
@@ -35,7 +35,10 @@ const VARIANTS = [
   { name: 'shared 2', tile: {}, act: 'sigmoid', bias: false, shift: false, residual: true },
 ] as const;
 
+const FORMS = forms();
+
 const cases = pairwise({
+  form: FORMS,
   variant: VARIANTS,
   geometry: GEOMETRIES,
   B: [1, 2],
@@ -84,54 +87,55 @@ function record(
   return g;
 }
 
-describe.each(adapters())('conv2d on %s', (adapter) => {
-  describe.each(storages(adapter))('%s', (_, dtype, options) => {
-    it.each(cases)(
-      '$B×$H×$W×$I→$O $geometry.name $variant.name $variant.act std=$std',
-      async ({ variant, geometry, std, ...sizes }) => {
-        const c: ConvCase = { ...sizes, ...geometry };
-        const { name, tile, act, bias, shift, residual } = variant;
-        const device = await openDevice(adapter, name === 'plain' ? withoutSubgroups(options) : options);
-        const tunables: Record<string, Tunables> = { conv2d: tile, conv2dTile: tile };
-        const choices = { get: () => name };
-        const caps = name.startsWith('tile') ? { software: false } : {};
-        const d = data(dtype, c, std);
-        const g = record(dtype, c, { bias, shift, residual }, { act, scale: 0.5 });
-        const { outputs } = await runGraph(device, g, {
-          inputs: { x: d.x, shift: d.shift, residual: d.residual },
-          weights: { w: d.w, bias: d.bias },
-          tunables,
-          choices,
-          caps,
-        });
-        const want = convReference(d.x, d.w, c, {
-          bias: bias ? d.bias : undefined,
-          shift: shift ? d.shift : undefined,
-          residual: residual ? d.residual : undefined,
-          act,
-          scale: 0.5,
-        });
-        expectClose(outputs.y, want, dotTolerance(dtype, c.I * c.R * c.S, 5 * std), 'conv2d');
-      },
-    );
+describe.each(FORMS)('conv2d on $adapter, $storage', (form) => {
+  const { adapter, dtype, options } = form;
+  it.each(cases.filter((k) => k.form === form))(
+    '$B×$H×$W×$I→$O $geometry.name $variant.name $variant.act std=$std',
+    async ({ form: _, variant, geometry, std, ...sizes }) => {
+      const c: ConvCase = { ...sizes, ...geometry };
+      const { name, tile, act, bias, shift, residual } = variant;
+      const device = await openDevice(adapter, name === 'plain' ? withoutSubgroups(options) : options);
+      const tunables: Record<string, Tunables> = { conv2d: tile, conv2dTile: tile };
+      const choices = { get: () => name };
+      const caps = name.startsWith('tile') ? { software: false } : {};
+      const d = data(dtype, c, std);
+      const g = record(dtype, c, { bias, shift, residual }, { act, scale: 0.5 });
+      const { outputs } = await runGraph(device, g, {
+        inputs: { x: d.x, shift: d.shift, residual: d.residual },
+        weights: { w: d.w, bias: d.bias },
+        tunables,
+        choices,
+        caps,
+      });
+      const want = convReference(d.x, d.w, c, {
+        bias: bias ? d.bias : undefined,
+        shift: shift ? d.shift : undefined,
+        residual: residual ? d.residual : undefined,
+        act,
+        scale: 0.5,
+      });
+      expectClose(outputs.y, want, dotTolerance(dtype, c.I * c.R * c.S, 5 * std), 'conv2d');
+    },
+  );
 
-    it('keeps inputs of 6·10⁴ beside small ones', async () => {
-      const device = await openDevice(adapter, options);
-      const c: ConvCase = { B: 1, H: 6, W: 6, I: 5, O: 6, ...GEOMETRIES[0] };
-      const d = data(dtype, c, 1);
-      for (let i = 0; i < d.x.length; i += 11) d.x[i] = i % 2 ? 6e4 : -6e4;
-      const { x, w } = {
-        x: roundTo(dtype, d.x),
-        w: roundTo(
-          dtype,
-          d.w.map((v) => v / 8),
-        ),
-      };
-      const { outputs } = await runGraph(device, record(dtype, c), { inputs: { x }, weights: { w } });
-      expectClose(outputs.y, convReference(x, w, c), dotTolerance(dtype, 45, 6e4), 'conv2d');
-    });
+  it('keeps inputs of 6·10⁴ beside small ones', async () => {
+    const device = await openDevice(adapter, options);
+    const c: ConvCase = { B: 1, H: 6, W: 6, I: 5, O: 6, ...GEOMETRIES[0] };
+    const d = data(dtype, c, 1);
+    for (let i = 0; i < d.x.length; i += 11) d.x[i] = i % 2 ? 6e4 : -6e4;
+    const { x, w } = {
+      x: roundTo(dtype, d.x),
+      w: roundTo(
+        dtype,
+        d.w.map((v) => v / 8),
+      ),
+    };
+    const { outputs } = await runGraph(device, record(dtype, c), { inputs: { x }, weights: { w } });
+    expectClose(outputs.y, convReference(x, w, c), dotTolerance(dtype, 45, 6e4), 'conv2d');
   });
+});
 
+describe.each(adapters())('conv2d on %s', (adapter) => {
   it('is right at 64×64×64→64, sampled', async () => {
     const device = await openDevice(adapter);
     const c: ConvCase = { B: 1, H: 64, W: 64, I: 64, O: 64, ...GEOMETRIES[0] };

@@ -7,7 +7,7 @@ import { groupNormReference } from '../reference/norm.ts';
 import { expectClose, normTolerance } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
 import { normals, pairwise, roundTo, uniform } from '../support/random.ts';
-import { openDevice, runGraph, storages } from '../support/runGraph.ts';
+import { forms, openDevice, runGraph } from '../support/runGraph.ts';
 
 const VARIANTS = [
   { WG: 64, LANES: 1, ROWS: 4, act: 'none', gamma: true, beta: true, scale: 1 },
@@ -16,7 +16,10 @@ const VARIANTS = [
   { WG: 64, LANES: 32, ROWS: 8, act: 'gelu', gamma: true, beta: false, scale: 1 },
 ] as const;
 
+const FORMS = forms();
+
 const cases = pairwise({
+  form: FORMS,
   variant: VARIANTS,
   algorithm: GROUP_NORM_ALGORITHMS,
   // Channels of a second tensor, behind those of the first.
@@ -47,81 +50,81 @@ const cases = pairwise({
   ],
 });
 
-describe.each(adapters())('groupNorm on %s', (adapter) => {
-  describe.each(storages(adapter))('%s', (_, dtype, options) => {
-    // SwiftShader takes a second for every kernel with kilobytes of workgroup memory.
-    const some = cases.filter((k, i) => adapter !== 'swiftshader' || k.algorithm === 'passes' || i % 4 === 0);
-    it.each(some)('$algorithm B=$B $map C/G=$split $variant.act mean=$data.mean second=$second', async (k) => {
-      const device = await openDevice(adapter, options);
-      const { B, variant } = k;
-      const [H, W] = k.map;
-      const [C, groups] = k.split;
-      const x = roundTo(dtype, normals(1, B * H * W * C, k.data));
-      const [gamma, beta] = [normals(2, C, { mean: 1 }), normals(3, C)];
-      const g = new Graph(dtype);
-      const rows = { layout: 'rows', dtype } as const;
-      // Two tensors as a rewrite leaves them, where the first ends on a vec4.
-      const split = k.second > 0 && C > 4 ? 4 * Math.ceil((C - k.second) / 4 - 1) || 4 : C;
-      const parts = [split, C - split].filter((n) => n > 0).map((n, i) => g.input(`x${i}`, [B, H, W, n], rows));
-      const y = groupNorm(
-        parts.length === 1 ? parts[0] : concat(parts[0], parts[1]),
-        variant.gamma ? { key: 'gamma', shape: [C] } : undefined,
-        variant.beta ? { key: 'beta', shape: [C] } : undefined,
-        { groups, eps: 1e-5, act: variant.act, scale: variant.scale, algorithm: k.algorithm },
-      );
-      g.output('y', y);
-      const channels = (from: number, to: number) => x.filter((_, i) => i % C >= from && i % C < to);
-      const inputs: Record<string, Float32Array> = { x0: channels(0, split) };
-      if (split < C) inputs.x1 = channels(split, C);
-      const { WG, LANES, ROWS } = variant;
-      const tunables = { groupNormStats: { WG }, groupNormFinalise: { WG, LANES }, groupNormApply: { WG, ROWS } };
-      const { outputs, dispatches } = await runGraph(device, g, {
-        inputs,
-        weights: { gamma, beta },
-        tunables,
-        rewrites,
-      });
-      const twice = k.algorithm === 'passes' && split < C ? 2 : 0;
-      expect(dispatches.length).toBe(1 + GROUP_NORM_ALGORITHMS.indexOf(k.algorithm) + twice);
-      const extras = {
-        gamma: variant.gamma ? gamma : undefined,
-        beta: variant.beta ? beta : undefined,
-        act: variant.act,
-        eps: 1e-5,
-      };
-      const { out, gain } = groupNormReference(x, { B, P: H * W, C, groups }, extras);
-      expectClose(
-        outputs.y,
-        out.map((v) => variant.scale * v),
-        out.map((v, i) => variant.scale * normTolerance(dtype, gain[i], v)),
-        'groupNorm',
-      );
+describe.each(FORMS)('groupNorm on $adapter, $storage', (form) => {
+  const { adapter, dtype, options } = form;
+  // SwiftShader takes two seconds for every kernel with kilobytes of workgroup memory.
+  const some = cases
+    .filter((k) => k.form === form)
+    .filter((k, i) => adapter !== 'swiftshader' || k.algorithm === 'passes' || i % 2);
+  it.each(some)('$algorithm B=$B $map C/G=$split $variant.act mean=$data.mean second=$second', async (k) => {
+    const device = await openDevice(adapter, options);
+    const { B, variant } = k;
+    const [H, W] = k.map;
+    const [C, groups] = k.split;
+    const x = roundTo(dtype, normals(1, B * H * W * C, k.data));
+    const [gamma, beta] = [normals(2, C, { mean: 1 }), normals(3, C)];
+    const g = new Graph(dtype);
+    const rows = { layout: 'rows', dtype } as const;
+    // Two tensors as a rewrite leaves them, where the first ends on a vec4.
+    const split = k.second > 0 && C > 4 ? 4 * Math.ceil((C - k.second) / 4 - 1) || 4 : C;
+    const parts = [split, C - split].filter((n) => n > 0).map((n, i) => g.input(`x${i}`, [B, H, W, n], rows));
+    const y = groupNorm(
+      parts.length === 1 ? parts[0] : concat(parts[0], parts[1]),
+      variant.gamma ? { key: 'gamma', shape: [C] } : undefined,
+      variant.beta ? { key: 'beta', shape: [C] } : undefined,
+      { groups, eps: 1e-5, act: variant.act, scale: variant.scale, algorithm: k.algorithm },
+    );
+    g.output('y', y);
+    const channels = (from: number, to: number) => x.filter((_, i) => i % C >= from && i % C < to);
+    const inputs: Record<string, Float32Array> = { x0: channels(0, split) };
+    if (split < C) inputs.x1 = channels(split, C);
+    const { WG, LANES, ROWS } = variant;
+    const tunables = { groupNormStats: { WG }, groupNormFinalise: { WG, LANES }, groupNormApply: { WG, ROWS } };
+    const { outputs, dispatches } = await runGraph(device, g, {
+      inputs,
+      weights: { gamma, beta },
+      tunables,
+      rewrites,
     });
+    const twice = k.algorithm === 'passes' && split < C ? 2 : 0;
+    expect(dispatches.length).toBe(1 + GROUP_NORM_ALGORITHMS.indexOf(k.algorithm) + twice);
+    const extras = {
+      gamma: variant.gamma ? gamma : undefined,
+      beta: variant.beta ? beta : undefined,
+      act: variant.act,
+      eps: 1e-5,
+    };
+    const { out, gain } = groupNormReference(x, { B, P: H * W, C, groups }, extras);
+    expectClose(
+      outputs.y,
+      out.map((v) => variant.scale * v),
+      out.map((v, i) => variant.scale * normTolerance(dtype, gain[i], v)),
+      'groupNorm',
+    );
+  });
 
-    it.each([
-      ['first', 0, 'passes'],
-      ['last', 899, 'passes'],
-      ['first', 0, 'slab'],
-      ['last', 899, 'chunks'],
-    ] as const)('keeps its precision when the %s pixel is 6·10⁴', async (_, pixel, algorithm) => {
-      const device = await openDevice(adapter, options);
-      const [P, C, groups] = [900, 8, 2];
-      const x = normals(4, P * C);
-      x[pixel * C] = 6e4;
-      x[pixel * C + 5] = -6e4;
-      const stored = roundTo(dtype, x);
-      const g = new Graph(dtype);
-      const rows = { layout: 'rows', dtype } as const;
-      g.output('y', groupNorm(g.input('x', [1, P, C], rows), undefined, undefined, { groups, eps: 1e-6, algorithm }));
-      const { outputs } = await runGraph(device, g, { inputs: { x: stored } });
-      const { out, gain } = groupNormReference(stored, { B: 1, P, C, groups }, { eps: 1e-6 });
-      expectClose(
-        outputs.y,
-        out,
-        out.map((v, i) => normTolerance(dtype, gain[i], v)),
-        'groupNorm',
-      );
-    });
+  it.each([
+    ['first', 0, 'passes'],
+    ['last', 899, 'slab'],
+    ['last', 899, 'chunks'],
+  ] as const)('keeps its precision when the %s pixel is 6·10⁴', async (_, pixel, algorithm) => {
+    const device = await openDevice(adapter, options);
+    const [P, C, groups] = [900, 8, 2];
+    const x = normals(4, P * C);
+    x[pixel * C] = 6e4;
+    x[pixel * C + 5] = -6e4;
+    const stored = roundTo(dtype, x);
+    const g = new Graph(dtype);
+    const rows = { layout: 'rows', dtype } as const;
+    g.output('y', groupNorm(g.input('x', [1, P, C], rows), undefined, undefined, { groups, eps: 1e-6, algorithm }));
+    const { outputs } = await runGraph(device, g, { inputs: { x: stored } });
+    const { out, gain } = groupNormReference(stored, { B: 1, P, C, groups }, { eps: 1e-6 });
+    expectClose(
+      outputs.y,
+      out,
+      out.map((v, i) => normTolerance(dtype, gain[i], v)),
+      'groupNorm',
+    );
   });
 });
 

@@ -5,7 +5,7 @@ import { convAt, convHeight, convReference, convWidth, type ConvCase } from '../
 import { expectClose, winogradTolerance } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
 import { normals, pairwise, roundTo, uniform } from '../support/random.ts';
-import { openDevice, runGraph, storages, withoutSubgroups } from '../support/runGraph.ts';
+import { forms, openDevice, runGraph, storages, withoutSubgroups } from '../support/runGraph.ts';
 
 const TAPS = { R: 3, S: 3, stride: 1 };
 const GEOMETRIES = [
@@ -24,7 +24,10 @@ const WAYS = [
   { way: 'winograd4 0', act: 'silu', bias: true, shift: true, residual: true },
 ] as const;
 
+const FORMS = forms();
+
 const cases = pairwise({
+  form: FORMS,
   ways: WAYS,
   geometry: GEOMETRIES,
   B: [1, 2],
@@ -73,38 +76,39 @@ function record(
 
 const force = (way: string) => ({ get: () => way });
 
-describe.each(adapters())('minimal filtering on %s', (adapter) => {
-  describe.each(storages(adapter))('%s', (_, dtype, options) => {
-    const possible = cases.filter((c) => dtype === 'f32' || tileOf(c.ways.way) === 2);
-    it.each(possible)(
-      '$ways.way: $B×$H×$W×$I→$O $geometry.name std=$std',
-      async ({ ways, geometry, std, ...sizes }) => {
-        const c: ConvCase = { ...sizes, ...geometry };
-        const { way, act, bias, shift, residual } = ways;
-        const device = await openDevice(adapter, way.endsWith(' 0') ? withoutSubgroups(options) : options);
-        const d = data(dtype, c, std);
-        const { outputs, dispatches } = await runGraph(
-          device,
-          record(dtype, c, { bias, shift, residual }, { act, scale: 0.5 }),
-          {
-            inputs: { x: d.x, shift: d.shift, residual: d.residual },
-            weights: { w: d.w, bias: d.bias },
-            choices: force(way),
-          },
-        );
-        expect(dispatches).toHaveLength(3);
-        const want = convReference(d.x, d.w, c, {
-          bias: bias ? d.bias : undefined,
-          shift: shift ? d.shift : undefined,
-          residual: residual ? d.residual : undefined,
-          act,
-          scale: 0.5,
-        });
-        expectClose(outputs.y, want, winogradTolerance(dtype, tileOf(way), 9 * c.I, 5 * std), way);
-      },
-    );
-  });
+describe.each(FORMS)('minimal filtering on $adapter, $storage', (form) => {
+  const { adapter, dtype, options } = form;
+  const possible = cases.filter((c) => c.form === form && (dtype === 'f32' || tileOf(c.ways.way) === 2));
+  it.each(possible)(
+    '$ways.way: $B×$H×$W×$I→$O $geometry.name std=$std',
+    async ({ form: _, ways, geometry, std, ...sizes }) => {
+      const c: ConvCase = { ...sizes, ...geometry };
+      const { way, act, bias, shift, residual } = ways;
+      const device = await openDevice(adapter, way.endsWith(' 0') ? withoutSubgroups(options) : options);
+      const d = data(dtype, c, std);
+      const { outputs, dispatches } = await runGraph(
+        device,
+        record(dtype, c, { bias, shift, residual }, { act, scale: 0.5 }),
+        {
+          inputs: { x: d.x, shift: d.shift, residual: d.residual },
+          weights: { w: d.w, bias: d.bias },
+          choices: force(way),
+        },
+      );
+      expect(dispatches).toHaveLength(3);
+      const want = convReference(d.x, d.w, c, {
+        bias: bias ? d.bias : undefined,
+        shift: shift ? d.shift : undefined,
+        residual: residual ? d.residual : undefined,
+        act,
+        scale: 0.5,
+      });
+      expectClose(outputs.y, want, winogradTolerance(dtype, tileOf(way), 9 * c.I, 5 * std), way);
+    },
+  );
+});
 
+describe.each(adapters())('minimal filtering on %s', (adapter) => {
   it('keeps inputs of 6·10⁴ beside small ones, in halves too', async () => {
     for (const [, dtype, options] of storages(adapter)) {
       const c: ConvCase = { B: 1, H: 6, W: 6, I: 5, O: 8, ...GEOMETRIES[0] };

@@ -25,7 +25,7 @@ import {
   type Tensor,
   type Tunables,
 } from '../../src/engine/index.ts';
-import { getGpu } from './gpu.ts';
+import { adapters, getGpu } from './gpu.ts';
 
 const devices = new Map<string, Promise<Device>>();
 
@@ -222,6 +222,21 @@ export function storages(adapter: string): [string, 'f32' | 'f16', { without?: G
   if (adapter !== 'swiftshader') forms.push(['f16', 'f16', {}]);
   forms.push(['packed halves', 'f16', { without: ['shader-f16'] }]);
   return forms;
+}
+
+/** An adapter and a storage form on it: one factor of the cases of a kernel. */
+export interface Form {
+  adapter: string;
+  storage: string;
+  dtype: 'f32' | 'f16';
+  options: { without?: GPUFeatureName[] };
+}
+
+/** All of them, on every adapter. */
+export function forms(): Form[] {
+  return adapters().flatMap((adapter) =>
+    storages(adapter).map(([storage, dtype, options]) => ({ adapter, storage, dtype, options })),
+  );
 }
 
 /** The options for the kernels that do without subgroups. */
