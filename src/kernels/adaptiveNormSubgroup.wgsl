@@ -7,7 +7,7 @@
 // last row repeat it, since all must take part, and store nothing. f32.
 //@use storage moments
 enable subgroups;
-const SG = 8u;             // 4, 8 or 16: the width of a subgroup
+const SG = 8u;             // 8 or 16: the width of a subgroup
 
 struct Params {
   B: u32,         // batch

@@ -5,12 +5,13 @@ import {
   InvalidArgumentError,
   linearGrid,
   ShapeError,
+  type Capabilities,
   type Op,
   type Tensor,
   type Weight,
 } from '../engine/index.ts';
 import { ceilDiv, rowsOf, width4 } from './common.ts';
-import { canShare, SHARED, sharesHere } from './eights.ts';
+import { sharesHere } from './eights.ts';
 import shader from './layerNorm.wgsl';
 import subgroupShader from './layerNormSubgroup.wgsl';
 import { packVector } from './packing.ts';
@@ -22,10 +23,21 @@ export const layerNormKernel = defineKernel({
   grid: ({ M }, t) => linearGrid(ceilDiv(M, t.WG / t.LANES)),
 });
 
+/**
+ * Whether lanes should take a row each and share what all rows need: where a processor plays the GPU, subgroups are wide
+ * enough to save more than that costs, and rows fill one at least by half.
+ */
+export function rowPerLane(rows: number, { software, subgroupSize: SG }: Capabilities): boolean {
+  return software && WIDE.includes(SG) && 2 * rows > SG;
+}
+
+/** Widths of subgroups whose lanes take a row each. */
+export const WIDE = [8, 16];
+
 /** The same with a row per lane of a subgroup; for adapters that run on a processor. */
 export const layerNormSubgroupKernel = defineKernel({
   shader: subgroupShader,
-  tunables: { SG: SHARED.SG, HAS_GAMMA: [true, false], HAS_BETA: [true, false] },
+  tunables: { SG: WIDE, HAS_GAMMA: [true, false], HAS_BETA: [true, false] },
   grid: ({ M }, t) => linearGrid(ceilDiv(M, t.SG)),
   valid: sharesHere,
 });
@@ -36,7 +48,7 @@ const layerNormOp: Op<{ eps: number }> = {
     const M = rowsOf(x!);
     const D = x!.shape.at(-1)!;
     const { software, subgroupSize: SG } = to.caps;
-    const shared = software && canShare(to.caps) && 2 * M > SG;
+    const shared = rowPerLane(M, to.caps);
     to.dispatch({
       kernel: shared ? layerNormSubgroupKernel : layerNormKernel,
       tunables: {

@@ -5,7 +5,7 @@
 // what costs. Lanes beyond the last row repeat it, since all must take part, and store nothing. f32.
 //@use storage moments
 enable subgroups;
-const SG = 8u;             // 4, 8 or 16: the width of a subgroup
+const SG = 8u;             // 8 or 16: the width of a subgroup
 const HAS_GAMMA = true;
 const HAS_BETA = true;
 

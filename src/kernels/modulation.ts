@@ -11,8 +11,9 @@ import {
 import adaptiveShader from './adaptiveNorm.wgsl';
 import adaptiveSubgroupShader from './adaptiveNormSubgroup.wgsl';
 import { ceilDiv, expectRank, expectSame, rowsOf, width4 } from './common.ts';
-import { canShare, SHARED, sharesHere } from './eights.ts';
+import { sharesHere } from './eights.ts';
 import gatedShader from './gatedAdd.wgsl';
+import { rowPerLane, WIDE } from './layerNorm.ts';
 
 /** Layer norm with scale and shift from a condition, one team of LANES invocations per row. */
 export const adaptiveNormKernel = defineKernel({
@@ -24,7 +25,7 @@ export const adaptiveNormKernel = defineKernel({
 /** The same with a row per lane of a subgroup; for adapters that run on a processor. */
 export const adaptiveNormSubgroupKernel = defineKernel({
   shader: adaptiveSubgroupShader,
-  tunables: { SG: SHARED.SG },
+  tunables: { SG: WIDE },
   grid: ({ B, parts }) => linearGrid(B * parts),
   valid: sharesHere,
 });
@@ -50,10 +51,9 @@ export const adaptiveNormOp: Op<AdaptiveNormAttrs> = {
     const [B, T] = x!.shape;
     const D4 = width4(x!);
     const { software, subgroupSize: SG } = to.caps;
-    const shared = software && canShare(to.caps) && 2 * T > SG;
     const params = { T, D4, stride: width4(m!), scale: scale / 4, shift: shift / 4, eps };
     const rest = { bindings: { x, m, out: output }, flops: 40 * B * T * D4 };
-    if (shared) {
+    if (rowPerLane(T, to.caps)) {
       const parts = ceilDiv(T, SG);
       to.dispatch({ kernel: adaptiveNormSubgroupKernel, tunables: { SG }, params: { ...params, B, parts }, ...rest });
     } else {

@@ -49,7 +49,8 @@ describe.each(adapters())('modulation on %s', (adapter) => {
       g.output('y', adaptiveNorm(input('x', [B, T, D]), input('m', [B, N]), { scale, shift, eps: 1e-6 }));
       const tunables: Record<string, Tunables> = LANES ? { adaptiveNorm: c.variant } : {};
       const { outputs, dispatches } = await runGraph(device, g, { inputs: { x, m }, tunables });
-      if (!LANES && T > 1) expect(dispatches[0].kernel.name).toBe('adaptiveNormSubgroup');
+      if (!LANES && T > 1 && device.caps.subgroupSize > 4)
+        expect(dispatches[0].kernel.name).toBe('adaptiveNormSubgroup');
       for (let b = 0; b < B; b++) {
         const gamma = m.slice(b * N + scale, b * N + scale + D).map((v) => 1 + v);
         const beta = m.slice(b * N + shift, b * N + shift + D);

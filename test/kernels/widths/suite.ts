@@ -4,11 +4,19 @@
  */
 import { describe, expect, it } from 'vitest';
 import { Graph } from '../../../src/engine/index.ts';
-import { attention, conv2d, linear } from '../../../src/kernels/index.ts';
+import { attention, conv2d, layerNorm, linear } from '../../../src/kernels/index.ts';
+import { adaptiveNorm } from '../../../src/kernels/modulation.ts';
 import { attentionReference } from '../../reference/attention.ts';
 import { convReference } from '../../reference/conv.ts';
 import { linearReference } from '../../reference/linear.ts';
-import { attentionTolerance, dotTolerance, expectClose, winogradTolerance } from '../../support/close.ts';
+import { layerNormReference } from '../../reference/norm.ts';
+import {
+  attentionTolerance,
+  dotTolerance,
+  expectClose,
+  normTolerance,
+  winogradTolerance,
+} from '../../support/close.ts';
 import { normals, roundTo } from '../../support/random.ts';
 import { openDevice, runGraph, storages } from '../../support/runGraph.ts';
 
@@ -88,6 +96,33 @@ export function testWidth(lanes: 4 | 8 | 16): void {
       expect(dispatches.filter(({ tunables }) => tunables.SG === lanes)).toHaveLength(2);
       const { out, score } = attentionReference(data.q, data.k, data.v, { B: 1, T, S, heads, d });
       expectClose(outputs.y, out, attentionTolerance(dtype, d, S, score, 5));
+    });
+
+    it('layerNorm and adaptiveNorm', async () => {
+      const device = await openDevice('lavapipe', options);
+      const [B, T, D] = [2, 17, 132];
+      const [x, m] = [normals(1, B * T * D), normals(2, B * 2 * D)].map((v) => roundTo(dtype, v));
+      const [gamma, beta] = [normals(3, D), normals(4, D)];
+      const g = new Graph(dtype);
+      const tokens = g.input('x', [B, T, D], rows);
+      const scaled = { gamma: { key: 'gamma', shape: [D] }, beta: { key: 'beta', shape: [D] } };
+      g.output('layer', layerNorm(tokens, scaled.gamma, scaled.beta, { eps: 1e-6 }));
+      const at = { scale: 0, shift: D, eps: 1e-6 };
+      g.output('adaptive', adaptiveNorm(tokens, g.input('m', [B, 2 * D], rows), at));
+      const { outputs, dispatches } = await runGraph(device, g, { inputs: { x, m }, weights: { gamma, beta } });
+      expect(dispatches.filter(({ tunables }) => tunables.SG === lanes)).toHaveLength(lanes > 4 ? 2 : 0);
+      for (let b = 0; b < B; b++) {
+        const part = (data: Float32Array) => data.subarray(b * T * D, (b + 1) * T * D);
+        const row = (at: number) => m.slice(2 * b * D + at, 2 * b * D + at + D);
+        const conditions = { gamma: row(0).map((v) => 1 + v), beta: row(D) };
+        for (const [name, affine] of Object.entries({ layer: { gamma, beta }, adaptive: conditions })) {
+          const { out, gain } = layerNormReference(part(x), { M: T, D }, { ...affine, eps: 1e-6 });
+          const tolerance = out.map((v, i) =>
+            normTolerance(dtype, gain[i], Math.abs(v) + Math.abs(affine.beta[i % D])),
+          );
+          expectClose(part(outputs[name]), out, tolerance, name);
+        }
+      }
     });
   });
 }
