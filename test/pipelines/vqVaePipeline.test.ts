@@ -25,7 +25,7 @@ import { BOTTOM, CONDITIONED, prior, TOP, twoLevelFiles, VQVAE } from './vqVaeFi
 
 const fixtures = fileURLToPath(new URL('../fixtures/original', import.meta.url));
 const recorded = (name: string) => OriginalCase.open<{ net: RawConfig }>(pathDirectory(fixtures).folder(name));
-const [adapter] = adapters();
+const adapter = adapters().at(-1)!; // the faster of them: a draw is a call
 const device = await openDevice(adapter);
 
 type Tensors = Record<string, Tensor>;

@@ -39,8 +39,19 @@ export interface PixelSnailConfig {
   nOutResBlock: number;
 }
 
+/** Added to the scores of what a pixel does not look at. */
+export const ATTENDED = -1e30;
+
 /** Heads of every attention. */
 const HEADS = 8;
+
+/** What the rows of a map that are not computed any more left behind, in the order in which the layers ask. */
+export interface RowsAbove {
+  /** x [B,1,W,C] → it, behind the `rows` rows above it, [B,rows+1,W,C]; zeros beyond the map. */
+  rows(x: Tensor, rows: number): Tensor;
+  /** Tokens of a row [B,W,C] → them, behind those of all rows that a map could have above it, [B,T+W,C]. */
+  tokens(x: Tensor): Tensor;
+}
 
 /** What the blocks share. */
 interface Surroundings {
@@ -48,7 +59,9 @@ interface Surroundings {
   background: Tensor;
   /** Features of the condition [B,H,W,Cc]. */
   condition?: Tensor;
-  /** Additive mask of the attention [1,T,T]: a pixel looks at those before it. */
+  /** Of one row alone; without it the whole map is computed. Codes then come with the rows above that they need. */
+  above?: RowsAbove;
+  /** Additive mask of the attention [1,T,T], or [1,W,T+W] of a row: a pixel looks at those before it. */
   mask?: Tensor;
   /** 0 at the first pixel, which has nothing to look at, and 1 elsewhere, [B,T,C/2]. */
   started?: Tensor;
@@ -72,21 +85,29 @@ function normedConv(
 }
 
 /** Sees the pixels before its own, in raster order. x [B,H,W,I] → [B,H,W,out]. */
-function causalConv(w: WeightScope, x: Tensor, out: number, k: number): Tensor {
+function causalConv(w: WeightScope, x: Tensor, out: number, k: number, above: RowsAbove | undefined): Tensor {
   const side = Math.floor(k / 2);
-  const padding = { top: k - 1, left: side, bottom: 0, right: side };
-  return normedConv(w.at('conv', 'conv'), x, out, [k, k], { padding, form: 'causal' });
+  const padding = { top: above ? 0 : k - 1, left: side, bottom: 0, right: side };
+  return normedConv(w.at('conv', 'conv'), above ? above.rows(x, k - 1) : x, out, [k, k], { padding, form: 'causal' });
 }
 
 /** x + gate(conv(elu(conv(elu(x)) + aux) + condition)). x [B,H,W,C] → the same shape. Figure 3. */
 function gatedResBlock(
   w: WeightScope,
   x: Tensor,
-  o: { hidden: number; kernel: number; causal?: boolean; auxiliary?: Tensor; condition?: Tensor },
+  o: {
+    hidden: number;
+    kernel: number;
+    causal?: { above: RowsAbove | undefined };
+    auxiliary?: Tensor;
+    condition?: Tensor;
+  },
 ): Tensor {
   const C = x.shape[3];
   const layer = (at: WeightScope, t: Tensor, out: number) =>
-    o.causal ? causalConv(at, t, out, o.kernel) : normedConv(at.at('conv'), t, out, [o.kernel, o.kernel]);
+    o.causal
+      ? causalConv(at, t, out, o.kernel, o.causal.above)
+      : normedConv(at.at('conv'), t, out, [o.kernel, o.kernel]);
   const elu = (t: Tensor) => unary(t, { act: 'elu' });
   let h = layer(w.at('conv1'), elu(x), o.hidden); // [B,H,W,hidden]
   if (o.auxiliary) {
@@ -108,10 +129,9 @@ function causalAttention(w: WeightScope, query: Tensor, key: Tensor, C: number, 
     const rows = reshape(x, [B, H * W, x.shape[3]]); // [B,T,N]
     return x.graph.scope(at.path, () => linear(rows, normedWeight(at, [C, x.shape[3]]), at.param('bias', [C]))); // [B,T,C]
   };
-  const a = attention(project('query', query), project('key', key), project('value', key), {
-    heads: HEADS,
-    mask: s.mask,
-  }); // [B,T,C]
+  const before = (t: Tensor) => (s.above ? s.above.tokens(t) : t);
+  const [k, v] = [before(project('key', key)), before(project('value', key))]; // [B,T,C] or [B,T+W,C]
+  const a = attention(project('query', query), k, v, { heads: HEADS, mask: s.mask }); // [B,T,C]
   return reshape(mul(a, s.started!), [B, H, W, C]); // [B,H,W,C]
 }
 
@@ -121,7 +141,7 @@ function pixelBlock(c: PixelSnailConfig, w: WeightScope, x: Tensor, s: Surroundi
   let h = x;
   for (let i = 0; i < c.nResBlock; i++) {
     const at = w.at('resblocks', i);
-    const options = { hidden: c.resChannel, kernel: c.kernelSize, causal: true, condition: s.condition };
+    const options = { hidden: c.resChannel, kernel: c.kernelSize, causal: { above: s.above }, condition: s.condition };
     h = gatedResBlock(at, h, options); // [B,H,W,C]
   }
   if (!c.attention) return normedConv(w.at('out', 'conv'), concat(h, s.background), C, [1, 1]); // [B,H,W,C]
@@ -143,11 +163,16 @@ export function conditionFeatures(c: PixelSnailConfig, w: WeightScope, codes: Te
   return upsampleNearest(x, { height: 2 * x.shape[1], width: 2 * x.shape[2] }); // [B,2h,2w,Cc]
 }
 
+/** Rows above a row of codes that the first layers see. */
+export const rowsSeen = ({ kernelSize }: PixelSnailConfig): number => Math.floor(oddKernel(kernelSize) / 2);
+
+const oddKernel = (kernel: number): number => kernel + ((kernel + 1) % 2);
+
 /** One-hot codes and a channel of ones [B,H,W,n+1] → logits of each code given those before it, [B,H,W,n]. */
 export function pixelSnail(c: PixelSnailConfig, w: WeightScope, codes: Tensor, s: Surroundings): Tensor {
-  const kernel = c.kernelSize + ((c.kernelSize + 1) % 2); // made odd
+  const kernel = oddKernel(c.kernelSize);
   const half = Math.floor(kernel / 2);
-  const across = { top: half, left: half, bottom: 0, right: half };
+  const across = { top: s.above ? 0 : half, left: half, bottom: 0, right: half };
   const rowsAbove = normedConv(w.at('horizontal', 'conv', 'conv'), codes, c.channel, [half, kernel], {
     padding: across,
     form: 'down',
@@ -155,7 +180,7 @@ export function pixelSnail(c: PixelSnailConfig, w: WeightScope, codes: Tensor, s
   }); // [B,H,W,C], of the rows above
   const tall = Math.floor((kernel + 1) / 2);
   let x = normedConv(w.at('vertical', 'conv', 'conv'), codes, c.channel, [tall, half], {
-    padding: { top: tall - 1, left: half, bottom: 0, right: 0 },
+    padding: { top: s.above ? 0 : tall - 1, left: half, bottom: 0, right: 0 },
     form: 'right',
     bias: false,
     residual: rowsAbove,

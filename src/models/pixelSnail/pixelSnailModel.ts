@@ -12,15 +12,15 @@ import { ConfigReader, type RawConfig } from '../../loading/index.ts';
 import { LoadedModel, type ModelDefinition } from '../loadedModel.ts';
 import type { ModelOutput, RunOptions } from '../modelRuntime.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
-import { conditionFeatures, pixelSnail, type PixelSnailConfig } from './pixelSnail.ts';
+import { ATTENDED, conditionFeatures, pixelSnail, rowsSeen, type PixelSnailConfig } from './pixelSnail.ts';
+import { recordRow, rowMask, RowStates, type RowCall } from './pixelSnailRows.ts';
 import { weightNormed } from './weightNorm.ts';
 
-/** Features of the condition, made once; or logits of the first rows of a map. */
-type Call = { batch: number } & (
-  { part: 'condition'; height: number; width: number } | { part: 'logits'; rows: number; conditioned: boolean }
-);
-
-const ATTENDED = -1e30;
+/** Features of the condition, made once; logits of a whole map; or of a row behind those above it. */
+type Call =
+  | { part: 'condition'; batch: number; height: number; width: number }
+  | { part: 'logits'; batch: number; conditioned: boolean }
+  | RowCall;
 
 export const pixelSnailDefinition: ModelDefinition<PixelSnailConfig, Call> = {
   className: 'PixelSNAIL',
@@ -28,7 +28,7 @@ export const pixelSnailDefinition: ModelDefinition<PixelSnailConfig, Call> = {
   derive: weightNormed,
   hostWeights: () => ['background'],
   probes: (c) => [
-    { part: 'logits', batch: 1, rows: 1, conditioned: c.nCondResBlock > 0 },
+    { part: 'logits', batch: 1, conditioned: c.nCondResBlock > 0 },
     ...(c.nCondResBlock > 0 ? [{ part: 'condition', batch: 1, height: 1, width: 1 } as const] : []),
   ],
   record(g: Graph, w, c, call) {
@@ -38,15 +38,15 @@ export const pixelSnailDefinition: ModelDefinition<PixelSnailConfig, Call> = {
       g.output('out', toNchw(conditionFeatures(c, w, codes)));
       return;
     }
-    const [, W] = c.shape;
-    const { rows: H, conditioned } = call;
+    w.param('background', [1, 2, ...c.shape]);
+    if (call.part === 'row') return recordRow(g, w, c, call);
+    const [H, W] = c.shape;
     const T = H * W;
     const half = Math.floor(c.channel / 2);
-    w.param('background', [1, 2, ...c.shape]);
     const map = (name: string, channels: number) => fromNchw(g.input(name, [B, channels, H, W])); // [B,H,W,C]
     const logits = pixelSnail(c, w, map('codes', c.nClass + 1), {
       background: map('background', 2),
-      condition: conditioned ? map('condition', c.condResChannel) : undefined,
+      condition: call.conditioned ? map('condition', c.condResChannel) : undefined,
       ...(c.attention
         ? {
             mask: g.input('mask', [1, T, T]),
@@ -119,14 +119,25 @@ export class PixelSnail {
    * @throws InvalidArgumentError for codes or shapes that do not fit; AbortedError, DeviceLostError, OutOfMemoryError
    */
   async logits(codes: CodeMap, options: RunOptions & { condition?: CodeMap } = {}): Promise<ModelOutput> {
-    const [batch, height] = this.checked('codes', codes, 1);
+    const [batch, H, W] = this.checked('codes', codes, 1);
     const features = await this.features(options.condition, batch, options);
-    return this.run(codes.data, batch, height, features, options);
+    const { attention, channel } = this.config;
+    const [T, half] = [H * W, Math.floor(channel / 2)];
+    return this.model.run(
+      { part: 'logits', batch, conditioned: features !== undefined },
+      {
+        codes: this.oneHot(codes.data, batch, T, true),
+        background: repeated(this.model.hostWeight('background'), batch),
+        ...(features ? { condition: features } : {}),
+        ...(attention ? { mask: causalMask(T), started: startedMap(batch * half, T, true) } : {}),
+      },
+      options,
+    );
   }
 
   /**
    * Draws codes [B,H,W], pixel by pixel: the first code whose cumulative probability exceeds the pixel's draw. The
-   * condition is read once, and only the upper parts of the map that hold the pixel are computed.
+   * condition is read once, and only the pixel's row is computed: what it sees of the rows above is kept on the GPU.
    * @throws InvalidArgumentError for draws or a condition that do not fit; AbortedError between pixels
    */
   async sample(options: PixelSnailSampling): Promise<Uint32Array> {
@@ -141,27 +152,40 @@ export class PixelSnail {
     }
     const features = await this.features(options.condition, batch, options);
     const codes = new Uint32Array(batch * H * W);
-    for (let pixel = 0; pixel < H * W; pixel++) {
-      throwIfAborted(signal, 'PixelSNAIL sample');
-      const rows = this.rowsFor(Math.floor(pixel / W) + 1);
-      const logits = await (await this.run(codes, batch, rows, features, options)).read();
-      for (let b = 0; b < batch; b++) {
-        const row = Array.from({ length: n }, (_, k) => logits[(b * n + k) * rows * W + pixel] / temperature);
-        codes[b * H * W + pixel] = drawCode(row, uniforms[b * H * W + pixel]);
+    const call = this.row(batch);
+    const states = await RowStates.open(this.model.device, this.config, call);
+    try {
+      for (let row = 0; row < H; row++) {
+        const surroundings = this.surroundings(batch, row, features);
+        for (let x = 0; x < W; x++) {
+          throwIfAborted(signal, 'PixelSNAIL sample');
+          const inputs = { ...surroundings, ...states.buffers, codes: this.rowsOfCodes(codes, batch, row, x) };
+          const outputs = await this.model.runAll(call, inputs, options);
+          const logits = await outputs.out.read();
+          const pixel = row * W + x;
+          for (let b = 0; b < batch; b++) {
+            const own = Array.from({ length: n }, (_, k) => logits[(b * n + k) * W + x] / temperature);
+            codes[b * H * W + pixel] = drawCode(own, uniforms[b * H * W + pixel]);
+          }
+          // No pixel looks at itself, so that the last one's evaluation knows all that the rows below see of this one.
+          if (x === W - 1 && row < H - 1) states.advance(outputs);
+          await onPixel?.(pixel + 1, H * W, codes);
+        }
       }
-      await onPixel?.(pixel + 1, H * W, codes);
+      return codes;
+    } finally {
+      states.dispose();
     }
-    return codes;
   }
 
-  /** What the logits of whole maps take here; nothing is allocated. @throws LimitError */
+  /** What drawing a code of each map takes here; nothing is allocated. @throws LimitError */
   plan(batch: number): Report {
-    return this.model.plan(this.whole(batch));
+    return this.model.plan(this.row(batch));
   }
 
-  /** Where the time of {@link logits} goes, dispatch by dispatch. @throws as there */
+  /** Where the time of drawing a code of each map goes, dispatch by dispatch. @throws as {@link sample} */
   profile(batch: number, options?: RunOptions): Promise<Profile> {
-    return this.model.profile(this.whole(batch), options);
+    return this.model.profile(this.row(batch), options);
   }
 
   /** Bytes of the weights on the GPU. */
@@ -174,14 +198,40 @@ export class PixelSnail {
     this.model.dispose();
   }
 
-  /** Rows to compute for the first `rows` of them: thirds of the map, since each number of rows is a program to compile. */
-  private rowsFor(rows: number): number {
-    const [H] = this.config.shape;
-    return Math.ceil((Math.ceil((3 * rows) / H) * H) / 3);
+  private row(batch: number): RowCall {
+    return { part: 'row', batch, conditioned: this.config.nCondResBlock > 0 };
   }
 
-  private whole(batch: number): Call {
-    return { part: 'logits', batch, rows: this.config.shape[0], conditioned: this.config.nCondResBlock > 0 };
+  /** What a row reads beside codes and states. */
+  private surroundings(batch: number, row: number, features: Float32Array | undefined): Record<string, Float32Array> {
+    const { shape, attention, channel } = this.config;
+    const [H, W] = shape;
+    const half = Math.floor(channel / 2);
+    const own = (map: Float32Array) => rowOf(map, map.length / (H * W), H * W, row * W, W);
+    return {
+      background: repeated(own(this.model.hostWeight('background')), batch),
+      ...(features ? { condition: own(features) } : {}),
+      ...(attention ? { mask: rowMask(shape, row), started: startedMap(batch * half, W, row === 0) } : {}),
+    };
+  }
+
+  /** A row of codes up to `x` and the rows above it that the first layers see, [B,n+1,R,W], zeros beyond the map. */
+  private rowsOfCodes(codes: Uint32Array, batch: number, row: number, x: number): Float32Array {
+    const [H, W] = this.config.shape;
+    const n = this.config.nClass;
+    const seen = rowsSeen(this.config);
+    const R = seen + 1;
+    const out = new Float32Array(batch * (n + 1) * R * W);
+    for (let b = 0; b < batch; b++) {
+      for (let r = Math.max(0, row - seen); r <= row; r++) {
+        const at = (r - row + seen) * W;
+        out.fill(1, (b * (n + 1) + n) * R * W + at, (b * (n + 1) + n) * R * W + at + W);
+        for (let i = 0; i < (r === row ? x : W); i++) {
+          out[(b * (n + 1) + codes[b * H * W + r * W + i]) * R * W + at + i] = 1;
+        }
+      }
+    }
+    return out;
   }
 
   /** Features of the condition on the host, [B,Cc,H,W]; undefined without one. */
@@ -198,41 +248,16 @@ export class PixelSnail {
     if (!condition) return undefined;
     const [B, height, width] = this.checked('condition', condition, 2);
     if (B !== batch) throw new InvalidArgumentError(`PixelSNAIL: expected ${batch} conditions, got ${B}`);
-    const codes = this.oneHot(condition.data, batch, height * width, height * width);
+    const codes = this.oneHot(condition.data, batch, height * width);
     return (await this.model.run({ part: 'condition', batch, height, width }, { codes }, options)).read();
   }
 
-  private run(
-    codes: ArrayLike<number>,
-    batch: number,
-    rows: number,
-    features: Float32Array | undefined,
-    options: RunOptions,
-  ): Promise<ModelOutput> {
-    const [H, W] = this.config.shape;
-    const T = rows * W;
-    const call: Call = { part: 'logits', batch, rows, conditioned: features !== undefined };
-    const half = Math.floor(this.config.channel / 2);
-    return this.model.run(
-      call,
-      {
-        codes: this.oneHot(codes, batch, codes.length / batch, T, true),
-        background: repeated(cropped(this.model.hostWeight('background'), 2, H * W, T), batch),
-        ...(features ? { condition: cropped(features, features.length / (H * W), H * W, T) } : {}),
-        ...(this.config.attention
-          ? { mask: causalMask(T), started: Float32Array.from({ length: batch * half * T }, (_, i) => +(i % T > 0)) }
-          : {}),
-      },
-      options,
-    );
-  }
-
-  /** The first `T` codes of each item as [B,n,T]; with ones as [B,n+1,T]. */
-  private oneHot(codes: ArrayLike<number>, batch: number, each: number, T: number, ones = false): Float32Array {
+  /** Codes of each item as [B,n,T]; with ones as [B,n+1,T]. */
+  private oneHot(codes: ArrayLike<number>, batch: number, T: number, ones = false): Float32Array {
     const n = this.config.nClass + (ones ? 1 : 0);
     const out = new Float32Array(batch * n * T);
     for (let b = 0; b < batch; b++) {
-      for (let t = 0; t < T; t++) out[(b * n + codes[b * each + t]) * T + t] = 1;
+      for (let t = 0; t < T; t++) out[(b * n + codes[b * T + t]) * T + t] = 1;
       if (ones) out.fill(1, (b * n + n - 1) * T, (b + 1) * n * T);
     }
     return out;
@@ -273,10 +298,15 @@ function causalMask(T: number): Float32Array {
   return Float32Array.from({ length: T * T }, (_, i) => (i % T < Math.floor(i / T) ? 0 : ATTENDED));
 }
 
-/** The first `T` of `all` values of each channel. */
-function cropped(map: Float32Array, channels: number, all: number, T: number): Float32Array {
-  const out = new Float32Array(channels * T);
-  for (let c = 0; c < channels; c++) out.set(map.subarray(c * all, c * all + T), c * T);
+/** 0 at a map's first pixel, which has nothing to look at, where that is among them; 1 elsewhere. */
+function startedMap(channels: number, T: number, first: boolean): Float32Array {
+  return Float32Array.from({ length: channels * T }, (_, i) => +(!first || i % T > 0));
+}
+
+/** `count` of `all` values of each channel. */
+function rowOf(map: Float32Array, channels: number, all: number, from: number, count: number): Float32Array {
+  const out = new Float32Array(channels * count);
+  for (let c = 0; c < channels; c++) out.set(map.subarray(c * all + from, c * all + from + count), c * count);
   return out;
 }
 

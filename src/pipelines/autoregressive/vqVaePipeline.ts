@@ -169,7 +169,7 @@ export class VQVAEPipeline extends BasePipeline {
     return { images, latents: planesOfCodes(levels).data, codes: levels, timing };
   }
 
-  /** One evaluation is the finest prior's of whole maps, of which a call needs one for each code. */
+  /** One evaluation is that of the finest prior, which draws one code of each picture. */
   protected work({ batch, height, width }: RunShape): { network: Work; decoder: Work } {
     const { vqvae, top, bottom } = this.parts;
     this.checkSize({ width: width * this.downsampling, height: height * this.downsampling });
