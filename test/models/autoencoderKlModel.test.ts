@@ -1,19 +1,19 @@
 /** The autoencoder on a device: what goes in, what is refused, what is left behind. Numbers: test/parity. */
-import { afterAll, expect, test } from 'vitest';
-import { Device, InvalidArgumentError, ShapeError, WeightError } from '../../src/engine/index.ts';
+import { expect, test } from 'vitest';
+import { InvalidArgumentError, ShapeError, WeightError } from '../../src/engine/index.ts';
 import { AutoencoderKL, legacyAttentionKeys } from '../../src/models/index.ts';
 import { Checkpoint } from '../../src/loading/index.ts';
 import { expectClose, networkTolerance } from '../support/close.ts';
-import { adapters, getGpu } from '../support/gpu.ts';
+import { adapters } from '../support/gpu.ts';
 import { normals } from '../support/random.ts';
 import { changed, failure, fixture } from './fixtures.ts';
+import { openDevice } from '../support/runGraph.ts';
 
 const NAME = 'vae_kl_sd';
 const image = { data: normals(1, 2 * 3 * 8 * 8), shape: [2, 3, 8, 8] };
 const latent = { data: normals(2, 4 * 3 * 5), shape: [1, 4, 3, 5] };
 
-const device = await Device.open({ gpu: await getGpu(adapters()[0]) });
-afterAll(() => device.dispose());
+const device = await openDevice(adapters()[0]);
 
 test('halves load when they are needed, and everything goes again', async () => {
   const before = { ...device.held };

@@ -1,13 +1,6 @@
 /** Files in the layout of their authors: the same weights, bit for bit, as from the folders of diffusers. */
-import { afterAll, describe, expect, test } from 'vitest';
-import {
-  ConfigError,
-  Device,
-  FormatError,
-  UnsupportedError,
-  WeightError,
-  type DaguerreError,
-} from '../../src/engine/index.ts';
+import { describe, expect, test } from 'vitest';
+import { ConfigError, FormatError, UnsupportedError, WeightError, type DaguerreError } from '../../src/engine/index.ts';
 import { MemorySource, type Checkpoint, type RawConfig } from '../../src/loading/index.ts';
 import { ldmUnetKey } from '../../src/loading/original/ldmUnet.ts';
 import { AutoencoderKL } from '../../src/models/index.ts';
@@ -17,9 +10,10 @@ import { unet2dConditionWeights } from '../../src/models/unetCondition/unetCondi
 import { readUNetConditionConfig } from '../../src/models/unetCondition/unetConditionConfig.ts';
 import { expectError, f32, file, zeros, type Tensor } from '../loading/files.ts';
 import { below, ldmVae, openClip, toLdmUnet } from '../loading/originalLayout.ts';
-import { adapters, getGpu } from '../support/gpu.ts';
+import { adapters } from '../support/gpu.ts';
 import { normals } from '../support/random.ts';
 import { fixture, tensorsOf } from './fixtures.ts';
+import { openDevice } from '../support/runGraph.ts';
 
 const TEXT = 'model.safetensors';
 const UNET = 'model.diffusion_model.';
@@ -83,8 +77,7 @@ describe('Stable Diffusion 1', () => {
   });
 
   test('its autoencoder runs as the folder’s does', async () => {
-    const device = await Device.open({ gpu: await getGpu(adapters()[0]) });
-    afterAll(() => device.dispose());
+    const device = await openDevice(adapters()[0]);
     const sd = await open(await whole(), { configs });
     const latent = { data: normals(2, 4 * 3 * 5), shape: [1, 4, 3, 5] };
     const results: Float32Array[] = [];

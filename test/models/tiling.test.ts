@@ -1,6 +1,6 @@
 /** Autoencoders in tiles: as the reference library blends them, when they are used, and what a plan says of them. */
-import { afterAll, describe, expect, it } from 'vitest';
-import { DEFAULT_CAPABILITIES, Device, InvalidArgumentError, LimitError } from '../../src/engine/index.ts';
+import { describe, expect, it } from 'vitest';
+import { DEFAULT_CAPABILITIES, InvalidArgumentError, LimitError } from '../../src/engine/index.ts';
 import { Checkpoint } from '../../src/loading/index.ts';
 import { readAutoencoderKLConfig } from '../../src/models/autoencoderKlConfig.ts';
 import { planAutoencoderKL } from '../../src/models/autoencoderKlModel.ts';
@@ -9,14 +9,14 @@ import { SplitCalls } from '../../src/models/splitCalls.ts';
 import { runTiles, tileGrid, tileSpans } from '../../src/models/tiling.ts';
 import { VQModel } from '../../src/models/vq/vqModel.ts';
 import { expectClose, networkTolerance } from '../support/close.ts';
-import { adapters, getGpu } from '../support/gpu.ts';
+import { adapters } from '../support/gpu.ts';
 import { normals } from '../support/random.ts';
 import { failure, fixture } from './fixtures.ts';
+import { openDevice } from '../support/runGraph.ts';
 
 /** Results of the autoencoder that are stored one after the other. */
 const LAYERS = 64;
-const device = await Device.open({ gpu: await getGpu(adapters()[0]) });
-afterAll(() => device.dispose());
+const device = await openDevice(adapters()[0]);
 
 const largest = (values: Float32Array) => values.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
 const agree = (got: Float32Array, want: Float32Array, what: string) =>

@@ -1,9 +1,8 @@
 /** The U-Net on a device: what goes in, what is refused, what is left behind. Numbers: test/parity. */
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   AbortedError,
   ConfigError,
-  Device,
   InvalidArgumentError,
   LimitError,
   NotFoundError,
@@ -11,10 +10,11 @@ import {
 } from '../../src/engine/index.ts';
 import { UNet2D, type ModelOutput, type TensorInput } from '../../src/models/index.ts';
 import { filesDirectory } from '../../src/loading/index.ts';
-import { adapters, getGpu } from '../support/gpu.ts';
+import { adapters } from '../support/gpu.ts';
 import { networkTolerance, expectClose } from '../support/close.ts';
 import { normals } from '../support/random.ts';
 import { changed, failure, fixture } from './fixtures.ts';
+import { openDevice } from '../support/runGraph.ts';
 
 const NAME = 'unet2d_eps_f16';
 const CLASSES = 'unet2d_class_f16';
@@ -28,8 +28,7 @@ const sample = (shape: readonly number[], seed = 1): TensorInput & { data: Float
 });
 
 const [adapter] = adapters();
-const device = await Device.open({ gpu: await getGpu(adapter) });
-afterAll(() => device.dispose());
+const device = await openDevice(adapter);
 
 async function held(work: () => Promise<void>): Promise<{ buffers: number; bytes: number }> {
   const before = { ...device.held };

@@ -1,15 +1,16 @@
 /** ADM's networks on a device and their configs: what goes in, what is refused, what is left behind. */
-import { afterAll, describe, expect, test } from 'vitest';
-import { ConfigError, Device, InvalidArgumentError, ShapeError, WeightError } from '../../../src/engine/index.ts';
+import { describe, expect, test } from 'vitest';
+import { ConfigError, InvalidArgumentError, ShapeError, WeightError } from '../../../src/engine/index.ts';
 import type { RawConfig } from '../../../src/loading/index.ts';
 import { readAdmConfig, readClassifierConfig } from '../../../src/models/adm/admConfig.ts';
 import { AdmUNet, admWeights, planAdmUNet } from '../../../src/models/adm/admModel.ts';
 import { AdmClassifier, classifierWeights } from '../../../src/models/classifier/classifierModel.ts';
 import { expectClose, networkTolerance } from '../../support/close.ts';
-import { adapters, getGpu } from '../../support/gpu.ts';
+import { adapters } from '../../support/gpu.ts';
 import { normals } from '../../support/random.ts';
 import { failure } from '../fixtures.ts';
 import { generated } from './generated.ts';
+import { openDevice } from '../../support/runGraph.ts';
 
 const SMALL: RawConfig = {
   _class_name: 'UNetModel',
@@ -27,8 +28,7 @@ const JUDGE: RawConfig = { ...ENCODER, _class_name: 'EncoderUNetModel', out_chan
 const ATTENTION: RawConfig = { ...JUDGE, pool: 'attention', num_head_channels: 16, image_size: 8 };
 
 const [adapter] = adapters();
-const device = await Device.open({ gpu: await getGpu(adapter) });
-afterAll(() => device.dispose());
+const device = await openDevice(adapter);
 
 const picture = (shape: number[], seed = 1) => ({
   shape,

@@ -1,14 +1,14 @@
 /** CLIP's picture encoder: recorded numbers, what is refused, what is left behind. */
-import { afterAll, expect, test } from 'vitest';
-import { Device, InvalidArgumentError, WeightError } from '../../../src/engine/index.ts';
+import { expect, test } from 'vitest';
+import { InvalidArgumentError, WeightError } from '../../../src/engine/index.ts';
 import { CLIPVisionModelWithProjection } from '../../../src/models/imageEncoders/clipVisionModel.ts';
 import { Recording } from '../../../src/node/parity/recording.ts';
 import { expectClose, NETWORK_NORM } from '../../support/close.ts';
-import { adapters, getGpu } from '../../support/gpu.ts';
+import { adapters } from '../../support/gpu.ts';
 import { changed, failure, fixture } from '../fixtures.ts';
+import { openDevice } from '../../support/runGraph.ts';
 
-const device = await Device.open({ gpu: await getGpu(adapters()[0]) });
-afterAll(() => device.dispose());
+const device = await openDevice(adapters()[0]);
 const NAME = 'pipelines/unclip_variation/image_encoder';
 
 test('embeddings and states as transformers gives them; nothing is left behind', async () => {

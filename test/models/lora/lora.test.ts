@@ -1,6 +1,6 @@
 /** Adapters of low rank: recorded by merging W + weight·(α/r)·B·A with PyTorch and running diffusers' U-Net. */
 import { afterAll, describe, expect, test } from 'vitest';
-import { Device, UnsupportedError, WeightError } from '../../../src/engine/index.ts';
+import { UnsupportedError, WeightError } from '../../../src/engine/index.ts';
 import { Checkpoint, MemorySource } from '../../../src/loading/index.ts';
 import { ldmNames } from '../../../src/models/lora/ldmNames.ts';
 import { Lora } from '../../../src/models/lora/loraFile.ts';
@@ -10,17 +10,17 @@ import { UNet2DCondition } from '../../../src/models/unetCondition/unetCondition
 import { Recording } from '../../../src/node/parity/recording.ts';
 import { f32, file } from '../../loading/files.ts';
 import { expectClose, networkTolerance } from '../../support/close.ts';
-import { adapters, getGpu } from '../../support/gpu.ts';
+import { adapters } from '../../support/gpu.ts';
 import { normals } from '../../support/random.ts';
 import { failure, fixture } from '../fixtures.ts';
+import { openDevice } from '../../support/runGraph.ts';
 
 const BASE = 'unet_cond_eps_f16';
 /** Results of the trunk that are stored one after the other. */
 const LAYERS = 64;
 const TOLERANCE = networkTolerance('f32', LAYERS, 3);
 const [adapter] = adapters();
-const device = await Device.open({ gpu: await getGpu(adapter) });
-afterAll(() => device.dispose());
+const device = await openDevice(adapter);
 
 const opened: { close?(): Promise<void> }[] = [];
 afterAll(() => Promise.all(opened.map((source) => source.close?.())));

@@ -1,6 +1,6 @@
 /** Score-based networks: what their configs may say, what goes in, what is refused, what is left behind. */
-import { afterAll, describe, expect, test } from 'vitest';
-import { ConfigError, Device, InvalidArgumentError, WeightError } from '../../../src/engine/index.ts';
+import { describe, expect, test } from 'vitest';
+import { ConfigError, InvalidArgumentError, WeightError } from '../../../src/engine/index.ts';
 import type { RawConfig } from '../../../src/loading/index.ts';
 import {
   EdmNetwork,
@@ -18,14 +18,14 @@ import { edmDenoise, preconditioningOf } from '../../../src/pipelines/edmDenoise
 import { edmLevel, edmPreconditioning, HostSpace, LinearForm, type HostVec } from '../../../src/sampler/index.ts';
 import { edm } from '../../../src/sampler/index.ts';
 import { expectClose, networkTolerance } from '../../support/close.ts';
-import { adapters, getGpu } from '../../support/gpu.ts';
+import { adapters } from '../../support/gpu.ts';
 import { normals } from '../../support/random.ts';
 import { failure, fixture, fixturesPath } from '../fixtures.ts';
 import { pathDirectory } from '../../../src/node/fileSource.ts';
+import { openDevice } from '../../support/runGraph.ts';
 
 const [adapter] = adapters();
-const device = await Device.open({ gpu: await getGpu(adapter) });
-afterAll(() => device.dispose());
+const device = await openDevice(adapter);
 
 const root = pathDirectory(fixturesPath).folder('original');
 

@@ -1,7 +1,7 @@
 /** Prompts through tokenizer and text model. */
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
-import { ConfigError, Device, InvalidArgumentError } from '../../../src/engine/index.ts';
+import { expect, test } from 'vitest';
+import { ConfigError, InvalidArgumentError } from '../../../src/engine/index.ts';
 import { Tokenizer, type TruncationWarning } from '../../../src/loading/tokenizers/tokenizer.ts';
 import { encodeClipPrompts } from '../../../src/models/textEncoders/clipPrompts.ts';
 import { CLIPTextModel, CLIPTextModelWithProjection } from '../../../src/models/textEncoders/clipTextModel.ts';
@@ -11,12 +11,12 @@ import { encodeT5Prompts } from '../../../src/models/textEncoders/t5Prompts.ts';
 import { pathDirectory } from '../../../src/node/fileSource.ts';
 import { f32 } from '../../loading/files.ts';
 import { expectClose, networkTolerance } from '../../support/close.ts';
-import { adapters, getGpu } from '../../support/gpu.ts';
+import { adapters } from '../../support/gpu.ts';
 import { normals } from '../../support/random.ts';
 import { changed, failure, fixture, fixturesPath } from '../fixtures.ts';
+import { openDevice } from '../../support/runGraph.ts';
 
-const device = await Device.open({ gpu: await getGpu(adapters()[0]) });
-afterAll(() => device.dispose());
+const device = await openDevice(adapters()[0]);
 const tokenizer = await Tokenizer.open(pathDirectory(join(fixturesPath, 'tokenizers/clip')));
 
 /** A recorded text model with tables for as many tokens and places as the tokenizer has. */

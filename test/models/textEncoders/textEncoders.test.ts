@@ -1,6 +1,6 @@
 /** Text encoders: recorded numbers, masks, states, what is refused, what is left behind. */
-import { afterAll, describe, expect, test } from 'vitest';
-import { ConfigError, Device, InvalidArgumentError, numel, type WeightError } from '../../../src/engine/index.ts';
+import { describe, expect, test } from 'vitest';
+import { ConfigError, InvalidArgumentError, numel, type WeightError } from '../../../src/engine/index.ts';
 import { decode } from '../../../src/loading/convert.ts';
 import { endPositions } from '../../../src/models/textEncoders/clipText.ts';
 import { readClipTextConfig } from '../../../src/models/textEncoders/clipTextConfig.ts';
@@ -15,14 +15,14 @@ import { relativeBuckets } from '../../../src/models/textEncoders/t5Encoder.ts';
 import { T5EncoderModel } from '../../../src/models/textEncoders/t5EncoderModel.ts';
 import { runClipTextCase, runClipTextProjectionCase, runT5Case } from '../../../src/node/parity/textCase.ts';
 import { expectClose, NETWORK_NORM, networkTolerance } from '../../support/close.ts';
-import { adapters, getGpu } from '../../support/gpu.ts';
+import { adapters } from '../../support/gpu.ts';
 import { changed, failure, fixture } from '../fixtures.ts';
+import { openDevice } from '../../support/runGraph.ts';
 
 const FILE = 'model.safetensors';
 
 describe.each(adapters())('recorded text encoders on %s', async (adapter) => {
-  const device = await Device.open({ gpu: await getGpu(adapter) });
-  afterAll(() => device.dispose());
+  const device = await openDevice(adapter);
 
   // Their outputs are normed, so of magnitude one and more.
   test.each([
@@ -38,8 +38,7 @@ describe.each(adapters())('recorded text encoders on %s', async (adapter) => {
   });
 });
 
-const device = await Device.open({ gpu: await getGpu(adapters()[0]) });
-afterAll(() => device.dispose());
+const device = await openDevice(adapters()[0]);
 
 const tokens = (rows: number[][]) => ({ data: rows.flat(), shape: [rows.length, rows[0].length] });
 const [short, long] = [

@@ -1,6 +1,6 @@
 /** Conditional U-Nets and ControlNets: options that the shared recordings leave out, what goes together, what is refused. */
 import { afterAll, describe, expect, test } from 'vitest';
-import { ConfigError, Device, InvalidArgumentError, ShapeError, WeightError } from '../../../src/engine/index.ts';
+import { ConfigError, InvalidArgumentError, ShapeError, WeightError } from '../../../src/engine/index.ts';
 import { MemorySource } from '../../../src/loading/source.ts';
 import { Lora } from '../../../src/models/lora/loraFile.ts';
 import { ControlNet, type ControlOutput } from '../../../src/models/controlNet/controlNetModel.ts';
@@ -14,16 +14,16 @@ import {
 import { Recording } from '../../../src/node/parity/recording.ts';
 import { runControlNetCase, runUNetConditionCase } from '../../../src/node/parity/unetConditionCase.ts';
 import { expectClose, networkTolerance } from '../../support/close.ts';
-import { adapters, getGpu } from '../../support/gpu.ts';
+import { adapters } from '../../support/gpu.ts';
 import { normals } from '../../support/random.ts';
 import { f32, file, type Tensor } from '../../loading/files.ts';
 import { changed, failure, fixture } from '../fixtures.ts';
+import { openDevice } from '../../support/runGraph.ts';
 
 /** Results of the trunk that are stored one after the other, and by how much the largest recorded output exceeds one. */
 const LAYERS = 256;
 const [adapter] = adapters();
-const device = await Device.open({ gpu: await getGpu(adapter) });
-afterAll(() => device.dispose());
+const device = await openDevice(adapter);
 
 const tensor = (shape: readonly number[], seed = 1) => ({
   shape,

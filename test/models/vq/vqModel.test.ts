@@ -1,15 +1,16 @@
 /** Autoencoders with a codebook and tiny ones: recorded numbers, the ways through, what is refused, what is left behind. */
-import { afterAll, describe, expect, test } from 'vitest';
-import { type ConfigError, Device, InvalidArgumentError, ShapeError } from '../../../src/engine/index.ts';
+import { describe, expect, test } from 'vitest';
+import { type ConfigError, InvalidArgumentError, ShapeError } from '../../../src/engine/index.ts';
 import { AutoencoderTiny } from '../../../src/models/tiny/autoencoderTinyModel.ts';
 import { readAutoencoderTinyConfig } from '../../../src/models/tiny/autoencoderTinyConfig.ts';
 import { readVQConfig } from '../../../src/models/vq/vqConfig.ts';
 import { VQModel } from '../../../src/models/vq/vqModel.ts';
 import { runVaeTinyCase, runVQCase } from '../../../src/node/parity/latentCase.ts';
 import { expectClose, NETWORK_NORM, ROUNDOFF } from '../../support/close.ts';
-import { adapters, getGpu, isFullRun } from '../../support/gpu.ts';
+import { adapters, isFullRun } from '../../support/gpu.ts';
 import { normals } from '../../support/random.ts';
 import { changed, failure, fixture } from '../fixtures.ts';
+import { openDevice } from '../../support/runGraph.ts';
 
 const CASES = [
   ['vq_ldm', runVQCase],
@@ -20,8 +21,7 @@ const CASES = [
 ] as const;
 
 describe.each(adapters())('recorded autoencoders on %s', async (adapter) => {
-  const device = await Device.open({ gpu: await getGpu(adapter) });
-  afterAll(() => device.dispose());
+  const device = await openDevice(adapter);
 
   // lavapipe takes a second for each new pipeline: there the extra cases are for the full run.
   const chosen = CASES.filter(([name]) => adapter === 'swiftshader' || isFullRun || !name.includes('_extra_'));
@@ -34,8 +34,7 @@ describe.each(adapters())('recorded autoencoders on %s', async (adapter) => {
   });
 });
 
-const device = await Device.open({ gpu: await getGpu(adapters()[0]) });
-afterAll(() => device.dispose());
+const device = await openDevice(adapters()[0]);
 const image = { data: normals(1, 3 * 16 * 16), shape: [1, 3, 16, 16] };
 const latent = { data: normals(2, 3 * 2 * 3), shape: [1, 3, 2, 3] };
 
