@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { generate } from '../../src/node/cli/generate.ts';
+import { inspectCommand } from '../../src/node/cli/inspect.ts';
 import { checkKind, kindOf, readKind } from '../../src/node/cli/generateKinds.ts';
 import type { GenerateOptions } from '../../src/node/cli/generateOptions.ts';
 import { KNOWN_CLASSES } from '../../src/node/cli/kindTable.ts';
@@ -163,6 +164,13 @@ describe('kinds in stages', () => {
     expect(made.strip.map(({ step }) => step)).toEqual([0, 1, 2, 3, 4, 5, 6]);
     const other = await run({ ...call, count: 1, seed: 6 });
     expect(other.pictures[0].data).toEqual(made.pictures[1].data);
+
+    const terminal = listener();
+    expect(await inspectCommand(model, { batch: 2, dtype: 'f32' }, terminal)).toBe(0);
+    const told = terminal.results.join('\n');
+    expect(told).toMatch(/^VQVAE2Pipeline\nparts\n {2}vqvae: VQVAE2 +[\d.]+ k parameters/);
+    expect(told).toMatch(/plan for 2 pictures of 16×16 in f32/);
+    expect(told).toMatch(/bottom per code of 4×4 +\d+ dispatches.*fits/);
   });
 });
 

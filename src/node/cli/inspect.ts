@@ -11,6 +11,7 @@ import {
 } from '../../loading/index.ts';
 import { openSingleFile, type SingleFilePart } from '../../models/singleFile.ts';
 import { EXIT } from './exit.ts';
+import { openCodePriors } from './inspectCodePriors.ts';
 import { openOriginalPart, titleByKeys } from './inspectOriginal.ts';
 import { cellsOf, planAtDefaults, type Planner, plannerOf } from './inspectPlans.ts';
 import { openModelSource } from './modelFolder.ts';
@@ -121,6 +122,12 @@ function plans(
 const NO_MODEL = /Scheduler$|Tokenizer|Extractor|Processor|SafetyChecker|Watermark/;
 
 async function openFolder(directory: Directory, components: Component[], terminal: Terminal): Promise<void> {
+  const priors = await openCodePriors(directory);
+  if (priors) {
+    terminal.out(priors.some(({ name }) => name === 'bottom') ? 'VQVAE2Pipeline' : 'VQVAEPipeline');
+    components.push(...priors);
+    return;
+  }
   if (!(await directory.has('model_index.json'))) {
     components.push(await openComponent('model', directory, terminal));
     return;

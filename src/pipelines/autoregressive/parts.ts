@@ -13,7 +13,7 @@ import type { LoadOptions, OpenedModel } from '../../models/modelSource.ts';
 import { PixelSnail } from '../../models/pixelSnail/pixelSnailModel.ts';
 import type { Owner } from '../basePipeline.ts';
 import { loadCodeDecoder, type CodeDecoder } from './codeDecoder.ts';
-import { FILES, PICKLED, ROLES, type Role } from './fileNames.ts';
+import { FILES, isCodePriorFolder, PICKLED, ROLES, type Role } from './fileNames.ts';
 import { pixelSnailArguments, vqVaeLayout } from './shapesOfWeights.ts';
 
 /** The names that such folders go by: with two levels, and with one. */
@@ -138,6 +138,30 @@ export async function loadCodePriorParts(
   const parts = { vqvae, top, bottom };
   checkParts(parts);
   return parts;
+}
+
+/**
+ * The parts of a folder, opened and not loaded; their checkpoints are the caller's to close. Undefined for another folder.
+ * @throws as {@link loadCodePriorParts}
+ */
+export async function openCodePriorFolder(
+  directory: Directory,
+  signal?: AbortSignal,
+): Promise<Partial<Record<Role, OpenedModel>> | undefined> {
+  const own = (await directory.has('model_index.json', signal))
+    ? CLASS_NAMES.includes((await readModelIndex(directory, undefined, signal)).className)
+    : isCodePriorFolder((await directory.list(signal)) ?? []);
+  if (!own) return undefined;
+  const parts: Partial<Record<Role, OpenedModel>> = {};
+  try {
+    for (const [role, place] of Object.entries(await placesOf(directory, signal)) as [Role, Place][]) {
+      parts[role] = (await openPart(place, role, { signal })).opened;
+    }
+    return parts;
+  } catch (error) {
+    for (const { checkpoint } of Object.values(parts)) await checkpoint.close();
+    throw error;
+  }
 }
 
 async function sourcesOf(
