@@ -154,14 +154,17 @@ export const linearOp: Op<LinearAttrs> = {
     const gated = attrs.gated ?? false;
     const { software, subgroupSize: SG } = to.caps;
     const flops = (gated ? 4 : 2) * M * (x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0)) * output.shape.at(-1)!;
+    // Where a shader takes long to translate, layers with and without share one: what is not there is bound as zeros or not
+    // looked at.
     const behind = {
       ACT: activationCode(attrs.act),
-      HAS_BIAS: bias !== undefined,
-      HAS_RESIDUAL: residual !== undefined,
+      HAS_BIAS: software || bias !== undefined,
+      HAS_RESIDUAL: software || residual !== undefined,
       HAS_GATE: gate !== undefined,
     };
     const outer = {
       ...{ M, N4: width4(output), N: output.shape.at(-1)!, scale: attrs.scale },
+      ...{ acts: attrs.act === 'none' ? 0 : 1, adds: residual ? 1 : 0 },
       T: gate ? M / gate.shape[0] : M,
       gate4: gate ? width4(gate) : 0,
       gateAt: (attrs.gateAt ?? 0) / 4,
@@ -170,7 +173,7 @@ export const linearOp: Op<LinearAttrs> = {
     const dispatch = (kernel: Kernel, tile: Record<string, number | boolean>) =>
       to.dispatch({
         kernel,
-        tunables: { ...tile, ...behind, HAS_SECOND },
+        tunables: { ...behind, ...tile, HAS_SECOND },
         params: { ...outer, K4, A4 },
         bindings: { a: x, second, w: weight, bias, residual, gate, out: output },
         inPlace: 'residual',
@@ -195,8 +198,10 @@ export const linearOp: Op<LinearAttrs> = {
       });
     };
     const columns = (gated ? 2 : 1) * width4(output);
+    // Of what a timestep goes through on its way, half the layers have this one behind them.
+    const shareAct: Record<string, number> = software && attrs.act === 'none' ? { ACT: ACTIVATIONS.silu } : {};
     const ways: Record<string, () => void> = {
-      plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated }),
+      plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated, ...shareAct }),
     };
     for (const EIGHTS of canShare(to.caps) ? [1, 2, 3] : []) {
       ways[`shared ${EIGHTS}`] = () => dispatch(matmulSubgroupKernel, { SG, EIGHTS, GATED: gated });

@@ -28,6 +28,8 @@ struct Params {
   gate4: u32,   // vec4 per row of gate
   gateAt: u32,  // vec4 in front of the gate in it
   scale: f32,   // applied last
+  acts: u32,    // 1 where the activation applies
+  adds: u32,    // 1 where a residual is added
 }
 
 @group(0) @binding(0) var<storage, read> a: array<Elem4>;               // [M, A4]
