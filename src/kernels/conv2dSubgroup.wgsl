@@ -11,7 +11,7 @@
 // store nothing. Accumulation in f32.
 // What is not there, be it bias, shift or residual, is bound to a few zeros, and reads beyond their end yield zeros too: one
 // shader serves all.
-//@use storage activation eights
+//@use storage activation eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
 const EIGHTS = 2u;         // 1 … 4
@@ -74,7 +74,7 @@ fn load(place: Source, i4: u32) -> vec4<f32> {
 fn eight(sums: Eight, low: Source, high: Source, i4: u32, b: Block) -> Eight {
   var y: vec4<f32>;
   if (SG == 4u) { y = load(high, i4); }
-  return maddEight(sums, load(low, i4), y, b);
+  return shareEight(sums, load(low, i4), y, b);
 }
 
 fn put(m: u32, o4: u32, sum: vec4<f32>) {
@@ -130,8 +130,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     continuing { r += p.dilation; break if r >= p.R * p.dilation; }
   }
   if (column >= p.O4) { return; }
-  var all = toSums(e0, e1, e2, e3);
   let end = min(m0 + 8u * EIGHTS, p.B * p.OH * p.OW);
   var m = m0;
-  loop { put(m, o4, all[m - m0]); continuing { m++; break if m >= end; } }
+  loop {
+    put(m, o4, e0.s0);
+    e0 = shiftEight(e0, e1.s0);
+    if (EIGHTS > 1u) { e1 = shiftEight(e1, e2.s0); }
+    if (EIGHTS > 2u) { e2 = shiftEight(e2, e3.s0); }
+    if (EIGHTS > 3u) { e3 = shiftEight(e3, e3.s0); }
+    continuing { m++; break if m >= end; }
+  }
 }

@@ -6,7 +6,7 @@
 // processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part, and
 // store nothing.
 // Accumulation in f32. Lavin & Gray 2015, section 4.3.
-//@use storage eights
+//@use storage eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
 const EIGHTS = 2u;         // 1 … 4
@@ -31,7 +31,7 @@ fn rows(t: u32, lane: u32) -> vec2<u32> {
 fn eight(sums: Eight, at: vec2<u32>, b: Block) -> Eight {
   var y: vec4<f32>;
   if (SG == 4u) { y = v[at.y]; }
-  return maddEight(sums, v[at.x], y, b);
+  return shareEight(sums, v[at.x], y, b);
 }
 
 @compute @workgroup_size(SG)
@@ -60,8 +60,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     continuing { i4++; break if i4 >= p.I4; }
   }
   if (column >= p.O4) { return; }
-  var all = toSums(e0, e1, e2, e3);
   let end = min(t0 + 8u * EIGHTS, p.tiles);
   var t = t0;
-  loop { m[(group.z * p.tiles + t) * p.O4 + o4] = all[t - t0]; continuing { t++; break if t >= end; } }
+  loop {
+    m[(group.z * p.tiles + t) * p.O4 + o4] = e0.s0;
+    e0 = shiftEight(e0, e1.s0);
+    if (EIGHTS > 1u) { e1 = shiftEight(e1, e2.s0); }
+    if (EIGHTS > 2u) { e2 = shiftEight(e2, e3.s0); }
+    if (EIGHTS > 3u) { e3 = shiftEight(e3, e3.s0); }
+    continuing { t++; break if t >= end; }
+  }
 }

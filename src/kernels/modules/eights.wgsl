@@ -14,31 +14,6 @@ const FIFTH = 4u % SG;
 
 fn eightTimes(v: vec4<f32>) -> Eight { return Eight(v, v, v, v, v, v, v, v); }
 
-// Sums of all rows of a subgroup. What becomes of them belongs in one loop over the rows that are there, of unknown length and
-// with its test at the end: copies for every row would take longer to compile than all before, and a test at the start costs
-// a round more on drivers whose lanes run in step.
-alias Sums = array<vec4<f32>, 8u * EIGHTS>;
-
-fn toSums(a: Eight, b: Eight, c: Eight, d: Eight) -> Sums {
-  var all: Sums;
-  let parts = array<Eight, 4>(a, b, c, d);
-  for (var i = 0u; i < EIGHTS; i++) {
-    all[8u * i] = parts[i].s0;
-    all[8u * i + 1u] = parts[i].s1;
-    all[8u * i + 2u] = parts[i].s2;
-    all[8u * i + 3u] = parts[i].s3;
-    all[8u * i + 4u] = parts[i].s4;
-    all[8u * i + 5u] = parts[i].s5;
-    all[8u * i + 6u] = parts[i].s6;
-    all[8u * i + 7u] = parts[i].s7;
-  }
-  return all;
-}
-
-fn toArray(e: Eight) -> array<vec4<f32>, 8> {
-  return array<vec4<f32>, 8>(e.s0, e.s1, e.s2, e.s3, e.s4, e.s5, e.s6, e.s7);
-}
-
 // sum + x · b
 fn madd(sum: vec4<f32>, x: vec4<f32>, b: Block) -> vec4<f32> {
   return sum + x.x * b.w0 + x.y * b.w1 + x.z * b.w2 + x.w * b.w3;
