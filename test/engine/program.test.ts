@@ -91,7 +91,7 @@ describe.each(adapters())('program on %s', (adapter) => {
       read: async (key) => {
         while (order.length < d.pipelines.size) await new Promise((tick) => setTimeout(tick, 1));
         order.push(key);
-        return tensors[key].data;
+        return tensors[key as keyof typeof tensors].data;
       },
     };
     const weights = new Weights(d, slow);
