@@ -94,7 +94,6 @@ describe.each(adapters())('on %s', (adapter) => {
   });
   afterAll(() => {
     space.dispose();
-    device.dispose();
   });
 
   it.each(Object.keys(runs))('%s: as on the host', async (name) => {

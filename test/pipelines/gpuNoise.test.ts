@@ -20,7 +20,6 @@ describe.each(adapters())('noise by number on %s', (adapter) => {
   });
   afterAll(() => {
     space.dispose();
-    device.dispose();
   });
 
   /** What the host makes of the same seeds. */
