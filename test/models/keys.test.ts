@@ -76,7 +76,7 @@ describe('plans without a device', () => {
     const shape = { batch: 1, height: 8, width: 8 };
     const full = planAutoencoderKL(config, 'decode', shape);
     const half = planAutoencoderKL(config, 'decode', shape, 'f16');
-    // One more takes back the factor by which halves keep the sums.
+    // Values carry the factor by which halves keep the sums, so they leave the projection that queries and keys share.
     expect(half.dispatches).toBeLessThanOrEqual(full.dispatches + 1);
     expect(half.liveBytes).toBeLessThan(full.liveBytes);
     expect(half.weightBytes).toBeLessThan(full.weightBytes);
