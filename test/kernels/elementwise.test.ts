@@ -26,43 +26,46 @@ const LARGE = [
 
 describe.each(adapters())('elementwise on %s', (adapter) => {
   describe.each(storages(adapter))('%s', (_, dtype, options) => {
-    it.each([...cases, ...LARGE])('$kind [2,$P,$C], row: $broadcast, $act, std $std', async ({ kind, C, P, broadcast, act, std }) => {
-      const device = await openDevice(adapter, options);
-      const [B, n] = [2, 2 * P * C];
-      const [alpha, beta] = [-0.75, 1.5];
-      const draw = (seed: number, size: number) => roundTo(dtype, normals(seed, size, { std }));
-      const [a, b, c] = [draw(1, n), draw(2, broadcast ? B * C : n), draw(3, broadcast ? B * C : n)];
-      const g = new Graph(dtype);
-      const rows = { layout: 'rows', dtype } as const;
-      const x = g.input('a', [B, P, C], rows);
-      const operand = (name: string) => g.input(name, broadcast ? [B, C] : [B, P, C], rows);
-      const record = {
-        unary: () => unary(x, { act, alpha }),
-        add: () => add(x, operand('b'), { act, alpha, beta }),
-        mul: () => mul(x, operand('b'), { act, alpha }),
-        affine: () => scaleShift(x, operand('b'), operand('c'), { act }),
-      };
-      g.output('y', record[kind]());
-      const inputs = { unary: { a }, add: { a, b }, mul: { a, b }, affine: { a, b, c } };
-      const { outputs } = await runGraph(device, g, { inputs: inputs[kind] });
+    it.each([...cases, ...LARGE])(
+      '$kind [2,$P,$C], row: $broadcast, $act, std $std',
+      async ({ kind, C, P, broadcast, act, std }) => {
+        const device = await openDevice(adapter, options);
+        const [B, n] = [2, 2 * P * C];
+        const [alpha, beta] = [-0.75, 1.5];
+        const draw = (seed: number, size: number) => roundTo(dtype, normals(seed, size, { std }));
+        const [a, b, c] = [draw(1, n), draw(2, broadcast ? B * C : n), draw(3, broadcast ? B * C : n)];
+        const g = new Graph(dtype);
+        const rows = { layout: 'rows', dtype } as const;
+        const x = g.input('a', [B, P, C], rows);
+        const operand = (name: string) => g.input(name, broadcast ? [B, C] : [B, P, C], rows);
+        const record = {
+          unary: () => unary(x, { act, alpha }),
+          add: () => add(x, operand('b'), { act, alpha, beta }),
+          mul: () => mul(x, operand('b'), { act, alpha }),
+          affine: () => scaleShift(x, operand('b'), operand('c'), { act }),
+        };
+        g.output('y', record[kind]());
+        const inputs = { unary: { a }, add: { a, b }, mul: { a, b }, affine: { a, b, c } };
+        const { outputs } = await runGraph(device, g, { inputs: inputs[kind] });
 
-      const row = (i: number) => (broadcast ? Math.floor(i / (P * C)) * C + (i % C) : i);
-      const terms = {
-        unary: (i: number) => [alpha * a[i]],
-        add: (i: number) => [alpha * a[i], beta * b[row(i)]],
-        mul: (i: number) => [alpha * a[i] * b[row(i)]],
-        affine: (i: number) => [a[i], a[i] * b[row(i)], c[row(i)]],
-      };
-      const each = Array.from(a, (_v, i) => terms[kind](i));
-      const want = each.map((parts) =>
-        activation(
-          parts.reduce((s, v) => s + v)!,
-          act,
-        ),
-      );
-      const tolerance = each.map((parts) => dotTolerance(dtype, 3, 1 + parts.reduce((s, v) => s + Math.abs(v), 0)));
-      expectClose(outputs.y, want, tolerance, kind);
-    });
+        const row = (i: number) => (broadcast ? Math.floor(i / (P * C)) * C + (i % C) : i);
+        const terms = {
+          unary: (i: number) => [alpha * a[i]],
+          add: (i: number) => [alpha * a[i], beta * b[row(i)]],
+          mul: (i: number) => [alpha * a[i] * b[row(i)]],
+          affine: (i: number) => [a[i], a[i] * b[row(i)], c[row(i)]],
+        };
+        const each = Array.from(a, (_v, i) => terms[kind](i));
+        const want = each.map((parts) =>
+          activation(
+            parts.reduce((s, v) => s + v)!,
+            act,
+          ),
+        );
+        const tolerance = each.map((parts) => dotTolerance(dtype, 3, 1 + parts.reduce((s, v) => s + Math.abs(v), 0)));
+        expectClose(outputs.y, want, tolerance, kind);
+      },
+    );
   });
 });
 
