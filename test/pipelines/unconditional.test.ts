@@ -250,8 +250,8 @@ describe('pictures from noise', async () => {
     const data = new TorchGenerator(1).randn(2 * 3 * 8 * 8).map((v) => 0.5 * v);
     const found = await pipe.likelihood!({
       image: { data, shape: [2, 3, 8, 8] },
-      rtol: 1e-4,
-      atol: 1e-4,
+      rtol: 1e-5,
+      atol: 1e-5,
       difference: 0.1,
     });
     const { alphasCumprod } = samplerFrom(short).schedule;
