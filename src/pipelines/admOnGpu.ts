@@ -2,8 +2,8 @@
 import { numel } from '../engine/index.ts';
 import type { AdmCall, AdmUNet } from '../models/adm/admModel.ts';
 import type { AdmClassifier } from '../models/classifier/classifierModel.ts';
-import type { LogProbGradient } from '../sampler/classifierGuidance.ts';
-import type { Network } from '../sampler/denoiser.ts';
+import type { LogProbGradient } from '../sampler/guidance/classifierGuidance.ts';
+import type { Network } from '../sampler/parameterisation/denoiser.ts';
 import type { GpuSpace } from './gpuSpace.ts';
 
 /** A U-Net with its conditions; pictures of `shape` [B,C,H,W]. @throws (on the call) as {@link AdmUNet.forward} */

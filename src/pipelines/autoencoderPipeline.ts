@@ -7,7 +7,7 @@ import { configClass, readConfig, type Directory } from '../loading/index.ts';
 import { AutoencoderKL } from '../models/index.ts';
 import { AutoencoderTiny } from '../models/tiny/autoencoderTinyModel.ts';
 import { VQModel, type CodeIndices } from '../models/vq/vqModel.ts';
-import { TorchGenerator } from '../sampler/torchGenerator.ts';
+import { TorchGenerator } from '../sampler/noise/torchGenerator.ts';
 import { LinearForm } from '../sampler/vec.ts';
 import type { Autoencoder, EncodeOptions } from './autoencoding.ts';
 import {

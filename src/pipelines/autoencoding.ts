@@ -3,7 +3,7 @@ import { numel, type Device } from '../engine/index.ts';
 import type { AutoencoderKL, EncodeOutput, ModelOutput } from '../models/index.ts';
 import type { AutoencoderTiny } from '../models/tiny/autoencoderTinyModel.ts';
 import type { VQModel } from '../models/vq/vqModel.ts';
-import type { NormalGenerator } from '../sampler/generator.ts';
+import type { NormalGenerator } from '../sampler/noise/generator.ts';
 import type { GeneratedImage } from './image.ts';
 import { planesOf, type ImageInput } from './imageInput.ts';
 import type { LatentShape } from './latents.ts';

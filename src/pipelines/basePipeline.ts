@@ -12,7 +12,7 @@ import { latentScaling, mapLatents } from '../models/latentScaling.ts';
 import type { SplitReport, Tiling } from '../models/splitCalls.ts';
 import type { TilingOptions } from '../models/tiling.ts';
 import type { SchedulerClass } from '../sampler/index.ts';
-import { samplerFrom } from '../sampler/samplerFrom.ts';
+import { samplerFrom } from '../sampler/diffusers/samplerFrom.ts';
 import { encodePictures, reconstruct, type Autoencoder, type EncodeOptions, type Latents } from './autoencoding.ts';
 import type { PipelinePlan } from './generation.ts';
 import { GpuSpace } from './gpuSpace.ts';

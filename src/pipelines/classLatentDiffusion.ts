@@ -5,9 +5,9 @@
 import type { Device } from '../engine/index.ts';
 import { readModelIndex, type Directory } from '../loading/index.ts';
 import { AutoencoderKL, sizeMultiple, UNet2D } from '../models/index.ts';
-import { guided } from '../sampler/guidance.ts';
+import { guided } from '../sampler/guidance/guidance.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
-import { samplerFrom } from '../sampler/samplerFrom.ts';
+import { samplerFrom } from '../sampler/diffusers/samplerFrom.ts';
 import type { Vec } from '../sampler/vec.ts';
 import {
   BasePipeline,

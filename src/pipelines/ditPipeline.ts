@@ -6,9 +6,9 @@ import { ConfigError, InvalidArgumentError, type Device } from '../engine/index.
 import { readModelIndex, type Directory } from '../loading/index.ts';
 import { AutoencoderKL } from '../models/index.ts';
 import { DiT } from '../models/transformers/ditModel.ts';
-import { guided } from '../sampler/guidance.ts';
+import { guided } from '../sampler/guidance/guidance.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
-import { samplerFrom } from '../sampler/samplerFrom.ts';
+import { samplerFrom } from '../sampler/diffusers/samplerFrom.ts';
 import type { Vec } from '../sampler/vec.ts';
 import {
   BasePipeline,

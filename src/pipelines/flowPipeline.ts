@@ -2,7 +2,7 @@
 import type { Device } from '../engine/index.ts';
 import type { RawConfig } from '../loading/index.ts';
 import type { AutoencoderKL } from '../models/index.ts';
-import { guided } from '../sampler/guidance.ts';
+import { guided } from '../sampler/guidance/guidance.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
 import type { Vec } from '../sampler/vec.ts';
 import { BasePipeline, type Part } from './basePipeline.ts';

@@ -2,7 +2,7 @@
 import { UnsupportedError } from '../engine/index.ts';
 import { scorePrediction, type Parameterisation, type PredictionType, type Sampler } from '../sampler/index.ts';
 import { veSde, type Sde } from '../sampler/sde/sde.ts';
-import type { NoiseSchedule } from '../sampler/schedule.ts';
+import type { NoiseSchedule } from '../sampler/schedule/schedule.ts';
 
 /** A process, and the network's place in it. */
 export interface FlowProcess {

@@ -1,7 +1,7 @@
 /** What the pipelines of straight flows (Stable Diffusion 3, Flux) have in common. */
 import { ConfigError, InvalidArgumentError, UnsupportedError } from '../engine/index.ts';
 import type { AutoencoderKL } from '../models/index.ts';
-import { resolutionMu } from '../sampler/flowMatching.ts';
+import { resolutionMu } from '../sampler/parameterisation/flowMatching.ts';
 import type { Sampler, StepChoice } from '../sampler/index.ts';
 import { refuseOptions } from './refuseOptions.ts';
 import type { TextToImageOptions } from './textToImage.ts';

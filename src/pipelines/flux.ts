@@ -9,7 +9,7 @@ import { AutoencoderKL } from '../models/index.ts';
 import { FluxTransformer } from '../models/transformers/fluxModel.ts';
 import { packLatents, unpackLatents } from '../models/transformers/packing.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
-import { samplerFrom } from '../sampler/samplerFrom.ts';
+import { samplerFrom } from '../sampler/diffusers/samplerFrom.ts';
 import type { Vec } from '../sampler/vec.ts';
 import { chosenScheduler, loadParts, readScheduler, type RunShape } from './basePipeline.ts';
 import { FlowPipeline } from './flowPipeline.ts';

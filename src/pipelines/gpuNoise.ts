@@ -1,8 +1,8 @@
 /** Noise made where it is needed: standard normals by number, on the GPU, without an upload. */
 import { defaultTunables, InvalidArgumentError, packParams, specialise, type Device } from '../engine/index.ts';
 import { philoxNormalKernel } from '../kernels/philoxNormal.ts';
-import { PLAIN_DRAW } from '../sampler/counterNormals.ts';
-import { parseSeed } from '../sampler/seed.ts';
+import { PLAIN_DRAW } from '../sampler/noise/counterNormals.ts';
+import { parseSeed } from '../sampler/noise/seed.ts';
 import type { Vec } from '../sampler/vec.ts';
 import type { GpuSpace } from './gpuSpace.ts';
 import type { GpuVec } from './gpuVec.ts';

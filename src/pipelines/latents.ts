@@ -1,7 +1,7 @@
 /** The latents a run starts from and ends in. */
 import { InvalidArgumentError, NonFiniteError, numel } from '../engine/index.ts';
-import type { NormalGenerator } from '../sampler/generator.ts';
-import { TorchGenerator } from '../sampler/torchGenerator.ts';
+import type { NormalGenerator } from '../sampler/noise/generator.ts';
+import { TorchGenerator } from '../sampler/noise/torchGenerator.ts';
 import type { GenerationOptions } from './generation.ts';
 
 /** What draws: one generator for the batch, or one per picture. */

@@ -5,7 +5,7 @@
 import type { Device } from '../engine/index.ts';
 import type { Directory } from '../loading/index.ts';
 import type { SampleOptions } from '../sampler/index.ts';
-import { samplerFrom } from '../sampler/samplerFrom.ts';
+import { samplerFrom } from '../sampler/diffusers/samplerFrom.ts';
 import { chosenScheduler, pictureCount } from './basePipeline.ts';
 import type { GpuSpace } from './gpuSpace.ts';
 import { runLatents } from './latentRun.ts';

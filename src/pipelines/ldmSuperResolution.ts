@@ -6,7 +6,7 @@
 import type { Device } from '../engine/index.ts';
 import type { Directory } from '../loading/index.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
-import { samplerFrom } from '../sampler/samplerFrom.ts';
+import { samplerFrom } from '../sampler/diffusers/samplerFrom.ts';
 import { LinearForm } from '../sampler/vec.ts';
 import { chosenScheduler } from './basePipeline.ts';
 import type { GenerationResult } from './generation.ts';

@@ -1,8 +1,8 @@
 /** How likely pictures are to a network of pixels, in bits per dimension. Song et al. 2021, appendix D.2. */
 import { InvalidArgumentError, throwIfAborted, type Device } from '../engine/index.ts';
 import type { Denoiser, Parameterisation, PredictionType } from '../sampler/index.ts';
-import { bitsPerDim, chooseDifference, logLikelihood } from '../sampler/likelihood.ts';
-import { TorchGenerator } from '../sampler/torchGenerator.ts';
+import { bitsPerDim, chooseDifference, logLikelihood } from '../sampler/sde/likelihood.ts';
+import { TorchGenerator } from '../sampler/noise/torchGenerator.ts';
 import type { FlowProcess } from './flowProcess.ts';
 import { GpuSpace } from './gpuSpace.ts';
 import { planesOf, type ImageInput, type Planes } from './imageInput.ts';

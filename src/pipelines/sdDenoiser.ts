@@ -1,7 +1,7 @@
 /** A U-Net with its conditions as a denoiser: both halves of the guidance in one batch, or the conditional one alone. */
 import { numel } from '../engine/index.ts';
 import type { UNet2DCondition } from '../models/unetCondition/unetConditionModel.ts';
-import { guided } from '../sampler/guidance.ts';
+import { guided } from '../sampler/guidance/guidance.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
 import type { Vec } from '../sampler/vec.ts';
 import { channelJoin } from './channelJoin.ts';

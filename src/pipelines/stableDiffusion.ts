@@ -12,7 +12,7 @@ import { AutoencoderKL, type LoadOptions } from '../models/index.ts';
 import { ControlNet } from '../models/controlNet/controlNetModel.ts';
 import type { ModelSource } from '../models/modelSource.ts';
 import { UNet2DCondition } from '../models/unetCondition/unetConditionModel.ts';
-import { samplerFrom } from '../sampler/samplerFrom.ts';
+import { samplerFrom } from '../sampler/diffusers/samplerFrom.ts';
 import { BasePipeline, chosenScheduler, loadParts, type Part, type RunShape } from './basePipeline.ts';
 import { openClip, openSdxlPrompts, type PromptModel } from './clipPrompts.ts';
 import { AttentionWatch } from './attentionWatch.ts';

@@ -7,7 +7,7 @@ import { readModelIndex, type Directory } from '../loading/index.ts';
 import { AutoencoderKL } from '../models/index.ts';
 import { SD3Transformer } from '../models/transformers/sd3Model.ts';
 import type { Denoiser, Sampler } from '../sampler/index.ts';
-import { samplerFrom } from '../sampler/samplerFrom.ts';
+import { samplerFrom } from '../sampler/diffusers/samplerFrom.ts';
 import type { Vec } from '../sampler/vec.ts';
 import { channelJoin } from './channelJoin.ts';
 import { chosenScheduler, loadParts, readScheduler, type RunShape } from './basePipeline.ts';

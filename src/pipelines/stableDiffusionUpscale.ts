@@ -10,7 +10,7 @@ import { readConfig, readModelIndex, type Directory } from '../loading/index.ts'
 import { AutoencoderKL } from '../models/index.ts';
 import { UNet2DCondition } from '../models/unetCondition/unetConditionModel.ts';
 import type { Sampler } from '../sampler/index.ts';
-import { samplerFrom } from '../sampler/samplerFrom.ts';
+import { samplerFrom } from '../sampler/diffusers/samplerFrom.ts';
 import { LinearForm } from '../sampler/vec.ts';
 import { BasePipeline, chosenScheduler, loadParts, readScheduler, type Part, type RunShape } from './basePipeline.ts';
 import { openClipPrompts, type PromptModel } from './clipPrompts.ts';

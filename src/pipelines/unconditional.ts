@@ -20,7 +20,7 @@ import {
   type SchedulerClass,
   type Solver,
 } from '../sampler/index.ts';
-import { samplerFrom } from '../sampler/samplerFrom.ts';
+import { samplerFrom } from '../sampler/diffusers/samplerFrom.ts';
 import { LinearForm } from '../sampler/vec.ts';
 import {
   BasePipeline,

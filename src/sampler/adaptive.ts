@@ -1,5 +1,5 @@
 /** Methods that choose their steps by the difference of two orders. Lu et al. 2022 (DPM-Solver), appendix C. */
-import type { NoiseLevel } from './schedule.ts';
+import type { NoiseLevel } from './schedule/schedule.ts';
 import { runSteps, type RunOptions } from './loop.ts';
 import type { NoiseSource } from './solver.ts';
 import { LinearForm, type Vec } from './vec.ts';

@@ -16,16 +16,22 @@ export {
   classifierMeanShift,
   type LogProbGradient,
   type MeanShiftOptions,
-} from './classifierGuidance.ts';
-export { brownianNoise, sigmaClock, snrClock, type BrownianClock, type BrownianOptions } from './brownianNoise.ts';
-export { BrownianTree } from './brownianTree.ts';
-export { clipped, consistentEps, thresholded } from './clip.ts';
+} from './guidance/classifierGuidance.ts';
+export {
+  brownianNoise,
+  sigmaClock,
+  snrClock,
+  type BrownianClock,
+  type BrownianOptions,
+} from './noise/brownianNoise.ts';
+export { BrownianTree } from './noise/brownianTree.ts';
+export { clipped, consistentEps, thresholded } from './parameterisation/clip.ts';
 export {
   consistency,
   consistencyBoundary,
   consistencyPreconditioning,
   type ConsistencyOptions,
-} from './consistency.ts';
+} from './consistency/consistency.ts';
 export {
   brightnessReplacement,
   consistencyEdit,
@@ -34,11 +40,11 @@ export {
   type ConsistencyEditOptions,
   type ItemShape,
   type Replacement,
-} from './consistencyEdit.ts';
-export { CounterGenerator, counterNormals, type CounterState } from './counterNormals.ts';
-export { ddim, type DdimOptions } from './ddim.ts';
-export { deis } from './deis.ts';
-export { ddpm, VARIANCE_TYPES, type DdpmOptions, type VarianceType } from './ddpm.ts';
+} from './editing/consistencyEdit.ts';
+export { CounterGenerator, counterNormals, type CounterState } from './noise/counterNormals.ts';
+export { ddim, type DdimOptions } from './solvers/ddim.ts';
+export { deis } from './exponential/deis.ts';
+export { ddpm, VARIANCE_TYPES, type DdpmOptions, type VarianceType } from './solvers/ddpm.ts';
 export {
   epsilonPrediction,
   inSigmaSpace,
@@ -56,15 +62,21 @@ export {
   type Parameterisation,
   type Prediction,
   type PredictionType,
-} from './denoiser.ts';
-export { DPM_ALGORITHMS, type DpmAlgorithm } from './dpmCoefficients.ts';
-export { dpmSolverMultistep, type DpmSolverOptions } from './dpmSolverMultistep.ts';
-export { dpmSolverSinglestep } from './dpmSolverSinglestep.ts';
-export { edmLevel, edmPreconditioning } from './edm.ts';
-export { euler, type ChurnOptions } from './euler.ts';
-export { eulerAncestral } from './eulerAncestral.ts';
-export { flowLevel, flowPrediction, resolutionMu, shiftSigma, type ResolutionShift } from './flowMatching.ts';
-export type { NormalGenerator } from './generator.ts';
+} from './parameterisation/denoiser.ts';
+export { DPM_ALGORITHMS, type DpmAlgorithm } from './exponential/dpmCoefficients.ts';
+export { dpmSolverMultistep, type DpmSolverOptions } from './exponential/dpmSolverMultistep.ts';
+export { dpmSolverSinglestep } from './exponential/dpmSolverSinglestep.ts';
+export { edmLevel, edmPreconditioning } from './parameterisation/edm.ts';
+export { euler, type ChurnOptions } from './solvers/euler.ts';
+export { eulerAncestral } from './solvers/eulerAncestral.ts';
+export {
+  flowLevel,
+  flowPrediction,
+  resolutionMu,
+  shiftSigma,
+  type ResolutionShift,
+} from './parameterisation/flowMatching.ts';
+export type { NormalGenerator } from './noise/generator.ts';
 export {
   guided,
   GUIDANCE_CONVENTIONS,
@@ -73,17 +85,17 @@ export {
   type GuidanceConvention,
   type GuidanceOptions,
   type GuidanceSchedule,
-} from './guidance.ts';
-export { heun } from './heun.ts';
+} from './guidance/guidance.ts';
+export { heun } from './solvers/heun.ts';
 export { HostSpace, HostVec } from './hostVec.ts';
-export { inpainted, type InpaintingOptions } from './inpainting.ts';
-export { kdpm2, type Kdpm2Options } from './kdpm2.ts';
-export { karrasVe, type KarrasVeOptions } from './karrasVe.ts';
-export { lms } from './lms.ts';
+export { inpainted, type InpaintingOptions } from './editing/inpainting.ts';
+export { kdpm2, type Kdpm2Options } from './solvers/kdpm2.ts';
+export { karrasVe, type KarrasVeOptions } from './solvers/karrasVe.ts';
+export { lms } from './solvers/lms.ts';
 export { runSolver, type RunOptions, type SamplerState, type StepEvent } from './loop.ts';
-export { PhiloxGenerator, type PhiloxOptions, type PhiloxState } from './philoxGenerator.ts';
-export { ipndm, pndm } from './pndm.ts';
-export { repaint, type RepaintOptions } from './repaint.ts';
+export { PhiloxGenerator, type PhiloxOptions, type PhiloxState } from './noise/philoxGenerator.ts';
+export { ipndm, pndm } from './solvers/pndm.ts';
+export { repaint, type RepaintOptions } from './editing/repaint.ts';
 export {
   Sampler,
   samplerFrom,
@@ -91,7 +103,7 @@ export {
   type SampleOptions,
   type SolverOptions,
   type StepChoice,
-} from './samplerFrom.ts';
+} from './diffusers/samplerFrom.ts';
 export {
   BETA_SCHEDULES,
   NoiseSchedule,
@@ -99,14 +111,14 @@ export {
   type BetaSchedule,
   type NoiseLevel,
   type ScheduleOptions,
-} from './schedule.ts';
+} from './schedule/schedule.ts';
 export {
   readSchedulerConfig,
   SCHEDULER_CLASSES,
   type SchedulerClass,
   type SchedulerConfig,
-} from './schedulerConfig.ts';
-export { scoreVe, scoreVp, type ScoreVeOptions } from './scoreSde.ts';
+} from './diffusers/schedulerConfig.ts';
+export { scoreVe, scoreVp, type ScoreVeOptions } from './sde/scoreSde.ts';
 export {
   betaSigmas,
   exponentialSigmas,
@@ -118,19 +130,25 @@ export {
   trainingSigmas,
   veLevel,
   vpOfSigma,
-} from './sigmas.ts';
+} from './schedule/sigmas.ts';
 export type { NoiseSource, Solver, StepInput, StepOutput, Transition } from './solver.ts';
-export { tcd, type TcdOptions } from './tcd.ts';
-export { customTimesteps, spacedTimesteps, TIMESTEP_SPACINGS, type TimestepSpacing } from './timesteps.ts';
-export { TorchGenerator, torchNoise, type GeneratorState } from './torchGenerator.ts';
-export { uniPc, type UniPcOptions } from './uniPc.ts';
+export { tcd, type TcdOptions } from './consistency/tcd.ts';
+export { customTimesteps, spacedTimesteps, TIMESTEP_SPACINGS, type TimestepSpacing } from './schedule/timesteps.ts';
+export { TorchGenerator, torchNoise, type GeneratorState } from './noise/torchGenerator.ts';
+export { uniPc, type UniPcOptions } from './exponential/uniPc.ts';
 export { LinearForm, type BoxDirection, type HostValues, type Vec, type VecSpace } from './vec.ts';
 /** Methods as their authors published them, each family under its own name; parity with the original code is tested. */
 export * as analytic from './analytic/index.ts';
 export * as dpmSolver from './dpmSolver/index.ts';
 export * as edm from './edm/index.ts';
-export * as consistencyModels from './consistencySamplers.ts';
+export * as consistencyModels from './consistency/consistencySamplers.ts';
 export * as iddpm from './iddpm/index.ts';
 export * as kdiffusion from './kdiffusion/index.ts';
 export * as sde from './sde/index.ts';
-export { bitsPerDim, chooseDifference, logLikelihood, type Likelihood, type LikelihoodOptions } from './likelihood.ts';
+export {
+  bitsPerDim,
+  chooseDifference,
+  logLikelihood,
+  type Likelihood,
+  type LikelihoodOptions,
+} from './sde/likelihood.ts';

@@ -1,10 +1,10 @@
 /** The sampling loop: transitions through a solver, with events, abort, and a state from which to go on. */
 import { InvalidArgumentError, throwIfAborted } from '../engine/errors.ts';
-import type { Denoiser } from './denoiser.ts';
-import type { NormalGenerator } from './generator.ts';
-import type { NoiseLevel } from './schedule.ts';
+import type { Denoiser } from './parameterisation/denoiser.ts';
+import type { NormalGenerator } from './noise/generator.ts';
+import type { NoiseLevel } from './schedule/schedule.ts';
 import type { NoiseSource, Solver, Transition } from './solver.ts';
-import { torchNoise } from './torchGenerator.ts';
+import { torchNoise } from './noise/torchGenerator.ts';
 import type { LinearForm, Vec } from './vec.ts';
 
 /** A run between two steps; plain JSON. A run resumed from it ends in the same bits. */

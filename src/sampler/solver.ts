@@ -1,6 +1,6 @@
 /** What every solver is: one function from a step to the next state. */
-import type { Denoiser } from './denoiser.ts';
-import type { NoiseLevel } from './schedule.ts';
+import type { Denoiser } from './parameterisation/denoiser.ts';
+import type { NoiseLevel } from './schedule/schedule.ts';
 import type { LinearForm, Vec } from './vec.ts';
 
 /** From one level of noise to a lower one. `to` need not be the next step's `from`: see ddim's spacings. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { packParams, specialise, tunableCombinations } from '../../src/engine/index.ts';
 import { philoxNormalKernel } from '../../src/kernels/philoxNormal.ts';
-import { counterNormals } from '../../src/sampler/counterNormals.ts';
+import { counterNormals } from '../../src/sampler/noise/counterNormals.ts';
 import { COUNTER_NORMAL, expectClose } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
 import { openDevice } from '../support/runGraph.ts';

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { InvalidArgumentError, type Device } from '../../src/engine/index.ts';
 import { GpuNoise } from '../../src/pipelines/gpuNoise.ts';
 import { GpuSpace } from '../../src/pipelines/gpuSpace.ts';
-import { counterNormals, CounterGenerator, PLAIN_DRAW } from '../../src/sampler/counterNormals.ts';
+import { counterNormals, CounterGenerator, PLAIN_DRAW } from '../../src/sampler/noise/counterNormals.ts';
 import { ddpm, HostSpace, parameterise, runSolver, samplerFrom, torchNoise } from '../../src/sampler/index.ts';
 import type { HostValues, SamplerState, StepEvent } from '../../src/sampler/index.ts';
 import { COUNTER_NORMAL, dotTolerance, expectClose } from '../support/close.ts';

@@ -1,8 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { ConfigError, InvalidArgumentError } from '../../src/engine/errors.ts';
 import { componentOf, mixtureDenoiser, perItem, score } from '../../src/node/parity/original/mixture.ts';
-import { classifierGuided, classifierMeanShift, type LogProbGradient } from '../../src/sampler/classifierGuidance.ts';
-import { guided, pairOf, perStep, type GuidanceOptions } from '../../src/sampler/guidance.ts';
+import {
+  classifierGuided,
+  classifierMeanShift,
+  type LogProbGradient,
+} from '../../src/sampler/guidance/classifierGuidance.ts';
+import { guided, pairOf, perStep, type GuidanceOptions } from '../../src/sampler/guidance/guidance.ts';
 import {
   ddim,
   ddpm,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError, ShapeError } from '../../src/engine/errors.ts';
-import { inpainted } from '../../src/sampler/inpainting.ts';
+import { inpainted } from '../../src/sampler/editing/inpainting.ts';
 import {
   ddim,
   HostSpace,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ConfigError, InvalidArgumentError } from '../../src/engine/errors.ts';
-import { BETA_SCHEDULES, NoiseSchedule, type BetaSchedule } from '../../src/sampler/schedule.ts';
-import { customTimesteps, spacedTimesteps, type TimestepSpacing } from '../../src/sampler/timesteps.ts';
+import { BETA_SCHEDULES, NoiseSchedule, type BetaSchedule } from '../../src/sampler/schedule/schedule.ts';
+import { customTimesteps, spacedTimesteps, type TimestepSpacing } from '../../src/sampler/schedule/timesteps.ts';
 import { expectClose, F64 } from '../support/close.ts';
 
 /** β as each paper writes it, t counted from 0. */

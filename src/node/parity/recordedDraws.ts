@@ -1,6 +1,6 @@
 /** A generator whose draws were recorded: what a reference drew, in the order in which it drew. */
 import { FormatError } from '../../engine/errors.ts';
-import { TorchGenerator } from '../../sampler/torchGenerator.ts';
+import { TorchGenerator } from '../../sampler/noise/torchGenerator.ts';
 import type { Recording } from './recording.ts';
 
 export class RecordedDraws extends TorchGenerator {

@@ -1,7 +1,7 @@
 /** Parity of samplers: a denoising run recorded from the reference library, replayed on the host with its own noise. */
 import { HostSpace, type HostVec } from '../../sampler/hostVec.ts';
-import { samplerFrom, type SolverOptions, type StepChoice } from '../../sampler/samplerFrom.ts';
-import type { Network } from '../../sampler/denoiser.ts';
+import { samplerFrom, type SolverOptions, type StepChoice } from '../../sampler/diffusers/samplerFrom.ts';
+import type { Network } from '../../sampler/parameterisation/denoiser.ts';
 import type { NoiseSource } from '../../sampler/solver.ts';
 import { HINT_FACTOR } from './cases.ts';
 import { LinearForm } from '../../sampler/vec.ts';

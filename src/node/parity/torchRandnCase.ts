@@ -1,5 +1,5 @@
 /** Parity of the noise: our generator against draws recorded from PyTorch (`torch_randn.json`). */
-import { TorchGenerator } from '../../sampler/torchGenerator.ts';
+import { TorchGenerator } from '../../sampler/noise/torchGenerator.ts';
 
 interface Run {
   seed: number;

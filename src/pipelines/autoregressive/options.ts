@@ -1,6 +1,6 @@
 /** What users give a pipeline that draws codes one after the other, and what they get. */
 import type { CodeMap } from '../../models/pixelSnail/pixelSnailModel.ts';
-import type { TorchGenerator } from '../../sampler/torchGenerator.ts';
+import type { TorchGenerator } from '../../sampler/noise/torchGenerator.ts';
 import type { Codes } from '../autoencoderPipeline.ts';
 import type { GenerationResult } from '../generation.ts';
 import type { GeneratedImage } from '../image.ts';

@@ -11,7 +11,7 @@
 import { InvalidArgumentError, throwIfAborted, type Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
 import type { CodeMap, PixelSnail } from '../../models/pixelSnail/pixelSnailModel.ts';
-import { TorchGenerator } from '../../sampler/torchGenerator.ts';
+import { TorchGenerator } from '../../sampler/noise/torchGenerator.ts';
 import type { Codes } from '../autoencoderPipeline.ts';
 import { BasePipeline, loadParts, pictureCount, type Part, type RunShape, type Work } from '../basePipeline.ts';
 import type { GeneratedImage } from '../image.ts';

@@ -1,7 +1,7 @@
 /** What the stages of DeepFloyd IF share: texts, sizes, and the network of a run. */
 import type { Device } from '../../engine/index.ts';
 import type { Sampler } from '../../sampler/index.ts';
-import { samplerFrom } from '../../sampler/samplerFrom.ts';
+import { samplerFrom } from '../../sampler/diffusers/samplerFrom.ts';
 import type { Vec } from '../../sampler/vec.ts';
 import { BasePipeline, chosenScheduler, type RunShape } from '../basePipeline.ts';
 import type { GenerationResult } from '../generation.ts';

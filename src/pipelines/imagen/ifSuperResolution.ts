@@ -8,7 +8,7 @@
 import { InvalidArgumentError, numel, type Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
 import type { Sampler } from '../../sampler/index.ts';
-import { samplerFrom } from '../../sampler/samplerFrom.ts';
+import { samplerFrom } from '../../sampler/diffusers/samplerFrom.ts';
 import { LinearForm, type Vec } from '../../sampler/vec.ts';
 import { loadParts, readScheduler } from '../basePipeline.ts';
 import type { GenerationResult } from '../generation.ts';

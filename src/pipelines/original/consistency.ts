@@ -6,12 +6,12 @@
  */
 import { InvalidArgumentError, type Device } from '../../engine/index.ts';
 import { AdmUNet } from '../../models/adm/admModel.ts';
-import { clipped, consistentEps } from '../../sampler/clip.ts';
-import { consistencyEdit } from '../../sampler/consistencyEdit.ts';
-import { parameterise, type Denoiser } from '../../sampler/denoiser.ts';
-import { consistencyScalings, edmScalings, scaledBy } from '../../sampler/edm/scalings.ts';
+import { clipped, consistentEps } from '../../sampler/parameterisation/clip.ts';
+import { consistencyEdit } from '../../sampler/editing/consistencyEdit.ts';
+import { parameterise, type Denoiser } from '../../sampler/parameterisation/denoiser.ts';
+import { consistencyScalings, edmScalings, scaledBy } from '../../sampler/parameterisation/scalings.ts';
 import { runSolver } from '../../sampler/loop.ts';
-import type { SampleOptions } from '../../sampler/samplerFrom.ts';
+import type { SampleOptions } from '../../sampler/diffusers/samplerFrom.ts';
 import { LinearForm } from '../../sampler/vec.ts';
 import { admNetwork } from '../admOnGpu.ts';
 import { loadParts } from '../basePipeline.ts';

@@ -5,7 +5,7 @@ import {
   maskReplacement,
   patchMeanReplacement,
   type Replacement,
-} from '../../sampler/consistencyEdit.ts';
+} from '../../sampler/editing/consistencyEdit.ts';
 import type { GpuSpace } from '../gpuSpace.ts';
 import { planesOf, repeatedTo, type Planes } from '../imageInput.ts';
 import type { LatentShape } from '../latents.ts';

@@ -6,12 +6,12 @@ import {
   gridTransitions,
   rhoMidpoint,
   stochasticIterative,
-} from '../../sampler/consistencySamplers.ts';
-import type { Denoiser } from '../../sampler/denoiser.ts';
-import { heun } from '../../sampler/heun.ts';
+} from '../../sampler/consistency/consistencySamplers.ts';
+import type { Denoiser } from '../../sampler/parameterisation/denoiser.ts';
+import { heun } from '../../sampler/solvers/heun.ts';
 import { euler, eulerAncestral, veTransitions } from '../../sampler/kdiffusion/index.ts';
 import type { Solver, Transition } from '../../sampler/solver.ts';
-import { veLevel } from '../../sampler/sigmas.ts';
+import { veLevel } from '../../sampler/schedule/sigmas.ts';
 import { CONSISTENCY_SAMPLERS, type ConsistencyOptions, type ConsistencySampler } from './options.ts';
 
 /** Levels and method of a run. */

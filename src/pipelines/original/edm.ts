@@ -6,9 +6,9 @@
  */
 import type { Device } from '../../engine/index.ts';
 import { EdmNetwork } from '../../models/edm/edmModel.ts';
-import { parameterise } from '../../sampler/denoiser.ts';
+import { parameterise } from '../../sampler/parameterisation/denoiser.ts';
 import { generalSampler } from '../../sampler/edm/generalSampler.ts';
-import type { SampleOptions } from '../../sampler/samplerFrom.ts';
+import type { SampleOptions } from '../../sampler/diffusers/samplerFrom.ts';
 import { loadParts, pictureCount } from '../basePipeline.ts';
 import { preconditioningOf } from '../edmDenoiser.ts';
 import { runLatents } from '../latentRun.ts';

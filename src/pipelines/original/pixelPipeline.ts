@@ -1,9 +1,9 @@
 /** What pipelines of one network of pixels have in common, and its calls on the sampler's vectors. */
 import { InvalidArgumentError, numel, type Device, type Profile, type Report } from '../../engine/index.ts';
 import type { ModelOutput, RunOptions, TensorInput } from '../../models/modelRuntime.ts';
-import type { NormalGenerator } from '../../sampler/generator.ts';
+import type { NormalGenerator } from '../../sampler/noise/generator.ts';
 import type { Network } from '../../sampler/index.ts';
-import { TorchGenerator } from '../../sampler/torchGenerator.ts';
+import { TorchGenerator } from '../../sampler/noise/torchGenerator.ts';
 import { BasePipeline, pictureCount, type Part, type RunShape, type Work } from '../basePipeline.ts';
 import type { GpuSpace } from '../gpuSpace.ts';
 import { resolveClass, type ClassLabel } from '../labels.ts';

@@ -5,9 +5,14 @@
  */
 import { InvalidArgumentError, type Device } from '../../engine/index.ts';
 import { NCSNpp } from '../../models/scoreSde/ncsnppModel.ts';
-import { epsilonPrediction, parameterise, scorePrediction, type Denoiser } from '../../sampler/denoiser.ts';
+import {
+  epsilonPrediction,
+  parameterise,
+  scorePrediction,
+  type Denoiser,
+} from '../../sampler/parameterisation/denoiser.ts';
 import { runSolver } from '../../sampler/loop.ts';
-import type { SampleOptions } from '../../sampler/samplerFrom.ts';
+import type { SampleOptions } from '../../sampler/diffusers/samplerFrom.ts';
 import { predictorCorrector, sdeTransitions } from '../../sampler/sde/predictorCorrector.ts';
 import { probabilityFlow } from '../../sampler/sde/probabilityFlow.ts';
 import type { Sde } from '../../sampler/sde/sde.ts';

@@ -5,7 +5,7 @@ import { UNet2D, type LoadOptions } from '../../models/index.ts';
 import { UnCLIPTextProjModel } from '../../models/unclip/textProjModel.ts';
 import { UNet2DCondition } from '../../models/unetCondition/unetConditionModel.ts';
 import type { Sampler } from '../../sampler/index.ts';
-import { samplerFrom } from '../../sampler/samplerFrom.ts';
+import { samplerFrom } from '../../sampler/diffusers/samplerFrom.ts';
 import { readScheduler, type Owner, type Part } from '../basePipeline.ts';
 import type { LoadPipelineOptions } from '../options.ts';
 import { PictureResize } from '../pictureResize.ts';

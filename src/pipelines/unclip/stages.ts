@@ -2,7 +2,7 @@
 import { numel } from '../../engine/index.ts';
 import type { RunOptions, UNet2D } from '../../models/index.ts';
 import type { PriorTransformer } from '../../models/transformers/priorModel.ts';
-import { guided } from '../../sampler/guidance.ts';
+import { guided } from '../../sampler/guidance/guidance.ts';
 import type { Denoiser, Sampler } from '../../sampler/index.ts';
 import type { Vec } from '../../sampler/vec.ts';
 import type { GpuSpace } from '../gpuSpace.ts';

@@ -1,7 +1,7 @@
 /** Optimal reverse variances in closed form. Bao et al. 2022 (Analytic-DPM), https://arxiv.org/abs/2201.06503 */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import { posteriorMean, posteriorVariance } from '../ddpm.ts';
-import type { NoiseLevel } from '../schedule.ts';
+import { posteriorMean, posteriorVariance } from '../solvers/ddpm.ts';
+import type { NoiseLevel } from '../schedule/schedule.ts';
 import type { Solver, Transition } from '../solver.ts';
 import { LinearForm } from '../vec.ts';
 

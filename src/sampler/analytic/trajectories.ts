@@ -1,6 +1,6 @@
 /** Which of N discrete steps, 1 … N, a short run visits; rising. Bao et al. 2022 (Analytic-DPM), section 4. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import { roundHalfEven } from '../timesteps.ts';
+import { roundHalfEven } from '../schedule/timesteps.ts';
 
 function checkCount(who: string, n: number, count: number): void {
   if (Number.isInteger(n) && Number.isInteger(count) && count >= 2 && count <= n) return;

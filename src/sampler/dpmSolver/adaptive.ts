@@ -1,7 +1,7 @@
 /** DPM-Solver-12 and -23: steps in λ chosen from the difference of two orders. Lu et al. 2022, appendix C. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import { runAdaptive, type AdaptiveOptions } from '../adaptive.ts';
-import { passStages, reach } from '../dpmSolverSinglestep.ts';
+import { passStages, reach } from '../exponential/dpmSolverSinglestep.ts';
 import type { Vec } from '../vec.ts';
 import { choices, type DpmSolverOptions } from './options.ts';
 import { halfLogSnr, levelAt, type ContinuousSchedule } from './schedules.ts';

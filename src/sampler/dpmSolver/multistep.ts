@@ -1,7 +1,7 @@
 /** DPM-Solver and DPM-Solver++ from the model's outputs at earlier steps, over levels in continuous time. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import { dpmSolverMultistep as multistep } from '../dpmSolverMultistep.ts';
-import type { NoiseLevel } from '../schedule.ts';
+import { dpmSolverMultistep as multistep } from '../exponential/dpmSolverMultistep.ts';
+import type { NoiseLevel } from '../schedule/schedule.ts';
 import type { Solver } from '../solver.ts';
 import { choices, type DpmSolverOptions } from './options.ts';
 import { transitionsOf } from './timeSteps.ts';

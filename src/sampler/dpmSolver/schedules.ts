@@ -3,7 +3,7 @@
  * log-SNR λ = log(α/σ). Lu et al. 2022 (DPM-Solver), appendix D, https://arxiv.org/abs/2206.00927
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import type { NoiseLevel, NoiseSchedule } from '../schedule.ts';
+import type { NoiseLevel, NoiseSchedule } from '../schedule/schedule.ts';
 import { linearLogAlpha } from '../sde/sde.ts';
 
 /** A schedule over t in (0, end]. */
@@ -28,7 +28,7 @@ export function levelAt(schedule: ContinuousSchedule, t: number): NoiseLevel {
   return { timestep: schedule.label(t), alpha: Math.exp(log), sigma: Math.sqrt(-Math.expm1(2 * log)) };
 }
 
-export { logSnr as halfLogSnr } from '../sigmas.ts';
+export { logSnr as halfLogSnr } from '../schedule/sigmas.ts';
 
 /** log α where log(α/σ) is λ: −½·log(1 + e^(−2λ)), without overflow. */
 function logAlphaOf(lambda: number): number {

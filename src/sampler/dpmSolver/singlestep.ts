@@ -1,6 +1,6 @@
 /** DPM-Solver and DPM-Solver++ of orders 1 to 3 with stages inside the step. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import { dpmSolverSinglestep as singlestep } from '../dpmSolverSinglestep.ts';
+import { dpmSolverSinglestep as singlestep } from '../exponential/dpmSolverSinglestep.ts';
 import type { Solver, Transition } from '../solver.ts';
 import { choices, type DpmSolverOptions } from './options.ts';
 import type { StagedStep } from './timeSteps.ts';

@@ -1,6 +1,6 @@
 /** Where DPM-Solver's steps begin and end, and what order each has. */
 import { ConfigError, InvalidArgumentError } from '../../engine/errors.ts';
-import type { NoiseLevel } from '../schedule.ts';
+import type { NoiseLevel } from '../schedule/schedule.ts';
 import { halfLogSnr, levelAt, type ContinuousSchedule } from './schedules.ts';
 
 /** Spacings of times: uniform in λ, in t, or in √t. */

@@ -4,8 +4,8 @@
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import { runSolver, type RunOptions } from '../loop.ts';
-import type { NoiseLevel } from '../schedule.ts';
-import { veLevel } from '../sigmas.ts';
+import type { NoiseLevel } from '../schedule/schedule.ts';
+import { veLevel } from '../schedule/sigmas.ts';
 import { pairs, type Solver, type StepInput } from '../solver.ts';
 import { LinearForm, type Vec } from '../vec.ts';
 import type { Preconditioning } from './preconditioning.ts';

@@ -1,7 +1,7 @@
 /** Noise levels, preconditioning and sampling of Karras et al. 2022, and the preconditioning of consistency models. */
 export { generalSampler, SIGMA_SCHEDULES, type GeneralSamplerOptions } from './generalSampler.ts';
 export { edmPrecond, iddpmPrecond, vePrecond, vpPrecond, type Preconditioning } from './preconditioning.ts';
-export { consistencyScalings, edmScalings, type Scalings } from './scalings.ts';
+export { consistencyScalings, edmScalings, type Scalings } from '../parameterisation/scalings.ts';
 export {
   DISCRETIZATIONS,
   iddpmSigmas,

@@ -4,10 +4,10 @@
  * in f32 operation by operation, as where the networks were trained.
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import type { Parameterisation } from '../denoiser.ts';
-import type { NoiseLevel } from '../schedule.ts';
-import { veLevel } from '../sigmas.ts';
-import { scaledBy, type Scalings } from './scalings.ts';
+import type { Parameterisation } from '../parameterisation/denoiser.ts';
+import type { NoiseLevel } from '../schedule/schedule.ts';
+import { veLevel } from '../schedule/sigmas.ts';
+import { scaledBy, type Scalings } from '../parameterisation/scalings.ts';
 
 const f = Math.fround;
 

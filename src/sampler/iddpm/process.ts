@@ -4,9 +4,9 @@
  * Nichol & Dhariwal 2021, https://arxiv.org/abs/2102.09672
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import type { VarianceType } from '../ddpm.ts';
-import type { PredictionType } from '../denoiser.ts';
-import { NoiseSchedule, vpLevel, type NoiseLevel } from '../schedule.ts';
+import type { VarianceType } from '../solvers/ddpm.ts';
+import type { PredictionType } from '../parameterisation/denoiser.ts';
+import { NoiseSchedule, vpLevel, type NoiseLevel } from '../schedule/schedule.ts';
 import type { Transition } from '../solver.ts';
 import { respacedSchedule, respacedTimesteps } from './respacing.ts';
 

@@ -1,7 +1,7 @@
 /** Shorter chains from a trained one. Nichol & Dhariwal 2021, section 4, https://arxiv.org/abs/2102.09672 */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import { NoiseSchedule } from '../schedule.ts';
-import { roundHalfEven } from '../timesteps.ts';
+import { NoiseSchedule } from '../schedule/schedule.ts';
+import { roundHalfEven } from '../schedule/timesteps.ts';
 
 /**
  * Timesteps kept of 0 … n − 1, rising: so many from each of equal sections (`[10, 15]` or `"10,15"`), or `"ddim50"`:

@@ -2,10 +2,10 @@
  * The variational bound of a trained network, and the losses it was trained with, on the host.
  * Nichol & Dhariwal 2021, https://arxiv.org/abs/2102.09672, sections 2.1, 3.1 and 3.3.
  */
-import type { VarianceType } from '../ddpm.ts';
-import type { PredictionType } from '../denoiser.ts';
+import type { VarianceType } from '../solvers/ddpm.ts';
+import type { PredictionType } from '../parameterisation/denoiser.ts';
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import type { NoiseSchedule } from '../schedule.ts';
+import type { NoiseSchedule } from '../schedule/schedule.ts';
 import { normalKl, pixelLogLikelihood, type BoundPrecision } from './bound.ts';
 import { posteriorTables, type PosteriorTables } from './respacing.ts';
 

@@ -1,8 +1,8 @@
 /** DPM-Solver with steps chosen from the difference of two orders. Lu et al. 2022, appendix C; step control as in Diffrax. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import { runAdaptive, type AdaptiveMethod, type AdaptiveOptions } from '../adaptive.ts';
-import { passStages, reach } from '../dpmSolverSinglestep.ts';
-import { checkAncestral, type AncestralOptions } from '../noiseSplit.ts';
+import { passStages, reach } from '../exponential/dpmSolverSinglestep.ts';
+import { checkAncestral, type AncestralOptions } from '../solvers/noiseSplit.ts';
 import { LinearForm, type Vec } from '../vec.ts';
 import { lambdaOf } from './grid.ts';
 import { veLevel, type SigmaRange } from './sigmas.ts';

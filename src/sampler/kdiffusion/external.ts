@@ -1,7 +1,7 @@
 /** Variance-preserving denoisers for solvers whose states are x₀ + sigma·ε, and the times they were trained at. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import type { Denoiser } from '../denoiser.ts';
-import type { NoiseSchedule } from '../schedule.ts';
+import type { Denoiser } from '../parameterisation/denoiser.ts';
+import type { NoiseSchedule } from '../schedule/schedule.ts';
 import { LinearForm } from '../vec.ts';
 
 /**

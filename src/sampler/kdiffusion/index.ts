@@ -1,6 +1,6 @@
 /** Samplers of Karras et al. 2022 and of the k-diffusion code base, for states x = x₀ + sigma·ε. */
-export type { LmsOptions } from '../lms.ts';
-export type { AncestralOptions, ChurnOptions } from '../noiseSplit.ts';
+export type { LmsOptions } from '../solvers/lms.ts';
+export type { AncestralOptions, ChurnOptions } from '../solvers/noiseSplit.ts';
 export { dpmAdaptive, type DpmAdaptiveOptions, type TrialEvent } from './dpmAdaptive.ts';
 export { cosineTime, DiscreteSigmas, fromVariancePreserving } from './external.ts';
 export {

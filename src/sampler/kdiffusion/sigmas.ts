@@ -3,8 +3,8 @@
  * those of Karras et al. 2022 (https://arxiv.org/abs/2206.00364) and of the k-diffusion code base.
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import type { NoiseLevel } from '../schedule.ts';
-import { karrasSigmas as shaped, veLevel as levelOf } from '../sigmas.ts';
+import type { NoiseLevel } from '../schedule/schedule.ts';
+import { karrasSigmas as shaped, veLevel as levelOf } from '../schedule/sigmas.ts';
 import { pairs, type Transition } from '../solver.ts';
 
 /** What the geometric grids span. */

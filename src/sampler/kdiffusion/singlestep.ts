@@ -1,8 +1,8 @@
 /** DPM-Solver and DPM-Solver++ with stages inside the step, as k-diffusion places them: x = x₀ + sigma·ε, λ = −log σ. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import { dpmSolverSinglestep, type DpmSinglestepOptions } from '../dpmSolverSinglestep.ts';
-import { ancestral, ancestralStep, checkAncestral, type AncestralOptions } from '../noiseSplit.ts';
-import type { NoiseLevel } from '../schedule.ts';
+import { dpmSolverSinglestep, type DpmSinglestepOptions } from '../exponential/dpmSolverSinglestep.ts';
+import { ancestral, ancestralStep, checkAncestral, type AncestralOptions } from '../solvers/noiseSplit.ts';
+import type { NoiseLevel } from '../schedule/schedule.ts';
 import type { Solver } from '../solver.ts';
 import { LinearForm, type Vec } from '../vec.ts';
 import { gridOf, lambdaOf } from './grid.ts';

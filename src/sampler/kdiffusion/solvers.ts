@@ -2,13 +2,13 @@
  * The solvers of the k-diffusion code base by its names: the methods of this library with the choices made there. States
  * are x = x₀ + sigma·ε, the network is told sigma, and noise is drawn where it counts. `sigmas` is the run's grid.
  */
-import { dpmSolverMultistep } from '../dpmSolverMultistep.ts';
-import { euler as eulerStep } from '../euler.ts';
-import { eulerAncestral as eulerAncestralStep } from '../eulerAncestral.ts';
-import { heun as heunStep } from '../heun.ts';
-import { kdpm2 } from '../kdpm2.ts';
-import { lms as lmsStep, type LmsOptions } from '../lms.ts';
-import { checkAncestral, type AncestralOptions, type ChurnOptions } from '../noiseSplit.ts';
+import { dpmSolverMultistep } from '../exponential/dpmSolverMultistep.ts';
+import { euler as eulerStep } from '../solvers/euler.ts';
+import { eulerAncestral as eulerAncestralStep } from '../solvers/eulerAncestral.ts';
+import { heun as heunStep } from '../solvers/heun.ts';
+import { kdpm2 } from '../solvers/kdpm2.ts';
+import { lms as lmsStep, type LmsOptions } from '../solvers/lms.ts';
+import { checkAncestral, type AncestralOptions, type ChurnOptions } from '../solvers/noiseSplit.ts';
 import type { Solver } from '../solver.ts';
 import { onGrid } from './grid.ts';
 import { veLevel as level } from './sigmas.ts';

@@ -1,7 +1,7 @@
 /** Langevin dynamics: steps along the score with noise, at one level of noise. Song & Ermon 2019; Song et al. 2021. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import { runSolver, type RunOptions } from '../loop.ts';
-import type { NoiseLevel } from '../schedule.ts';
+import type { NoiseLevel } from '../schedule/schedule.ts';
 import type { Solver, Transition } from '../solver.ts';
 import { LinearForm, type Vec } from '../vec.ts';
 

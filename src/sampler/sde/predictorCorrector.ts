@@ -1,6 +1,6 @@
 /** Predictor–corrector sampling. Song et al. 2021, algorithms 1 to 5, https://arxiv.org/abs/2011.13456 */
 import { ConfigError, InvalidArgumentError } from '../../engine/errors.ts';
-import type { NoiseLevel } from '../schedule.ts';
+import type { NoiseLevel } from '../schedule/schedule.ts';
 import type { Solver, Transition } from '../solver.ts';
 import { LinearForm, type Vec } from '../vec.ts';
 import { langevinBySnr, langevinMove, type Move } from './langevin.ts';

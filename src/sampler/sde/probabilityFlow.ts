@@ -1,5 +1,5 @@
 /** The probability-flow ODE. Song et al. 2021, section 4.3 and appendix D, https://arxiv.org/abs/2011.13456 */
-import type { Denoiser } from '../denoiser.ts';
+import type { Denoiser } from '../parameterisation/denoiser.ts';
 import { LinearForm, type Vec } from '../vec.ts';
 import { rk45, type OdeSlope, type Rk45Options } from './rk45.ts';
 import type { Sde } from './sde.ts';

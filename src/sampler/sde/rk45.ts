@@ -4,7 +4,7 @@
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import { runSteps, type RunOptions } from '../loop.ts';
-import type { NoiseLevel } from '../schedule.ts';
+import type { NoiseLevel } from '../schedule/schedule.ts';
 import { LinearForm, type Vec } from '../vec.ts';
 
 /** A tensor and, integrated with it, some numbers on the host. */

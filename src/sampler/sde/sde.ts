@@ -3,7 +3,7 @@
  * Generative Modeling through SDEs), https://arxiv.org/abs/2011.13456, section 3.4 and appendices B and C.
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
-import { vpLevel, type NoiseLevel } from '../schedule.ts';
+import { vpLevel, type NoiseLevel } from '../schedule/schedule.ts';
 
 /** A process with N discrete steps. */
 export interface Sde {

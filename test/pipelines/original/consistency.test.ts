@@ -10,7 +10,7 @@ import { readConsistencySetup } from '../../../src/pipelines/original/consistenc
 import type { ConsistencyOptions, ConsistencySampler } from '../../../src/pipelines/original/options.ts';
 import { consistencyScalings } from '../../../src/sampler/edm/index.ts';
 import { TorchGenerator } from '../../../src/sampler/index.ts';
-import { karrasSigmas } from '../../../src/sampler/sigmas.ts';
+import { karrasSigmas } from '../../../src/sampler/schedule/sigmas.ts';
 import { CLAMPED_MEAN, expectClose, NETWORK_NORM } from '../../support/close.ts';
 import { normals } from '../../support/random.ts';
 import { failure } from '../../models/fixtures.ts';

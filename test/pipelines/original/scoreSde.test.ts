@@ -10,7 +10,7 @@ import { ScoreSDEPipeline } from '../../../src/pipelines/original/scoreSde.ts';
 import { Pipeline } from '../../../src/pipelines/index.ts';
 import { withClass } from '../../../src/pipelines/original/kinds.ts';
 import { HostSpace, parameterise, scorePrediction, TorchGenerator } from '../../../src/sampler/index.ts';
-import { bitsPerDim, logLikelihood } from '../../../src/sampler/likelihood.ts';
+import { bitsPerDim, logLikelihood } from '../../../src/sampler/sde/likelihood.ts';
 import { probabilityFlow } from '../../../src/sampler/sde/index.ts';
 import { expectClose, LIKELIHOOD_NATS, NETWORK_NORM } from '../../support/close.ts';
 import { failure } from '../../models/fixtures.ts';

@@ -1,7 +1,7 @@
 /** The solvers that have names of their own, and those of original code. */
-import { ddpm } from '../../../src/sampler/ddpm.ts';
+import { ddpm } from '../../../src/sampler/solvers/ddpm.ts';
 import { respacedSchedule, respacedTimesteps } from '../../../src/sampler/iddpm/respacing.ts';
-import { rhoMidpoint, stochasticIterative } from '../../../src/sampler/consistencySamplers.ts';
+import { rhoMidpoint, stochasticIterative } from '../../../src/sampler/consistency/consistencySamplers.ts';
 import * as s from '../../../src/sampler/index.ts';
 import type { Denoiser, Network } from '../../../src/sampler/index.ts';
 import { BATCH, noise, over, SIZE, STEPS, type SolverCase } from './case.ts';

@@ -2,7 +2,7 @@
  * Every deterministic solver that is offered (stochastic ones with their noise off), the order that theory gives it on
  * steps even in half log-SNR, and how it is run. The plots and the tables of docs/samplers.md are made from this list.
  */
-import { rhoMidpoint } from '../../../src/sampler/consistencySamplers.ts';
+import { rhoMidpoint } from '../../../src/sampler/consistency/consistencySamplers.ts';
 import * as s from '../../../src/sampler/index.ts';
 import type { NoiseLevel, Solver, Transition } from '../../../src/sampler/index.ts';
 import { flowAt, veAt, vpAt } from './problem.ts';

@@ -1,11 +1,15 @@
 /** Parity with guided-diffusion: its networks, and what its samplers make of them. */
 import type { RawConfig } from '../../../loading/index.ts';
 import type { AdmUNet } from '../../../models/adm/admModel.ts';
-import { classifierGuided, classifierMeanShift, type LogProbGradient } from '../../../sampler/classifierGuidance.ts';
-import { clipped, consistentEps } from '../../../sampler/clip.ts';
-import { ddim } from '../../../sampler/ddim.ts';
-import { ddpm, type VarianceType } from '../../../sampler/ddpm.ts';
-import { parameterise, type Denoiser, type Network } from '../../../sampler/denoiser.ts';
+import {
+  classifierGuided,
+  classifierMeanShift,
+  type LogProbGradient,
+} from '../../../sampler/guidance/classifierGuidance.ts';
+import { clipped, consistentEps } from '../../../sampler/parameterisation/clip.ts';
+import { ddim } from '../../../sampler/solvers/ddim.ts';
+import { ddpm, type VarianceType } from '../../../sampler/solvers/ddpm.ts';
+import { parameterise, type Denoiser, type Network } from '../../../sampler/parameterisation/denoiser.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
 import { runSolver } from '../../../sampler/loop.ts';
 import type { Solver } from '../../../sampler/solver.ts';

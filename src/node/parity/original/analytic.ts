@@ -1,13 +1,13 @@
 /** Parity with Analytic-DPM: its samplers on a mixture of Gaussians with exact noise prediction, and its trajectories. */
 import type { Directory } from '../../../loading/directory.ts';
 import * as a from '../../../sampler/analytic/index.ts';
-import { clipped } from '../../../sampler/clip.ts';
-import { ddim } from '../../../sampler/ddim.ts';
-import { ddpm } from '../../../sampler/ddpm.ts';
-import type { Denoiser } from '../../../sampler/denoiser.ts';
+import { clipped } from '../../../sampler/parameterisation/clip.ts';
+import { ddim } from '../../../sampler/solvers/ddim.ts';
+import { ddpm } from '../../../sampler/solvers/ddpm.ts';
+import type { Denoiser } from '../../../sampler/parameterisation/denoiser.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
 import { runSolver } from '../../../sampler/loop.ts';
-import { NoiseSchedule, vpLevel } from '../../../sampler/schedule.ts';
+import { NoiseSchedule, vpLevel } from '../../../sampler/schedule/schedule.ts';
 import type { Solver, Transition } from '../../../sampler/solver.ts';
 import { mixtureDenoiser, type Mixture } from './mixture.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';

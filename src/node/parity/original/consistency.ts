@@ -1,15 +1,15 @@
 /** Parity with consistency_models: its U-Net seen as a denoiser, and what its samplers make of it. */
 import type { RawConfig } from '../../../loading/index.ts';
 import type { AdmUNet } from '../../../models/adm/admModel.ts';
-import { clipped, consistentEps } from '../../../sampler/clip.ts';
+import { clipped, consistentEps } from '../../../sampler/parameterisation/clip.ts';
 import {
   consistencySigmas,
   consistencyTime,
   gridTransitions,
   rhoMidpoint,
   stochasticIterative,
-} from '../../../sampler/consistencySamplers.ts';
-import { parameterise, samplePrediction, type Denoiser } from '../../../sampler/denoiser.ts';
+} from '../../../sampler/consistency/consistencySamplers.ts';
+import { parameterise, samplePrediction, type Denoiser } from '../../../sampler/parameterisation/denoiser.ts';
 import { consistencyScalings, edmScalings } from '../../../sampler/edm/index.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
 import { euler, eulerAncestral, heun, veTransitions } from '../../../sampler/kdiffusion/index.ts';

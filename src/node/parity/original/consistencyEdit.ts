@@ -1,11 +1,15 @@
 /** Parity with the zero-shot editing of consistency models, on their authors' stand-in for a network. */
 import type { Directory } from '../../../loading/directory.ts';
-import { clipped } from '../../../sampler/clip.ts';
-import { brightnessReplacement, consistencyEdit, patchMeanReplacement } from '../../../sampler/consistencyEdit.ts';
-import { parameterise, samplePrediction, type Denoiser } from '../../../sampler/denoiser.ts';
+import { clipped } from '../../../sampler/parameterisation/clip.ts';
+import {
+  brightnessReplacement,
+  consistencyEdit,
+  patchMeanReplacement,
+} from '../../../sampler/editing/consistencyEdit.ts';
+import { parameterise, samplePrediction, type Denoiser } from '../../../sampler/parameterisation/denoiser.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
 import { runSolver } from '../../../sampler/loop.ts';
-import { karrasSigmas, veLevel } from '../../../sampler/sigmas.ts';
+import { karrasSigmas, veLevel } from '../../../sampler/schedule/sigmas.ts';
 import { LinearForm } from '../../../sampler/vec.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';
 

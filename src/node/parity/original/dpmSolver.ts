@@ -1,11 +1,11 @@
 /** Parity with the authors' DPM-Solver on a mixture of Gaussians with exact noise prediction. */
 import type { Directory } from '../../../loading/directory.ts';
-import { pairOf, guided } from '../../../sampler/guidance.ts';
-import { parameterise, samplePrediction, type Denoiser } from '../../../sampler/denoiser.ts';
+import { pairOf, guided } from '../../../sampler/guidance/guidance.ts';
+import { parameterise, samplePrediction, type Denoiser } from '../../../sampler/parameterisation/denoiser.ts';
 import * as dpm from '../../../sampler/dpmSolver/index.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
 import { runSolver } from '../../../sampler/loop.ts';
-import { NoiseSchedule, type NoiseLevel } from '../../../sampler/schedule.ts';
+import { NoiseSchedule, type NoiseLevel } from '../../../sampler/schedule/schedule.ts';
 import type { Solver, Transition } from '../../../sampler/solver.ts';
 import { LinearForm, type Vec } from '../../../sampler/vec.ts';
 import { componentOf, mixtureDenoiser, perItem, score, type Mixture } from './mixture.ts';

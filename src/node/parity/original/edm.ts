@@ -4,10 +4,10 @@ import { parsePythonJson } from '../../../loading/json.ts';
 import { readEdmConfig } from '../../../models/edm/edmConfig.ts';
 import { EdmNetwork, edmWeights } from '../../../models/edm/edmModel.ts';
 import { edmDenoise, preconditioningOf } from '../../../pipelines/edmDenoiser.ts';
-import { parameterise } from '../../../sampler/denoiser.ts';
+import { parameterise } from '../../../sampler/parameterisation/denoiser.ts';
 import { generalSampler, type GeneralSamplerOptions } from '../../../sampler/edm/index.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
-import { veLevel } from '../../../sampler/sigmas.ts';
+import { veLevel } from '../../../sampler/schedule/sigmas.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';
 import { mergedWeights, type NetworkCase } from './weights.ts';
 

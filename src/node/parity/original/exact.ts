@@ -1,10 +1,10 @@
 /** Parity with closed forms of a mixture of Gaussians, with solutions of its flows, and with its likelihood. */
 import type { Directory } from '../../../loading/directory.ts';
-import { guided, pairOf } from '../../../sampler/guidance.ts';
-import { parameterise, samplePrediction, type Denoiser } from '../../../sampler/denoiser.ts';
+import { guided, pairOf } from '../../../sampler/guidance/guidance.ts';
+import { parameterise, samplePrediction, type Denoiser } from '../../../sampler/parameterisation/denoiser.ts';
 import { classifierGuided } from '../../../sampler/dpmSolver/index.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
-import { logLikelihood } from '../../../sampler/likelihood.ts';
+import { logLikelihood } from '../../../sampler/sde/likelihood.ts';
 import { probabilityFlow, veSde, vpSde, type Sde } from '../../../sampler/sde/index.ts';
 import * as m from './mixture.ts';
 import { OriginalCase, type CaseResult, type Recorded } from './recorded.ts';

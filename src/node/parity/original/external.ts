@@ -1,9 +1,9 @@
 /** Parity with k-diffusion's wrappers of discrete ε and v models, and of v-diffusion models. */
 import type { Directory } from '../../../loading/directory.ts';
-import { parameterise, type Network, type PredictionType } from '../../../sampler/denoiser.ts';
+import { parameterise, type Network, type PredictionType } from '../../../sampler/parameterisation/denoiser.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
 import { cosineTime, DiscreteSigmas, fromVariancePreserving, veLevel } from '../../../sampler/kdiffusion/index.ts';
-import { NoiseSchedule } from '../../../sampler/schedule.ts';
+import { NoiseSchedule } from '../../../sampler/schedule/schedule.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';
 
 /** The recording's stand-in for a network: tanh(½·x·A + t/scale). */

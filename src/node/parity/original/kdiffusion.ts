@@ -1,6 +1,6 @@
 /** Parity with k-diffusion's samplers and sigma grids on a mixture of Gaussians with exact denoiser. */
 import type { Directory } from '../../../loading/directory.ts';
-import type { Denoiser } from '../../../sampler/denoiser.ts';
+import type { Denoiser } from '../../../sampler/parameterisation/denoiser.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
 import * as k from '../../../sampler/kdiffusion/index.ts';
 import { runSolver } from '../../../sampler/loop.ts';

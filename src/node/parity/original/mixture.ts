@@ -1,8 +1,8 @@
 /** The recordings' data distribution: a mixture of Gaussians with diagonal covariance, whose every quantity is exact. */
-import type { Denoiser } from '../../../sampler/denoiser.ts';
-import { parameterise, samplePrediction } from '../../../sampler/denoiser.ts';
+import type { Denoiser } from '../../../sampler/parameterisation/denoiser.ts';
+import { parameterise, samplePrediction } from '../../../sampler/parameterisation/denoiser.ts';
 import type { HostVec } from '../../../sampler/hostVec.ts';
-import type { NoiseLevel } from '../../../sampler/schedule.ts';
+import type { NoiseLevel } from '../../../sampler/schedule/schedule.ts';
 
 /** Σ w_k·N(μ_k, diag(v_k)). */
 export interface Mixture {

@@ -3,7 +3,7 @@
  * it is a central difference of order 6, all of whose points the network sees as one batch, so that a slope is one call.
  */
 import type { HostSpace, HostVec } from '../../../sampler/hostVec.ts';
-import { bitsPerDim } from '../../../sampler/likelihood.ts';
+import { bitsPerDim } from '../../../sampler/sde/likelihood.ts';
 import { rk45, type Rk45Options } from '../../../sampler/sde/rk45.ts';
 import type { Sde } from '../../../sampler/sde/sde.ts';
 

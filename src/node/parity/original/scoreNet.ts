@@ -5,7 +5,12 @@ import { readNcsnppConfig } from '../../../models/scoreSde/ncsnppConfig.ts';
 import { NCSNpp, ncsnppWeights } from '../../../models/scoreSde/ncsnppModel.ts';
 import { readNcsnv2Config } from '../../../models/scoreSde/ncsnv2Config.ts';
 import { NCSNv2, ncsnv2Weights } from '../../../models/scoreSde/ncsnv2Model.ts';
-import { epsilonPrediction, parameterise, scorePrediction, type Denoiser } from '../../../sampler/denoiser.ts';
+import {
+  epsilonPrediction,
+  parameterise,
+  scorePrediction,
+  type Denoiser,
+} from '../../../sampler/parameterisation/denoiser.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
 import { runSolver } from '../../../sampler/loop.ts';
 import * as s from '../../../sampler/sde/index.ts';

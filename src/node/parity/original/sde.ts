@@ -1,7 +1,7 @@
 /** Parity with score_sde and NCSNv2 where the score is exact: predictor–corrector, ODE, likelihood, Langevin. */
 import type { Directory } from '../../../loading/directory.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
-import { bitsPerDim, logLikelihood } from '../../../sampler/likelihood.ts';
+import { bitsPerDim, logLikelihood } from '../../../sampler/sde/likelihood.ts';
 import { runSolver } from '../../../sampler/loop.ts';
 import * as s from '../../../sampler/sde/index.ts';
 import type { NoiseSource } from '../../../sampler/solver.ts';
