@@ -1,6 +1,6 @@
 /** The codes of a picture as a map of colours: two clicks let two of them change places. */
-import { codePicture } from '../src/pipelines/codePicture.ts';
-import type { Codes } from '../src/pipelines/autoencoderPipeline.ts';
+import { codePicture } from '../src/pipelines/autoencoder/codePicture.ts';
+import type { Codes } from '../src/pipelines/autoencoder/autoencoderPipeline.ts';
 
 /** Pixels of a cell on the map's canvas. */
 const CELL = 8;

@@ -1,7 +1,7 @@
 /** The dark room: wires the form, the plate and the contact sheet to one pipeline. */
 import { AbortedError, describe, DeviceLostError, Pipeline } from '../src/index.ts';
-import type { AutoencoderResult, Codes } from '../src/pipelines/autoencoderPipeline.ts';
-import type { GenerationResult, StepProgress } from '../src/pipelines/generation.ts';
+import type { AutoencoderResult, Codes } from '../src/pipelines/autoencoder/autoencoderPipeline.ts';
+import type { GenerationResult, StepProgress } from '../src/pipelines/options/generation.ts';
 import { ContactSheet } from './contactSheet.ts';
 import { CodeMap } from './codes.ts';
 import { Controls } from './controls.ts';

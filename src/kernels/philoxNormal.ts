@@ -1,4 +1,4 @@
-/** Standard normals by number, on the GPU; `pipelines/gpuNoise.ts` runs it, and only who wants it imports it. */
+/** Standard normals by number, on the GPU; `pipelines/gpu/gpuNoise.ts` runs it, and only who wants it imports it. */
 import { defineKernel, linearGrid } from '../engine/index.ts';
 import { ceilDiv } from './common.ts';
 import shader from './philoxNormal.wgsl';

@@ -1,4 +1,4 @@
-/** The kernels behind a sampler's vectors, dense f32 on the GPU; `pipelines/gpuSpace.ts` runs them. */
+/** The kernels behind a sampler's vectors, dense f32 on the GPU; `pipelines/gpu/gpuSpace.ts` runs them. */
 import { defineKernel, linearGrid } from '../engine/index.ts';
 import { ceilDiv } from './common.ts';
 import matchStdShader from './vecMatchStd.wgsl';

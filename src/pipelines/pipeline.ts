@@ -8,30 +8,30 @@ import {
   type Profile,
 } from '../engine/index.ts';
 import { configClass, readConfig, readModelIndex, type Directory, type RawConfig } from '../loading/index.ts';
-import type { AdmOptions, AdmResult } from './admOptions.ts';
-import type { AutoencoderOptions, AutoencoderPipeline, AutoencoderResult } from './autoencoderPipeline.ts';
+import type { AdmOptions, AdmResult } from './adm/options.ts';
+import type { AutoencoderOptions, AutoencoderPipeline, AutoencoderResult } from './autoencoder/autoencoderPipeline.ts';
 import type { CodePriorOptions, CodePriorResult } from './autoregressive/options.ts';
 import type { VQVAEPipeline } from './autoregressive/vqVaePipeline.ts';
-import type { BasePipeline } from './basePipeline.ts';
-import type { ClassToImageOptions, ClassToImageResult } from './classToImage.ts';
-import type { GenerationResult, PipelinePlan } from './generation.ts';
+import type { BasePipeline } from './run/basePipeline.ts';
+import type { ClassToImageOptions, ClassToImageResult } from './options/classToImage.ts';
+import type { GenerationResult, PipelinePlan } from './options/generation.ts';
 import type { IfSuperResolutionOptions } from './imagen/options.ts';
-import type { GeneratedImage } from './image.ts';
-import type { LatentShape } from './latents.ts';
-import type { LoadPipelineOptions } from './options.ts';
-import type { PipelineLora } from './pipelineLoras.ts';
+import type { GeneratedImage } from './picture/image.ts';
+import type { LatentShape } from './run/latents.ts';
+import type { LoadPipelineOptions } from './options/loadOptions.ts';
+import type { PipelineLora } from './source/pipelineLoras.ts';
 import type { ClassedResult, OriginalOptions } from './original/options.ts';
-import { resolveFile } from './singleFileSource.ts';
+import { resolveFile } from './source/singleFileSource.ts';
 import type {
   SuperResolutionOptions,
   UnconditionalOptions,
   UnconditionalResult,
   UpscaleOptions,
-} from './pictureOptions.ts';
-import type { TextToImageOptions } from './textToImage.ts';
+} from './options/pictureOptions.ts';
+import type { TextToImageOptions } from './options/textToImage.ts';
 import type { UnclipOptions, UnclipResult, UnclipVariationOptions } from './unclip/options.ts';
-import type { UnconditionalPipeline } from './unconditional.ts';
-import { resolveSource, type PretrainedSource, type SourceOptions } from './source.ts';
+import type { UnconditionalPipeline } from './pixelDiffusion/unconditional.ts';
+import { resolveSource, type PretrainedSource, type SourceOptions } from './source/source.ts';
 
 /** How to load a pipeline, and on which device. */
 export interface FromPretrainedOptions extends LoadPipelineOptions, SourceOptions {
@@ -130,15 +130,16 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
 }
 
 const codePrior = async () => (await import('./autoregressive/vqVaePipeline.ts')).VQVAEPipeline;
-const unconditional = async () => (await import('./unconditional.ts')).UnconditionalPipeline;
-const flux = async () => (await import('./flux.ts')).FluxPipeline;
-const stableDiffusion3 = async () => (await import('./stableDiffusion3.ts')).StableDiffusion3Pipeline;
-const stableDiffusion = async () => (await import('./stableDiffusion.ts')).StableDiffusionPipeline;
+const unconditional = async () => (await import('./pixelDiffusion/unconditional.ts')).UnconditionalPipeline;
+const flux = async () => (await import('./flow/flux.ts')).FluxPipeline;
+const stableDiffusion3 = async () => (await import('./flow/stableDiffusion3.ts')).StableDiffusion3Pipeline;
+const stableDiffusion = async () => (await import('./stableDiffusion/stableDiffusion.ts')).StableDiffusionPipeline;
 
 /** Kinds that this version runs, by the `_class_name` of their folders; each is a chunk of its own. */
 const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
-  ClassLatentDiffusionPipeline: async () => (await import('./classLatentDiffusion.ts')).ClassLatentDiffusionPipeline,
-  DiTPipeline: async () => (await import('./ditPipeline.ts')).DiTPipeline,
+  ClassLatentDiffusionPipeline: async () =>
+    (await import('./latentDiffusion/classLatentDiffusion.ts')).ClassLatentDiffusionPipeline,
+  DiTPipeline: async () => (await import('./latentDiffusion/ditPipeline.ts')).DiTPipeline,
   StableDiffusionPipeline: stableDiffusion,
   StableDiffusionImg2ImgPipeline: stableDiffusion,
   StableDiffusionInpaintPipeline: stableDiffusion,
@@ -154,7 +155,7 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   StableDiffusion3Pipeline: stableDiffusion3,
   StableDiffusion3Img2ImgPipeline: stableDiffusion3,
   StableDiffusion3InpaintPipeline: stableDiffusion3,
-  ADMPipeline: async () => (await import('./adm.ts')).ADMPipeline,
+  ADMPipeline: async () => (await import('./adm/adm.ts')).ADMPipeline,
   FluxPipeline: flux,
   FluxImg2ImgPipeline: flux,
   FluxInpaintPipeline: flux,
@@ -164,10 +165,11 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   ScoreSdeVePipeline: unconditional,
   KarrasVePipeline: unconditional,
   ConsistencyModelPipeline: unconditional,
-  LDMPipeline: async () => (await import('./ldmPipeline.ts')).LDMPipeline,
-  LDMSuperResolutionPipeline: async () => (await import('./ldmSuperResolution.ts')).LDMSuperResolutionPipeline,
+  LDMPipeline: async () => (await import('./latentDiffusion/ldmPipeline.ts')).LDMPipeline,
+  LDMSuperResolutionPipeline: async () =>
+    (await import('./latentDiffusion/ldmSuperResolution.ts')).LDMSuperResolutionPipeline,
   StableDiffusionUpscalePipeline: async () =>
-    (await import('./stableDiffusionUpscale.ts')).StableDiffusionUpscalePipeline,
+    (await import('./stableDiffusion/stableDiffusionUpscale.ts')).StableDiffusionUpscalePipeline,
   IFPipeline: async () => (await import('./imagen/ifPipeline.ts')).IFPipeline,
   IFSuperResolutionPipeline: async () => (await import('./imagen/ifSuperResolution.ts')).IFSuperResolutionPipeline,
   UnCLIPPipeline: async () => (await import('./unclip/unclip.ts')).UnCLIPPipeline,
@@ -176,7 +178,7 @@ const PIPELINES: Readonly<Record<string, () => Promise<PipelineClass>>> = {
   UnCLIPImageVariationPipeline: async () => (await import('./unclip/variation.ts')).UnCLIPImageVariationPipeline,
 };
 
-const autoencoder = async () => (await import('./autoencoderPipeline.ts')).AutoencoderPipeline;
+const autoencoder = async () => (await import('./autoencoder/autoencoderPipeline.ts')).AutoencoderPipeline;
 
 /** Components that are of use alone, by the `_class_name` of their folder's `config.json`. */
 const COMPONENTS: Readonly<Record<string, () => Promise<PipelineClass>>> = {

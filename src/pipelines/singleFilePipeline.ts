@@ -2,13 +2,13 @@
 import { FormatError, type Device } from '../engine/index.ts';
 import { Checkpoint, type ByteSource } from '../loading/index.ts';
 import { openSingleFile } from '../models/singleFile.ts';
-import type { LoadPipelineOptions } from './options.ts';
+import type { LoadPipelineOptions } from './options/loadOptions.ts';
 import { kindByKeys } from './original/byKeys.ts';
 import { originalPipeline, type OriginalPipelineClass } from './original/index.ts';
 import type { LoadedPipeline } from './pipeline.ts';
-import { fileSources } from './sdSources.ts';
-import type { SourceOptions } from './source.ts';
-import { StableDiffusionPipeline } from './stableDiffusion.ts';
+import { fileSources } from './stableDiffusion/sources.ts';
+import type { SourceOptions } from './source/source.ts';
+import { StableDiffusionPipeline } from './stableDiffusion/stableDiffusion.ts';
 
 /**
  * Loads the Stable Diffusion (1.x, 2.x, XL or its refiner) that a file holds, or the network whose whole config is given as

@@ -7,7 +7,7 @@ import { UsageError } from '../../src/node/cli/exit.ts';
 import { generate } from '../../src/node/cli/generate.ts';
 import { checkCombination, type GenerateOptions } from '../../src/node/cli/generateOptions.ts';
 import { readCodes } from '../../src/node/cli/reconstruct.ts';
-import { codeColour } from '../../src/pipelines/codePicture.ts';
+import { codeColour } from '../../src/pipelines/autoencoder/codePicture.ts';
 import { decodePng, encodePng } from '../../src/node/png.ts';
 import { fixturesPath } from '../models/fixtures.ts';
 import { adapters } from '../support/gpu.ts';

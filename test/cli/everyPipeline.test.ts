@@ -15,7 +15,7 @@ import { readAdmFlags } from '../../src/models/adm/admFlags.ts';
 import { admWeights } from '../../src/models/adm/admModel.ts';
 import * as pipelines from '../../src/pipelines/all.ts';
 import { filesOf, type Files, json, jsonOf, seededWeights } from '../pipelines/tinyModels.ts';
-import { twoLevelFiles } from '../pipelines/vqVaeFiles.ts';
+import { twoLevelFiles } from '../pipelines/autoregressive/vqVaeFiles.ts';
 import { file } from '../loading/files.ts';
 import { listener } from './listener.ts';
 

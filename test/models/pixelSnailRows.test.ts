@@ -7,7 +7,7 @@ import { drawCode, PixelSnail } from '../../src/models/pixelSnail/pixelSnailMode
 import { rowMask } from '../../src/models/pixelSnail/pixelSnailRows.ts';
 import { TorchGenerator } from '../../src/sampler/index.ts';
 import { heldBy } from '../pipelines/folders.ts';
-import { CONDITIONED, prior } from '../pipelines/vqVaeFiles.ts';
+import { CONDITIONED, prior } from '../pipelines/autoregressive/vqVaeFiles.ts';
 import { adapters } from '../support/gpu.ts';
 import { openDevice } from '../support/runGraph.ts';
 import { failure } from './fixtures.ts';

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError, InvalidArgumentError, UnsupportedError } from '../../src/engine/index.ts';
 import { VQModel } from '../../src/models/vq/vqModel.ts';
-import { AutoencoderPipeline, type AutoencoderResult } from '../../src/pipelines/autoencoderPipeline.ts';
+import { AutoencoderPipeline, type AutoencoderResult } from '../../src/pipelines/autoencoder/autoencoderPipeline.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';
 import { TorchGenerator } from '../../src/sampler/index.ts';
 import { expectClose, NETWORK_NORM } from '../support/close.ts';

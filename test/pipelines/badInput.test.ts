@@ -14,7 +14,7 @@ import {
 } from '../../src/engine/index.ts';
 import type { TruncationWarning } from '../../src/loading/tokenizers/tokenizer.ts';
 import { Pipeline, type Pipeline as Loaded } from '../../src/pipelines/index.ts';
-import type { TextToImageOptions } from '../../src/pipelines/textToImage.ts';
+import type { TextToImageOptions } from '../../src/pipelines/options/textToImage.ts';
 import { f32, file } from '../loading/files.ts';
 import { serve } from '../loading/server.ts';
 import { failure } from '../models/fixtures.ts';

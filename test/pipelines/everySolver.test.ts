@@ -1,7 +1,7 @@
 /** Every sampler on the GPU: the host's result, the dispatches between two calls of the network, what it reads back. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Device } from '../../src/engine/index.ts';
-import { GpuSpace } from '../../src/pipelines/gpuSpace.ts';
+import { GpuSpace } from '../../src/pipelines/gpu/gpuSpace.ts';
 import { HostSpace, TorchGenerator, type SamplerState } from '../../src/sampler/index.ts';
 import { SOLVER_CASES, toyNetwork, type RunExtras, type SolverCase } from '../sampler/catalogue/index.ts';
 import { expectClose, trajectoryTolerance } from '../support/close.ts';

@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { AbortedError } from '../../src/engine/index.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';
-import type { GenerationResult, StepProgress } from '../../src/pipelines/generation.ts';
-import type { LatentShape } from '../../src/pipelines/latents.ts';
+import type { GenerationResult, StepProgress } from '../../src/pipelines/options/generation.ts';
+import type { LatentShape } from '../../src/pipelines/run/latents.ts';
 import { TorchGenerator } from '../../src/sampler/index.ts';
 import { failure } from '../models/fixtures.ts';
 import { expectClose, networkTolerance } from '../support/close.ts';

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError } from '../../src/engine/index.ts';
 import { Checkpoint } from '../../src/loading/index.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';
-import type { GeneratedImage } from '../../src/pipelines/image.ts';
+import type { GeneratedImage } from '../../src/pipelines/picture/image.ts';
 import { file } from '../loading/files.ts';
 import { failure, fixture, fixturesPath, tensorsOf } from '../models/fixtures.ts';
 import { expectClose, networkTolerance, TORCH_NORMAL } from '../support/close.ts';

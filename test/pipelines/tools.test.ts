@@ -4,10 +4,10 @@ import { InvalidArgumentError, UnsupportedError } from '../../src/engine/index.t
 import { AutoencoderKL, UNet2D } from '../../src/models/index.ts';
 import { AutoencoderTiny } from '../../src/models/tiny/autoencoderTinyModel.ts';
 import { VQModel } from '../../src/models/vq/vqModel.ts';
-import { encodePictures, reconstruct } from '../../src/pipelines/autoencoding.ts';
-import { flowProcess } from '../../src/pipelines/flowProcess.ts';
+import { encodePictures, reconstruct } from '../../src/pipelines/run/autoencoding.ts';
+import { flowProcess } from '../../src/pipelines/pixelDiffusion/flowProcess.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';
-import { interpolateLatents, slerp } from '../../src/pipelines/interpolation.ts';
+import { interpolateLatents, slerp } from '../../src/pipelines/run/interpolation.ts';
 import {
   bitsPerDim,
   HostSpace,

@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import type { ByteSource, Directory } from '../../loading/index.ts';
 import { resolveSource } from '../../pipelines/index.ts';
-import { resolveFile } from '../../pipelines/singleFileSource.ts';
+import { resolveFile } from '../../pipelines/source/singleFileSource.ts';
 import { FileSource, pathDirectory } from '../fileSource.ts';
 
 const WEIGHTS = /\.(safetensors|ckpt|pt|pth|bin|pkl)$/i;

@@ -1,7 +1,7 @@
 /** `daguerre generate` with an autoencoder: a picture, its codes, and what comes back; or pictures of codes. */
 import { readFile } from 'node:fs/promises';
-import { codePicture } from '../../pipelines/codePicture.ts';
-import type { AutoencoderResult, Codes } from '../../pipelines/autoencoderPipeline.ts';
+import { codePicture } from '../../pipelines/autoencoder/codePicture.ts';
+import type { AutoencoderResult, Codes } from '../../pipelines/autoencoder/autoencoderPipeline.ts';
 import { TorchGenerator } from '../../sampler/index.ts';
 import type { Pipeline } from '../index.ts';
 import { encodePng, writeWhole, type Raster } from '../png.ts';

@@ -6,9 +6,9 @@ import { LoadedModel } from '../../models/loadedModel.ts';
 import type { ModelOutput, RunOptions } from '../../models/modelRuntime.ts';
 import type { LoadOptions, OpenedModel } from '../../models/modelSource.ts';
 import { VQModel } from '../../models/vq/vqModel.ts';
-import type { Codes } from '../autoencoderPipeline.ts';
-import type { Part } from '../basePipeline.ts';
-import type { Planes } from '../imageInput.ts';
+import type { Codes } from '../autoencoder/autoencoderPipeline.ts';
+import type { Part } from '../run/basePipeline.ts';
+import type { Planes } from '../picture/imageInput.ts';
 import type { CodeLevels } from './options.ts';
 
 /** Pictures at once, and their size in pixels. */

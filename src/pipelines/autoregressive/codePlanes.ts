@@ -3,7 +3,7 @@
  * its codes, channels 1 to 4 those of the four cells that the bottom level has for each of them, row by row.
  */
 import { InvalidArgumentError } from '../../engine/index.ts';
-import type { LatentShape } from '../latents.ts';
+import type { LatentShape } from '../run/latents.ts';
 import type { CodeLevels } from './options.ts';
 
 /** Rows and columns of a bottom level's cell within a top level's. */

@@ -1,9 +1,9 @@
 /** What users give a pipeline that draws codes one after the other, and what they get. */
 import type { CodeMap } from '../../models/pixelSnail/pixelSnailModel.ts';
 import type { TorchGenerator } from '../../sampler/noise/torchGenerator.ts';
-import type { Codes } from '../autoencoderPipeline.ts';
-import type { GenerationResult } from '../generation.ts';
-import type { GeneratedImage } from '../image.ts';
+import type { Codes } from '../autoencoder/autoencoderPipeline.ts';
+import type { GenerationResult } from '../options/generation.ts';
+import type { GeneratedImage } from '../picture/image.ts';
 
 /** Names of the levels, coarse to fine; an autoencoder with one level has the first. */
 export const LEVELS = ['top', 'bottom'] as const;

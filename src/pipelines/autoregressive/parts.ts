@@ -11,7 +11,7 @@ import {
 } from '../../loading/index.ts';
 import type { LoadOptions, OpenedModel } from '../../models/modelSource.ts';
 import { PixelSnail } from '../../models/pixelSnail/pixelSnailModel.ts';
-import type { Owner } from '../basePipeline.ts';
+import type { Owner } from '../run/basePipeline.ts';
 import { loadCodeDecoder, type CodeDecoder } from './codeDecoder.ts';
 import { FILES, isCodePriorFolder, PICKLED, ROLES, type Role } from './fileNames.ts';
 import { pixelSnailArguments, vqVaeLayout } from './shapesOfWeights.ts';

@@ -4,11 +4,11 @@
  */
 import { InvalidArgumentError, type Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
-import { loadParts } from '../basePipeline.ts';
-import type { GenerationOptions, GenerationResult } from '../generation.ts';
-import { generatorOf, type Generators } from '../latents.ts';
-import type { SourceOptions } from '../source.ts';
-import { StableDiffusionUpscalePipeline } from '../stableDiffusionUpscale.ts';
+import { loadParts } from '../run/basePipeline.ts';
+import type { GenerationOptions, GenerationResult } from '../options/generation.ts';
+import { generatorOf, type Generators } from '../run/latents.ts';
+import type { SourceOptions } from '../source/source.ts';
+import { StableDiffusionUpscalePipeline } from '../stableDiffusion/stableDiffusionUpscale.ts';
 import { IFPipeline } from './ifPipeline.ts';
 import type { IfLoadOptions } from './ifParts.ts';
 import { IFSuperResolutionPipeline } from './ifSuperResolution.ts';

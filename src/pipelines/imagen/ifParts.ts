@@ -6,10 +6,10 @@ import type { LoadOptions } from '../../models/index.ts';
 import { T5EncoderModel } from '../../models/textEncoders/t5EncoderModel.ts';
 import { encodeT5Prompts } from '../../models/textEncoders/t5Prompts.ts';
 import { UNet2DCondition } from '../../models/unetCondition/unetConditionModel.ts';
-import { readScheduler, type Owner, type Part } from '../basePipeline.ts';
-import { hasPart } from '../flowPrompts.ts';
-import { storageOf, type LoadPipelineOptions } from '../options.ts';
-import type { PromptEncoder } from '../promptEncoder.ts';
+import { readScheduler, type Owner, type Part } from '../run/basePipeline.ts';
+import { hasPart } from '../prompts/flowPrompts.ts';
+import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import type { PromptEncoder } from '../prompts/promptEncoder.ts';
 
 /** The parts of a stage. */
 export interface IfParts {

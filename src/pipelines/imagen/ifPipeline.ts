@@ -4,9 +4,9 @@
  */
 import type { Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
-import { loadParts } from '../basePipeline.ts';
-import type { GenerationResult } from '../generation.ts';
-import { refuseOptions } from '../refuseOptions.ts';
+import { loadParts } from '../run/basePipeline.ts';
+import type { GenerationResult } from '../options/generation.ts';
+import { refuseOptions } from '../options/refuseOptions.ts';
 import { IfBase } from './ifBase.ts';
 import { expectChannels, loadIfParts, type IfLoadOptions } from './ifParts.ts';
 import type { IfOptions } from './options.ts';

@@ -1,7 +1,7 @@
 /** What users of DeepFloyd IF give and get: Imagen's cascade of networks in pixels. */
-import type { GenerationOptions, GenerationResult, StepProgress } from '../generation.ts';
-import type { ImageInput } from '../imageInput.ts';
-import type { TextToImageOptions } from '../textToImage.ts';
+import type { GenerationOptions, GenerationResult, StepProgress } from '../options/generation.ts';
+import type { ImageInput } from '../picture/imageInput.ts';
+import type { TextToImageOptions } from '../options/textToImage.ts';
 
 /** Texts, or what T5 makes of them. */
 export type IfTexts = Pick<

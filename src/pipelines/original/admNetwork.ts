@@ -1,7 +1,7 @@
 /** A U-Net of guided-diffusion alone in its folder, as the pipeline that also takes it together with others. */
 import type { Device } from '../../engine/index.ts';
-import { ADMPipeline } from '../adm.ts';
-import type { LoadPipelineOptions } from '../options.ts';
+import { ADMPipeline } from '../adm/adm.ts';
+import type { LoadPipelineOptions } from '../options/loadOptions.ts';
 import { originalKind } from './kinds.ts';
 import { openOriginal, withoutLabels, type OriginalSource } from './openOriginal.ts';
 

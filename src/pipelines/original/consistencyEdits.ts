@@ -6,9 +6,9 @@ import {
   patchMeanReplacement,
   type Replacement,
 } from '../../sampler/editing/consistencyEdit.ts';
-import type { GpuSpace } from '../gpuSpace.ts';
-import { planesOf, repeatedTo, type Planes } from '../imageInput.ts';
-import type { LatentShape } from '../latents.ts';
+import type { GpuSpace } from '../gpu/gpuSpace.ts';
+import { planesOf, repeatedTo, type Planes } from '../picture/imageInput.ts';
+import type { LatentShape } from '../run/latents.ts';
 import { CONSISTENCY_EDITS, type ConsistencyOptions } from './options.ts';
 
 /** An edit, before there is a space to run it in. */

@@ -1,7 +1,7 @@
 /** Which pipeline runs a network in its authors' folder. */
 import type { Device } from '../../engine/index.ts';
 import type { RawConfig } from '../../loading/index.ts';
-import type { LoadPipelineOptions } from '../options.ts';
+import type { LoadPipelineOptions } from '../options/loadOptions.ts';
 import type { LoadedPipeline } from '../pipeline.ts';
 import { originalKind, type OriginalFamily } from './kinds.ts';
 import type { OriginalSource } from './openOriginal.ts';

@@ -1,7 +1,7 @@
 /** A network's folder as its authors lay it out, opened: the config names its class, keys are those of the network alone. */
 import { openWeights, readConfig, type Checkpoint, type Directory, type RawConfig } from '../../loading/index.ts';
 import type { OpenedModel } from '../../models/modelSource.ts';
-import type { LoadPipelineOptions } from '../options.ts';
+import type { LoadPipelineOptions } from '../options/loadOptions.ts';
 import { withClass } from './kinds.ts';
 
 /** A network's folder, or its config and weights opened already. */

@@ -1,9 +1,9 @@
 /** What users of networks in their authors' folders give and get. */
 import type { GeneralSamplerOptions } from '../../sampler/edm/generalSampler.ts';
 import type { PredictorCorrectorOptions } from '../../sampler/sde/predictorCorrector.ts';
-import type { GenerationOptions, GenerationResult } from '../generation.ts';
-import type { ImageInput } from '../imageInput.ts';
-import type { LikelihoodCall } from '../pictureLikelihood.ts';
+import type { GenerationOptions, GenerationResult } from '../options/generation.ts';
+import type { ImageInput } from '../picture/imageInput.ts';
+import type { LikelihoodCall } from '../pixelDiffusion/pictureLikelihood.ts';
 import type { ClassChoice } from './pixelPipeline.ts';
 
 type Foreign = 'guidanceScale' | 'guidanceRescale' | 'brownian' | 'sigmas' | 'timesteps' | 'eta';

@@ -4,12 +4,12 @@ import type { ModelOutput, RunOptions, TensorInput } from '../../models/modelRun
 import type { NormalGenerator } from '../../sampler/noise/generator.ts';
 import type { Network } from '../../sampler/index.ts';
 import { TorchGenerator } from '../../sampler/noise/torchGenerator.ts';
-import { BasePipeline, pictureCount, type Part, type RunShape, type Work } from '../basePipeline.ts';
-import type { GpuSpace } from '../gpuSpace.ts';
-import { resolveClass, type ClassLabel } from '../labels.ts';
-import type { Generators, LatentShape } from '../latents.ts';
-import type { LoadPipelineOptions } from '../options.ts';
-import { pixelDecoder } from '../pixelDecoder.ts';
+import { BasePipeline, pictureCount, type Part, type RunShape, type Work } from '../run/basePipeline.ts';
+import type { GpuSpace } from '../gpu/gpuSpace.ts';
+import { resolveClass, type ClassLabel } from '../options/labels.ts';
+import type { Generators, LatentShape } from '../run/latents.ts';
+import type { LoadPipelineOptions } from '../options/loadOptions.ts';
+import { pixelDecoder } from '../run/pixelDecoder.ts';
 
 /** A network that is planned and profiled by batch and size. */
 export interface PixelNetwork extends Part {

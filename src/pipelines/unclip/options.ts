@@ -1,8 +1,8 @@
 /** What users of unCLIP give and get. */
 import type { TensorInput } from '../../models/index.ts';
-import type { GenerationOptions, GenerationResult, StepProgress } from '../generation.ts';
-import type { ImageInput } from '../imageInput.ts';
-import type { TextToImageOptions } from '../textToImage.ts';
+import type { GenerationOptions, GenerationResult, StepProgress } from '../options/generation.ts';
+import type { ImageInput } from '../picture/imageInput.ts';
+import type { TextToImageOptions } from '../options/textToImage.ts';
 
 /** A step of one of the stages; what the prior makes is no picture, so its previews are empty. */
 export interface UnclipStep extends StepProgress {

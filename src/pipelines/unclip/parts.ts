@@ -6,9 +6,9 @@ import { UnCLIPTextProjModel } from '../../models/unclip/textProjModel.ts';
 import { UNet2DCondition } from '../../models/unetCondition/unetConditionModel.ts';
 import type { Sampler } from '../../sampler/index.ts';
 import { samplerFrom } from '../../sampler/diffusers/samplerFrom.ts';
-import { readScheduler, type Owner, type Part } from '../basePipeline.ts';
-import type { LoadPipelineOptions } from '../options.ts';
-import { PictureResize } from '../pictureResize.ts';
+import { readScheduler, type Owner, type Part } from '../run/basePipeline.ts';
+import type { LoadPipelineOptions } from '../options/loadOptions.ts';
+import { PictureResize } from '../picture/pictureResize.ts';
 import { openUnclipTexts, type UnclipTextEncoder } from './texts.ts';
 
 /** The parts of a decoder, with the sizes that its configs fix. */

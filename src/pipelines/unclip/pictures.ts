@@ -9,8 +9,8 @@ import {
   type ClipImageProcessorConfig,
 } from '../../models/imageEncoders/clipImageProcessor.ts';
 import { CLIPVisionModelWithProjection } from '../../models/imageEncoders/clipVisionModel.ts';
-import type { Owner } from '../basePipeline.ts';
-import { planesOf, type ImageInput } from '../imageInput.ts';
+import type { Owner } from '../run/basePipeline.ts';
+import { planesOf, type ImageInput } from '../picture/imageInput.ts';
 import type { UnclipVariationOptions } from './options.ts';
 
 /** A picture encoder, and how pictures are made ready for it. */

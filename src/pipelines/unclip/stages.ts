@@ -5,9 +5,9 @@ import type { PriorTransformer } from '../../models/transformers/priorModel.ts';
 import { guided } from '../../sampler/guidance/guidance.ts';
 import type { Denoiser, Sampler } from '../../sampler/index.ts';
 import type { Vec } from '../../sampler/vec.ts';
-import type { GpuSpace } from '../gpuSpace.ts';
-import type { LatentShape } from '../latents.ts';
-import { unet2dBeside } from '../unet2dNetwork.ts';
+import type { GpuSpace } from '../gpu/gpuSpace.ts';
+import type { LatentShape } from '../run/latents.ts';
+import { unet2dBeside } from '../pixelDiffusion/unet2dNetwork.ts';
 import type { UnclipText } from './texts.ts';
 
 type Call = Omit<RunOptions, 'signal'>;

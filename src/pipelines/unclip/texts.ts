@@ -5,8 +5,14 @@ import { Tokenizer } from '../../loading/tokenizers/tokenizer.ts';
 import type { LoadOptions } from '../../models/index.ts';
 import { checkTokenizer } from '../../models/textEncoders/clipPrompts.ts';
 import { CLIPTextModelWithProjection } from '../../models/textEncoders/clipTextModel.ts';
-import type { Owner } from '../basePipeline.ts';
-import { conditionsOf, repeatedRows, type Conditions, type PromptEncoder, type TextStates } from '../promptEncoder.ts';
+import type { Owner } from '../run/basePipeline.ts';
+import {
+  conditionsOf,
+  repeatedRows,
+  type Conditions,
+  type PromptEncoder,
+  type TextStates,
+} from '../prompts/promptEncoder.ts';
 import type { UnclipOptions } from './options.ts';
 
 /** A text with its vector and mask. */

@@ -6,9 +6,9 @@ import { ConfigError, type Device } from '../../engine/index.ts';
 import { readModelIndex, type Directory } from '../../loading/index.ts';
 import { PriorTransformer } from '../../models/transformers/priorModel.ts';
 import type { Sampler } from '../../sampler/index.ts';
-import { loadParts } from '../basePipeline.ts';
-import type { LatentShape } from '../latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options.ts';
+import { loadParts } from '../run/basePipeline.ts';
+import type { LatentShape } from '../run/latents.ts';
+import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import { decoderScale, guides, UnclipBase } from './base.ts';
 import type { UnclipOptions, UnclipResult } from './options.ts';
 import {

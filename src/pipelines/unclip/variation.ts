@@ -4,9 +4,9 @@
  */
 import type { Device } from '../../engine/index.ts';
 import { readModelIndex, type Directory } from '../../loading/index.ts';
-import { loadParts } from '../basePipeline.ts';
-import { storageOf, type LoadPipelineOptions } from '../options.ts';
-import { repeatedRows } from '../promptEncoder.ts';
+import { loadParts } from '../run/basePipeline.ts';
+import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { repeatedRows } from '../prompts/promptEncoder.ts';
 import { decoderScale, guides, UnclipBase } from './base.ts';
 import type { UnclipResult, UnclipVariationOptions } from './options.ts';
 import { checkComponents, DECODER_PARTS, expectEqual, loadUnclipParts, type UnclipParts } from './parts.ts';

@@ -14,7 +14,7 @@ import {
   readNcsnv2Config,
 } from '../../../src/models/all.ts';
 import { mergedWeights } from '../../../src/node/parity/original/weights.ts';
-import { edmDenoise, preconditioningOf } from '../../../src/pipelines/edmDenoiser.ts';
+import { edmDenoise, preconditioningOf } from '../../../src/pipelines/original/edmDenoiser.ts';
 import { edmLevel, edmPreconditioning, HostSpace, LinearForm, type HostVec } from '../../../src/sampler/index.ts';
 import { edm } from '../../../src/sampler/index.ts';
 import { expectClose, networkTolerance } from '../../support/close.ts';

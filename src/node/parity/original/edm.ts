@@ -3,7 +3,7 @@ import type { RawConfig } from '../../../loading/index.ts';
 import { parsePythonJson } from '../../../loading/json.ts';
 import { readEdmConfig } from '../../../models/edm/edmConfig.ts';
 import { EdmNetwork, edmWeights } from '../../../models/edm/edmModel.ts';
-import { edmDenoise, preconditioningOf } from '../../../pipelines/edmDenoiser.ts';
+import { edmDenoise, preconditioningOf } from '../../../pipelines/original/edmDenoiser.ts';
 import { parameterise } from '../../../sampler/parameterisation/denoiser.ts';
 import { generalSampler, type GeneralSamplerOptions } from '../../../sampler/edm/index.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
