@@ -14,7 +14,7 @@ interface Run {
   steps: { sample: number[]; pred_original_sample: number[]; noise?: number[][] }[];
 }
 
-const folder = new URL('../../fixtures/schedulers', import.meta.url);
+const folder = new URL('../../fixtures/schedulers/', import.meta.url);
 const load = (name: string): Run => parsePythonJson(readFileSync(new URL(name, folder), 'utf8'), name) as Run;
 const names = readdirSync(folder).filter((name) => name.endsWith('.json'));
 
