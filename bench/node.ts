@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { openGpu } from '../src/node/adapter.ts';
 import { pathDirectory } from '../src/node/fileSource.ts';
 import { nodePeers, type NodePeerFolders } from './peers/nodePeers.ts';
-import { chosenPeers } from './peers/peers.ts';
+import { chosenPeers, missingPeers } from './peers/peers.ts';
 import type { CoreReport } from './run.ts';
 import { runCases } from './run.ts';
 import type { Selection } from './select.ts';
@@ -24,7 +24,10 @@ export async function runInNode(selection: Selection, context: RunContext): Prom
   // First runs are compared: Mesa would otherwise take what it compiled on an earlier day from its disk cache.
   process.env.MESA_SHADER_CACHE_DISABLE ??= 'true';
   const { gpu, name } = await openGpu({ adapter });
-  const peers = chosenPeers(await nodePeers(folders.peers, name), context.peers, selection.variants);
+  const here = context.peers?.length === 0 ? [] : await nodePeers(folders.peers, name);
+  const missing = missingPeers(here, context.peers);
+  if (missing.length) note?.(`peers: not here: ${missing.join(', ')}; see bench/README.md`);
+  const peers = chosenPeers(here, context.peers, selection.variants);
   if (peers.length) note?.(`peers: ${peers.map((p) => p.name).join(', ')}`);
   return runCases(selection, {
     gpu,

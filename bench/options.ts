@@ -62,7 +62,8 @@ export function parseOptions(argv: readonly string[], print = console.log): Benc
     .option('--budget <s>', 'seconds that a case, or a peer of it, may take, 1 to 3600', whole('--budget', 1, 3600), 10)
     .option(
       '--peers <names>',
-      'other runtimes: all (that are installed), none, or names by commas: onnxruntime, onnxruntime-cpu, jax-js, tfjs',
+      'other runtimes: all (that are installed), none, or names by commas: onnxruntime, onnxruntime-cpu, jax-js, tfjs, ' +
+        'torch',
       text('--peers', 'names'),
       'all',
     )

@@ -2,7 +2,7 @@
 import { jaxJsEngine, type JaxJs } from '../peers/engines/jaxJs.ts';
 import { onnxruntimeEngine, type Ort } from '../peers/engines/onnxruntime.ts';
 import { tfjsEngine, type Tfjs } from '../peers/engines/tfjs.ts';
-import { PeerError, servePeer, type Engine, type Job } from '../peers/protocol.ts';
+import { PeerError, servePeer, type Engine, type ScriptEngine } from '../peers/protocol.ts';
 
 type WebOrt = Ort & {
   env: { wasm: { wasmPaths: string; numThreads: number }; webgpu: { device: GPUDevice | Promise<GPUDevice> } };
@@ -25,7 +25,7 @@ async function bytesOf(url: string): Promise<Uint8Array> {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-const ENGINES: Record<Job['engine'], () => Promise<Engine>> = {
+const ENGINES: Record<ScriptEngine, () => Promise<Engine>> = {
   async onnxruntime() {
     const ort = (await load('onnxruntime-web/dist/ort.webgpu.min.mjs')) as WebOrt;
     ort.env.wasm.wasmPaths = `${PACKAGES}onnxruntime-web/dist/`;
@@ -73,5 +73,5 @@ servePeer(
     send: (message) => postMessage(message),
     onMessage: (listener) => addEventListener('message', (event) => listener(event.data)),
   },
-  ({ engine }) => ENGINES[engine](),
+  ({ engine }) => ENGINES[engine as ScriptEngine](),
 );

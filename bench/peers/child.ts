@@ -7,13 +7,13 @@ import { openGpu } from '../../src/node/adapter.ts';
 import { jaxJsEngine, type JaxJs } from './engines/jaxJs.ts';
 import { onnxruntimeEngine, type Ort } from './engines/onnxruntime.ts';
 import { tfjsEngine, type Tfjs } from './engines/tfjs.ts';
-import { PeerError, servePeer, type Engine, type Job } from './protocol.ts';
+import { PeerError, servePeer, type Engine, type ScriptEngine } from './protocol.ts';
 
 /** Arguments: the folder whose node_modules holds the peers, and the folder of exported models. */
 const [peersFolder, graphsFolder] = process.argv.slice(2);
 const require = createRequire(join(peersFolder, 'package.json'));
 
-const ENGINES: Record<Job['engine'], () => Promise<Engine>> = {
+const ENGINES: Record<ScriptEngine, () => Promise<Engine>> = {
   async onnxruntime() {
     return onnxruntimeEngine({
       ort: require('onnxruntime-node') as Ort,
@@ -79,7 +79,7 @@ servePeer(
     send: (message) => void process.send?.(message),
     onMessage: (listener) => void process.on('message', listener),
   },
-  ({ engine }) => ENGINES[engine](),
+  ({ engine }) => ENGINES[engine as ScriptEngine](),
 );
 // When the bench is gone there is nobody left to serve. Dawn's threads never end on their own.
 process.on('disconnect', () => process.exit(0));

@@ -9,73 +9,21 @@ tensors in a .bin beside it, which the bench makes from what the .json says. Nee
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / 'training'))
-
-import layers  # noqa: E402
-from dit_model import DiT  # noqa: E402
-from fused import fused_operators  # noqa: E402
-from models import AutoencoderKL, UNet2D, unet_config, vae_config  # noqa: E402
-from seeded import seeded_values, seeded_weight  # noqa: E402
-from unet_condition import UNetCondition  # noqa: E402
+# First: it shows the others the way to the training's modules.
+from published import build, entries
+from fused import fused_operators  # isort: skip
 
 OPSET = 17
 # Smaller tensors stay in the graph: shapes, scales, constants.
 SMALLEST_OUTSIDE = 1024
 # How many values of an output are kept; as in ../models/truth.ts.
 KEPT = 16384
-
-
-def group_norm(x, weight, bias, groups, eps, silu):
-    """The training's own kernel, in the words that exporters know."""
-    y = torch.nn.functional.group_norm(x, groups, weight, bias, eps)
-    return torch.nn.functional.silu(y) if silu else y
-
-
-layers.group_norm = group_norm
-
-
-class Decode(torch.nn.Module):
-    """The half of an autoencoder that is measured, with the keys of the whole."""
-
-    def __init__(self, config):
-        super().__init__()
-        whole = AutoencoderKL(config)
-        self.post_quant_conv, self.decoder = whole.post_quant_conv, whole.decoder
-
-    def forward(self, z):
-        return self.decoder(self.post_quant_conv(z))
-
-
-BUILDERS = {
-    'UNet2DModel': lambda config: UNet2D(unet_config([], [], **config)),
-    'DiTTransformer2DModel': DiT,
-    'AutoencoderKL': lambda config: Decode(vae_config([], **config)),
-    'UNet2DConditionModel': UNetCondition,
-}
-
-
-def build(entry: dict) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
-    """A model with its seeded weights, and the values of its inputs by name."""
-    config = entry['config']
-    model = BUILDERS[config['_class_name']](config).eval().requires_grad_(False)
-    state = {k: torch.from_numpy(seeded_weight(k, list(v.shape))) for k, v in model.state_dict().items()}
-    model.load_state_dict(state)
-    inputs = {'sample': torch.from_numpy(seeded_values('sample', entry['sample']))}
-    if 'timestep' in entry:
-        inputs['timestep'] = torch.full((entry['sample'][0],), float(entry['timestep']))
-    if 'labels' in entry:
-        inputs['labels'] = torch.tensor(entry['labels'])
-    if 'context' in entry:
-        inputs['context'] = torch.from_numpy(seeded_values('context', entry['context']))
-    return model, inputs
 
 
 def export(model: torch.nn.Module, inputs: dict[str, torch.Tensor], file: Path) -> None:
@@ -137,13 +85,10 @@ def main() -> None:
     parser.add_argument('--truth', type=Path, help='folder for what PyTorch gives')
     parser.add_argument('names', nargs='*')
     options = parser.parse_args()
-    entries = json.loads((HERE.parent / 'models/models.json').read_text())
     torch.set_num_threads(int(os.environ.get('THREADS', torch.get_num_threads())))
-    for name, entry in entries.items():
-        if 'case' not in entry or (options.names and name not in options.names):
+    for name, entry in entries().items():
+        if options.names and name not in options.names:
             continue
-        if isinstance(entry['config'], str):
-            entry['config'] = entries[entry['config']]['config']
         model, inputs = build(entry)
         if options.truth:
             with torch.no_grad():

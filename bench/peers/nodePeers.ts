@@ -6,11 +6,12 @@ import { fetchedFolder, libraryFolders } from '../../src/node/setup/components.t
 import { hasSystemLoader, softwareEnvironment, type SoftwareAdapter } from '../../src/node/softwareAdapter.ts';
 import type { Peer } from '../case.ts';
 import { makeGraphWeights } from './graphWeights.ts';
+import { findTorch, pythonChannel } from './python.ts';
 import { peersOver } from './peers.ts';
 import type { Channel } from './protocol.ts';
 
 export interface NodePeerFolders {
-  /** Holds `node_modules` with the peers; see bench/peers/package.json. */
+  /** Holds `node_modules` with the peers, see bench/peers/package.json, and the scripts in Python. */
   packages: string;
   /** Exported models; see bench/peers/export.py. */
   graphs: string;
@@ -18,16 +19,24 @@ export interface NodePeerFolders {
   child: string;
 }
 
+const SOFTWARE: readonly string[] = ['lavapipe', 'swiftshader'] satisfies SoftwareAdapter[];
+
 /** What is installed, as peers. @param adapter the name that `openGpu` gave of what it opened */
 export async function nodePeers(folders: NodePeerFolders, adapter: string): Promise<Peer[]> {
   const isThere = (name: string) => existsSync(join(folders.packages, 'node_modules', name, 'package.json'));
   const env = await environmentFor(adapter);
   const spawn = () => forkChannel(folders, env);
+  const torch = await findTorch(folders.packages);
   return peersOver(spawn, {
     onnxruntime: isThere('onnxruntime-node'),
     cpu: isThere('onnxruntime-node'),
     'jax-js': isThere('@jax-js/jax'),
     tfjs: isThere('@tensorflow/tfjs-backend-webgpu'),
+    torch: torch && {
+      // Beside an adapter that is the processor, a GPU would be no mark to come near.
+      cuda: torch.cuda && !SOFTWARE.includes(adapter),
+      spawn: () => pythonChannel(folders.packages, 'torch_eager.py'),
+    },
     models: (name) => existsSync(join(folders.graphs, name)),
     prepare: (model, variant) => void makeGraphWeights(join(folders.graphs, model), variant),
   });
@@ -35,8 +44,7 @@ export async function nodePeers(folders: NodePeerFolders, adapter: string): Prom
 
 /** Only the driver that we use, and no cache of compiled shaders: first runs are compared. */
 async function environmentFor(adapter: string): Promise<Record<string, string | undefined>> {
-  const isSoftware = adapter === 'lavapipe' || adapter === 'swiftshader';
-  const drivers = isSoftware ? await softwareEnvironment([adapter as SoftwareAdapter]) : ownLoader();
+  const drivers = SOFTWARE.includes(adapter) ? await softwareEnvironment([adapter as SoftwareAdapter]) : ownLoader();
   return { ...process.env, ...drivers, DAGUERRE_ADAPTER: adapter, MESA_SHADER_CACHE_DISABLE: 'true' };
 }
 

@@ -2,7 +2,11 @@
 import type { Peer, PeerSubject, PeerWork } from '../case.ts';
 import { fits } from '../select.ts';
 import { graphOf, variantsOf } from './engines/onnxruntime.ts';
+import { torchVariants } from './engines/torch.ts';
 import { PeerClient, type Channel, type Job } from './protocol.ts';
+
+/** Starts the other side, and gives the way to it. */
+export type Spawn = () => Channel & { close(): void };
 
 /** Of which peers there are. */
 export interface Available {
@@ -11,6 +15,8 @@ export interface Available {
   cpu: boolean;
   'jax-js': boolean;
   tfjs: boolean;
+  /** PyTorch, on a GPU of its own finding or on the processor. */
+  torch?: { cuda: boolean; spawn: Spawn };
   /** Whether a model's graphs were exported. */
   models(name: string): boolean;
   /** Called before a model is opened: makes what its export leaves out. */
@@ -22,10 +28,9 @@ export interface Available {
 const TENSOR_PEERS: readonly string[] = ['matmul', 'conv2d', 'attention'];
 const MODEL_VARIANTS = ['exported', 'fused'] as const;
 
-/** @param spawn starts the other side and gives the way to it */
-export function peersOver(spawn: () => Channel & { close(): void }, available: Available): Peer[] {
-  const open = async (job: Job): Promise<PeerSubject> => {
-    const channel = spawn();
+export function peersOver(spawn: Spawn, available: Available): Peer[] {
+  const open = async (job: Job, start = spawn): Promise<PeerSubject> => {
+    const channel = start();
     const client = new PeerClient(channel);
     try {
       const { version, settings, pipelined } = await client.open(job);
@@ -65,10 +70,18 @@ export function peersOver(spawn: () => Channel & { close(): void }, available: A
       dtype === 'f32' && 'problem' in work && TENSOR_PEERS.includes(work.problem.op) ? ['default'] : [],
     open: (work: PeerWork, variant, dtype) => open({ engine: name, variant, work, dtype }),
   });
+  const pytorch = ({ cuda, spawn: start }: NonNullable<Available['torch']>): Peer => ({
+    name: 'torch',
+    native: !cuda,
+    variants: (work, dtype) => ('model' in work ? torchVariants(work.model, dtype, cuda) : []),
+    open: (work, variant, dtype) =>
+      open({ engine: 'torch', device: cuda ? 'cuda' : 'cpu', variant, work, dtype }, start),
+  });
   if (available.onnxruntime) peers.push(ort('onnxruntime', 'webgpu', false));
   if (available.cpu) peers.push(ort('onnxruntime-cpu', 'cpu', true));
   if (available['jax-js']) peers.push(tensors('jax-js'));
   if (available.tfjs) peers.push(tensors('tfjs'));
+  if (available.torch) peers.push(pytorch(available.torch));
   return peers;
 }
 
@@ -84,4 +97,9 @@ export function chosenPeers(
     ...p,
     variants: (work, dtype) => p.variants(work, dtype).filter((variant) => fits(pattern, variant)),
   }));
+}
+
+/** Names that were asked for and are not there. */
+export function missingPeers(peers: readonly Peer[], names: readonly string[] = []): string[] {
+  return names.filter((name) => !peers.some((p) => p.name === name));
 }

@@ -11,14 +11,19 @@ export class PeerError extends DaguerreError {}
 
 /** The work, and how a peer is to do it. */
 export interface Job {
-  engine: 'onnxruntime' | 'jax-js' | 'tfjs';
+  engine: 'onnxruntime' | 'jax-js' | 'tfjs' | 'torch';
   /** Of onnxruntime. */
   provider?: 'webgpu' | 'cpu';
+  /** Of PyTorch. */
+  device?: 'cuda' | 'cpu';
   /** Which graph of the work, and with which settings. */
   variant: string;
   work: { problem: Problem } | { model: string };
   dtype: 'f32' | 'f16';
 }
+
+/** The engines that run in JavaScript; PyTorch answers from Python. */
+export type ScriptEngine = Exclude<Job['engine'], 'torch'>;
 
 export interface Opened {
   version: string;
