@@ -1,5 +1,6 @@
 /** What a run of the bench writes down. Times in milliseconds, sizes in bytes, rates in 10⁹ per second. */
 import { FormatError } from '../src/engine/errors.ts';
+import type { Offers } from './offers.ts';
 import type { Roofline, Standing } from './roofline/roofline.ts';
 import type { GrowthCase } from './scaling/growth.ts';
 
@@ -77,7 +78,8 @@ export interface BenchFailure {
   message: string;
 }
 
-export interface BenchReport {
+/** Reports of before may lack what the adapter offers. */
+export interface BenchReport extends Partial<Offers> {
   /** Short hash, with `+` where files were changed since. */
   commit: string;
   /** Where it ran. */

@@ -4,6 +4,7 @@ import type { BenchCase, Peer } from './case.ts';
 import { kernelCases } from './kernels/cases.ts';
 import { measureGroup } from './measure.ts';
 import { modelCases, type ModelFolders } from './models/cases.ts';
+import { offersOf, type Offers } from './offers.ts';
 import type { BenchReport } from './result.ts';
 import { measureRoofline } from './roofline/roofline.ts';
 import { scalingCases } from './scaling/cases.ts';
@@ -17,7 +18,7 @@ export interface Host extends ModelFolders {
 }
 
 /** What the core knows of a report; the host adds commit, date and its own kind. */
-export type CoreReport = Pick<BenchReport, 'adapter' | 'results' | 'failures' | 'roofline' | 'stopped'>;
+export type CoreReport = Pick<BenchReport, keyof Offers | 'adapter' | 'results' | 'failures' | 'roofline' | 'stopped'>;
 
 /** Milliseconds of choosing per program: enough for every class of shapes of a model. */
 const TUNE_MS = 20_000;
@@ -42,7 +43,8 @@ export async function runCases(selection: Selection, host: Host): Promise<CoreRe
     host.note?.(`roof: ${fmaGflops.toFixed(0)} GFLOP/s, ${copyGbps.toFixed(1)} GB/s`);
   }
   probe.dispose();
-  const report: CoreReport = { adapter, roofline, results: [], failures: [] };
+  const offered = await host.gpu.requestAdapter({ powerPreference: 'high-performance' });
+  const report: CoreReport = { adapter, ...(offered && offersOf(offered)), roofline, results: [], failures: [] };
 
   const cases: BenchCase[] = [];
   for (const dtype of selection.dtypes) {

@@ -1,5 +1,6 @@
 /** A report as text. */
 import type { Change } from './baseline.ts';
+import { describeOffers } from './offers.ts';
 import { summarise } from './report/summary.ts';
 import type { BenchReport, BenchResult } from './result.ts';
 
@@ -62,6 +63,7 @@ export function reportTable(report: BenchReport, changes: readonly Change[] = []
   }
   for (const f of report.failures) lines.push(`FAILED ${f.name} ${f.dtype}: ${f.message}`);
   const { adapter, host, commit, results, failures } = report;
+  lines.push(...[describeOffers(report)].filter(Boolean));
   lines.push(`${adapter}, ${host}, commit ${commit}: ${results.length} measured, ${failures.length} failed`);
   return lines.join('\n');
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TopLevelSpec } from 'vega-lite';
 import type { Change } from '../baseline.ts';
+import { describeOffers } from '../offers.ts';
 import type { BenchReport } from '../result.ts';
 import { reportRows } from '../table.ts';
 import { peerRows, settingsRows, summaryRows } from './tables.ts';
@@ -53,6 +54,7 @@ export async function reportPage(report: BenchReport, changes: readonly Change[]
 <h1>Bench</h1>
 <p>${escape(adapter)}, in ${host}; commit ${escape(commit)}; ${escape(date)}</p>
 ${roof}
+<p>${escape(describeOffers(report))}</p>
 <h2>Against other runtimes</h2>
 <p>Their time over ours: above 1 we are faster. Each at its best settings, the fastest of its ways of doing the work.</p>
 ${table(summaryRows(report))}

@@ -1,5 +1,6 @@
 /** Tables of a report inside a document, between marks, so that figures in it are never typed by hand. */
 import { InvalidArgumentError } from '../../src/engine/errors.ts';
+import { describeOffers } from '../offers.ts';
 import type { BenchReport } from '../result.ts';
 import { planRows } from './plans.ts';
 import { caseRows, growthRows, hostRows, summaryRows } from './tables.ts';
@@ -39,12 +40,13 @@ export function fillDocument(text: string, name: string, report: BenchReport): s
   return filled;
 }
 
-function whereItRan({ adapter, host, commit, date, roofline }: BenchReport): string {
+function whereItRan(report: BenchReport): string {
+  const { adapter, host, commit, date, roofline } = report;
   const roof = roofline
     ? ` Measured roof: ${roofline.fmaGflops.toFixed(0)} GFLOP/s of multiply-adds in f32, ` +
       `${roofline.copyGbps.toFixed(1)} GB/s of copying.`
     : '';
-  return `${adapter}, in ${host === 'node' ? 'Node (Dawn)' : 'headless Chromium'}; commit ${commit}; ${date.slice(0, 10)}.${roof}`;
+  return `${adapter}, in ${host === 'node' ? 'Node (Dawn)' : 'headless Chromium'}; commit ${commit}; ${date.slice(0, 10)}.${roof} ${describeOffers(report)}`.trimEnd();
 }
 
 export function markdownTable([head, ...rows]: readonly (readonly string[])[]): string {
