@@ -14,6 +14,12 @@ export interface BenchCase extends Selectable {
   peerWork?: { work: PeerWork; check: Check };
   /** Of the suite `scaling`. */
   growth?: GrowthCase;
+  /** Name of a case of the same group that this one is compared with, turn by turn. */
+  against?: string;
+  /** Features that its device does without. */
+  without?: readonly GPUFeatureName[];
+  /** Always computed in the usual ways, whatever measurement would choose. */
+  usual?: boolean;
   /** Gets weights and inputs ready in memory or, where they are files, on the GPU; compiles nothing yet. */
   open(device: Device): Promise<Subject>;
 }
@@ -43,8 +49,10 @@ export interface Subject {
 export interface HostSide {
   /** Encodes one run and hands nothing in. */
   encode(): Promise<void>;
-  /** Runs as {@link Subject.run} does, but all in one submit. */
-  unbounded(): Promise<void>;
+  /** While `work` lasts, which has to wait until the GPU is done, each {@link Subject.run} is one submit. */
+  unbounded<T>(work: () => Promise<T>): Promise<T>;
+  /** Submits so far. */
+  readonly submits: number;
 }
 
 /** What a peer is told to do: a problem, which it makes graph and data of itself, or an exported model by its name. */

@@ -41,15 +41,43 @@ export async function warmUp({ reps, budgetMs }: Effort, how: Pick<Entrant, 'tim
   return { ...how, runs, reps: Math.min(reps, affordable), ms: [], gpuMs: [] };
 }
 
-/** All in turns, A B C A B C …, so that whatever the machine does meanwhile, it does to all. */
-export async function takeTurns(entrants: readonly Entrant[], beforeEach: () => void): Promise<void> {
-  const turns = entrants.reduce((most, e) => Math.max(most, e.reps), 0);
-  for (let turn = 0; turn < turns; turn++) {
-    for (const e of entrants) {
+/** A turn among others. */
+export interface Turn {
+  /** Whose process works. */
+  owner: string;
+  /** How often it comes round. */
+  reps: number;
+  take(): Promise<void>;
+}
+
+export const turnOf = (e: Entrant, owner: string): Turn => ({
+  owner,
+  reps: e.reps,
+  async take() {
+    e.ms.push((await e.time(e.runs)) / e.runs);
+    if (e.gpu) e.gpuMs.push(await e.gpu(e.runs));
+  },
+});
+
+/**
+ * All in turns, A B C A B C …, so that whatever the machine does meanwhile, it does to all. Where owners change, `settle`
+ * waits until what the one before left running has come to rest, whoever is next.
+ */
+export async function takeTurns(
+  turns: readonly Turn[],
+  beforeEach: () => void,
+  settle?: () => Promise<void>,
+): Promise<void> {
+  const rounds = turns.reduce((most, t) => Math.max(most, t.reps), 0);
+  // Who was the last to be warmed up is not known here.
+  let last = new Set(turns.map((t) => t.owner)).size > 1 ? undefined : turns[0]?.owner;
+  for (let round = 0; round < rounds; round++) {
+    for (const turn of turns) {
       beforeEach();
-      if (turn >= e.reps) continue;
-      e.ms.push((await e.time(e.runs)) / e.runs);
-      if (e.gpu) e.gpuMs.push(await e.gpu(e.runs));
+      if (round >= turn.reps) continue;
+      if (turn.owner !== last) await settle?.();
+      last = turn.owner;
+      await turn.take();
     }
   }
 }

@@ -1,24 +1,27 @@
 /** Measuring a group of cases in turns: opened, checked, warmed up, then A B C A B C … with the peers among them. */
 import { AbortedError, type Device, throwIfAborted } from '../src/engine/index.ts';
-import type { BenchCase, Peer, Subject } from './case.ts';
-import { type Entrant, medianMs, spreadOf, takeTurns, warmUp } from './entrant.ts';
+import type { BenchCase, HostSide, Peer, Subject } from './case.ts';
+import { type Effort, type Entrant, medianMs, spreadOf, takeTurns, type Turn, turnOf, warmUp } from './entrant.ts';
+import { type Pair, pairTurn, ratioOf, warmPair } from './pair.ts';
 import { openPeers, peerResults, type OpenedPeer } from './peerTurns.ts';
-import type { BenchFailure, BenchResult } from './result.ts';
+import type { BenchFailure, BenchResult, HostResult } from './result.ts';
 import { standing, type Roofline } from './roofline/roofline.ts';
-import { median } from './statistics.ts';
+import { median, pairedRatio } from './statistics.ts';
 
 export interface MeasureOptions {
   /**
    * A fresh device for every case: nothing compiled for one helps another. `tuned` finds the fastest ways by measuring
-   * them when a program is compiled; first runs are not.
+   * them when a program is compiled; first runs are not. `without` are features to leave out.
    */
-  openDevice(tuned: boolean): Promise<Device>;
+  openDevice(tuned: boolean, without?: readonly GPUFeatureName[]): Promise<Device>;
   /** Whether ways of computing are chosen by measurement; default false. */
   tune?: boolean;
   reps: number;
   /** Milliseconds that one entrant may take of the turns; default 10,000. */
   budgetMs?: number;
   peers?: readonly Peer[];
+  /** Waits, between the turns of us and of peers, until what has run has come to rest. */
+  settle?(): Promise<void>;
   /** What the adapter can do at best. */
   roofline?: Roofline;
   signal?: AbortSignal;
@@ -41,8 +44,8 @@ interface Opened {
   entrant: Entrant;
   /** Waits for each run, as some peers do; only where that makes a difference. */
   awaited?: Entrant;
-  /** Of models: encoding without running, and running without bounds. */
-  host?: { encode: Entrant; oneSubmit: Entrant };
+  /** Of models: encoding without running; bounded runs beside runs without bounds, and the submits of the former. */
+  host?: { encode: Entrant; bounds: Pair; submits: number[] };
   peers: OpenedPeer[];
 }
 
@@ -56,7 +59,7 @@ export async function measureGroup(
 ): Promise<{ results: BenchResult[]; failures: BenchFailure[] }> {
   const results: BenchResult[] = [];
   const failures: BenchFailure[] = [];
-  const together = options.peers?.length ? CASES_WITH_PEERS : cases.length;
+  const together = options.peers?.length && cases.some((c) => c.peerWork) ? CASES_WITH_PEERS : cases.length;
   for (let from = 0; from < cases.length; from += together) {
     const opened: Opened[] = [];
     try {
@@ -70,8 +73,8 @@ export async function measureGroup(
           options.note?.(`${c.name} ${c.dtype}: FAILED: ${messageOf(error)}`);
         }
       }
-      await takeTurns(opened.flatMap(entrantsOf), () => throwIfAborted(options.signal, 'bench'));
-      results.push(...opened.map((o) => resultOf(o, options.roofline)));
+      await takeTurns(opened.flatMap(turnsOf), () => throwIfAborted(options.signal, 'bench'), options.settle);
+      results.push(...opened.map((o) => ({ ...resultOf(o, options.roofline), ...gainOf(o, opened) })));
     } finally {
       for (const o of opened) await closeCase(o);
     }
@@ -79,17 +82,19 @@ export async function measureGroup(
   return { results, failures };
 }
 
-const entrantsOf = ({ entrant, awaited, host, peers }: Opened): Entrant[] => [
-  entrant,
-  ...(host ? [host.oneSubmit, host.encode] : []),
-  ...(awaited ? [awaited] : []),
-  ...peers.flatMap((p) => p.kept.map((k) => k.entrant)),
+/** We are one owner; of the peers, every way of doing the work has a process of its own. */
+const turnsOf = ({ case: c, entrant, awaited, host, peers }: Opened): Turn[] => [
+  turnOf(entrant, 'ours'),
+  ...(host ? [pairTurn(host.bounds, 'ours'), turnOf(host.encode, 'ours')] : []),
+  ...(awaited ? [turnOf(awaited, 'ours')] : []),
+  ...peers.flatMap((p) => p.kept.map((k) => turnOf(k.entrant, `${c.name} ${p.peer.name} ${k.variant}`))),
 ];
 
 async function openCase(c: BenchCase, options: MeasureOptions): Promise<Opened> {
   options.note?.(`${c.name} ${c.dtype}`);
-  const untuned = options.tune ? await firstRun(c, options) : undefined;
-  const device = await options.openDevice(options.tune ?? false);
+  const tuned = (options.tune ?? false) && !c.usual;
+  const untuned = tuned ? await firstRun(c, options) : undefined;
+  const device = await options.openDevice(tuned, c.without);
   const effort = { reps: options.reps, budgetMs: options.budgetMs ?? BUDGET_MS };
   let peers: OpenedPeer[] = [];
   let subject: Subject | undefined;
@@ -101,31 +106,20 @@ async function openCase(c: BenchCase, options: MeasureOptions): Promise<Opened> 
     const tunedMs = await timed(() => own.first());
     const firstMs = untuned ?? tunedMs;
     const maxError = await own.verify();
+    const several = async (runs: number) => {
+      for (let run = 0; run < runs; run++) await own.run(options.signal);
+      await device.idle();
+    };
     const entrant = await warmUp(effort, {
-      time: (runs) =>
-        timed(async () => {
-          for (let run = 0; run < runs; run++) await own.run(options.signal);
-          await device.idle();
-        }),
+      time: (runs) => timed(() => several(runs)),
       gpu: own.gpuMs && ((runs) => own.gpuMs!(runs)),
     });
     peers = await openPeers(c, options.peers ?? [], effort, options);
     const waits = peers.some((p) => p.kept.some((k) => !k.subject.pipelined));
-    const eachAwaited = (runs: number) =>
-      timed(async () => {
-        for (let run = 0; run < runs; run++) {
-          await own.run(options.signal);
-          await device.idle();
-        }
-      });
+    const eachAwaited = (runs: number) => timed(() => repeat(runs, () => several(1)));
     const awaited = waits && entrant.runs > 1 ? await warmUp(effort, { time: eachAwaited }) : undefined;
     const side = c.suite === 'models' ? own.host : undefined;
-    const host = side && {
-      encode: await warmUp(effort, { time: (runs) => timed(() => repeat(runs, side.encode)) }),
-      oneSubmit: await warmUp(effort, {
-        time: (runs) => timed(() => repeat(runs, side.unbounded).then(() => device.idle())),
-      }),
-    };
+    const host = side && (await openHost(side, several, timed, effort));
     return { case: c, device, subject, firstMs, maxError, entrant, awaited, host, peers };
   } catch (error) {
     for (const p of peers) await p.dispose();
@@ -135,9 +129,29 @@ async function openCase(c: BenchCase, options: MeasureOptions): Promise<Opened> 
   }
 }
 
+async function openHost(
+  side: HostSide,
+  several: (runs: number) => Promise<void>,
+  timed: ReturnType<typeof stopwatch>,
+  effort: Effort,
+): Promise<NonNullable<Opened['host']>> {
+  const submits: number[] = [];
+  const bounds = await warmPair(effort, {
+    async a(runs) {
+      const before = side.submits;
+      const ms = await timed(() => several(runs));
+      submits.push((side.submits - before) / runs);
+      return ms;
+    },
+    b: (runs) => side.unbounded(() => timed(() => several(runs))),
+  });
+  submits.length = 0; // while warming up, the rate was still being learned
+  return { bounds, submits, encode: await warmUp(effort, { time: (runs) => timed(() => repeat(runs, side.encode)) }) };
+}
+
 /** Of a device that measures nothing first, as a user meets it. */
 async function firstRun(c: BenchCase, options: MeasureOptions): Promise<number> {
-  const device = await options.openDevice(false);
+  const device = await options.openDevice(false, c.without);
   try {
     const subject = await c.open(device);
     try {
@@ -189,13 +203,27 @@ function resultOf(
     peakBytes: device.held.bytes,
     dispatches: subject.dispatches,
     activations: subject.activations ?? null,
-    ...(host && { host: { encodeMs: medianMs(host.encode), oneSubmitMs: medianMs(host.oneSubmit) } }),
+    ...(host && { host: hostResult(host) }),
     reps: entrant.reps,
     runsPerRep: entrant.runs,
     maxError,
     peers: peerResults(peers, { ms, awaitedMs }),
     ...(c.growth && { growth: c.growth }),
   };
+}
+
+const hostResult = ({ encode, bounds, submits }: NonNullable<Opened['host']>): HostResult => ({
+  encodeMs: medianMs(encode),
+  oneSubmitMs: median(bounds.b),
+  boundedMs: median(bounds.a),
+  submits: median(submits),
+  boundCost: ratioOf(bounds),
+});
+
+/** How the times of a case and of the one it is compared with stood to each other, turn by turn. */
+function gainOf({ case: c, entrant }: Opened, opened: readonly Opened[]): Pick<BenchResult, 'gain'> {
+  const other = opened.find((o) => o.case.name === c.against);
+  return other ? { gain: { against: other.case.name, ...pairedRatio(entrant.ms, other.entrant.ms) } } : {};
 }
 
 async function closeCase({ device, subject, peers }: Opened): Promise<void> {

@@ -51,7 +51,12 @@ export function parseOptions(argv: readonly string[], print = console.log): Benc
         'in Chromium: swiftshader or hardware (default: swiftshader)',
       text('--adapter', 'a name'),
     )
-    .option('--suite <name>', 'kernels, models, scaling or all', choice('--suite', [...SUITES, 'all'] as const), 'all')
+    .option(
+      '--suite <name>',
+      'kernels, models, scaling, rewrites or all',
+      choice('--suite', [...SUITES, 'all'] as const),
+      'all',
+    )
     .option(
       '--only <glob>',
       'only cases whose name, group or shape fits, such as "conv2d" or "*sd15*"',

@@ -3,9 +3,10 @@ import { FormatError } from '../src/engine/errors.ts';
 import type { Offers } from './offers.ts';
 import type { Roofline, Standing } from './roofline/roofline.ts';
 import type { GrowthCase } from './scaling/growth.ts';
+import type { PairedRatio } from './statistics.ts';
 
-export type Suite = 'kernels' | 'models' | 'scaling';
-export const SUITES: readonly Suite[] = ['kernels', 'models', 'scaling'];
+export type Suite = 'kernels' | 'models' | 'scaling' | 'rewrites';
+export const SUITES: readonly Suite[] = ['kernels', 'models', 'scaling', 'rewrites'];
 
 /** Another runtime on the same work, the same adapter and the same data, in the same run. */
 export interface PeerResult {
@@ -56,8 +57,8 @@ export interface BenchResult {
   dispatches: number;
   /** Memory between the layers as planned, and the largest set that lives at once; null for a whole pipeline. */
   activations: { peakBytes: number; liveBytes: number } | null;
-  /** Median time to encode a run, and of a run in one submit, whatever that does to a page; of models alone. */
-  host?: { encodeMs: number; oneSubmitMs: number };
+  /** Of models alone. */
+  host?: HostResult;
   /** Times measured, and runs in each. */
   reps: number;
   runsPerRep: number;
@@ -68,6 +69,21 @@ export interface BenchResult {
   commit?: string;
   /** Of the suite `scaling`: which curve this is a point of. */
   growth?: GrowthCase;
+  /** Of the suite `rewrites`: this case's time over that of the one named, each pair of one turn. */
+  gain?: PairedRatio & { against: string };
+}
+
+/** What the host does for a run, and what it costs to hand work in by pieces that keep a page alive. */
+export interface HostResult {
+  /** Median time to encode a run. */
+  encodeMs: number;
+  /** Median time of a run in one submit, and of one in bounded submits right beside it. */
+  oneSubmitMs: number;
+  boundedMs: number;
+  /** Submits of a bounded run, median: where it is 1, the two are the same and their ratio shows the noise. */
+  submits: number;
+  /** Bounded over one submit. */
+  boundCost: PairedRatio;
 }
 
 /** A case that could not be measured; a wrong result is one. */

@@ -21,6 +21,8 @@ export function reportRows({ results }: BenchReport, changes: readonly Change[] 
     changes.find((c) => c.suite === r.suite && c.name === r.name && c.dtype === r.dtype);
   const head = ['case', 'type', 'ms', '±%', 'GPU ms', 'first', 'GFLOP/s', 'GB/s', 'roof', 'MiB', 'disp.'];
   head.push(...peers.map((p) => `× ${p}`));
+  const gains = results.some((r) => r.gain);
+  if (gains) head.push('gain');
   if (changes.length) head.push('change');
   const rows = results.map((r) => {
     const row = [
@@ -37,6 +39,7 @@ export function reportRows({ results }: BenchReport, changes: readonly Change[] 
       String(r.dispatches),
       ...peers.map((name) => ratioOf(r, name)),
     ];
+    if (gains) row.push(r.gain ? `× ${digits(r.gain.ratio)}` : '');
     const change = changeOf(r);
     if (changes.length)
       row.push(change ? `× ${digits(change.ratio)}${change.verdict === 'same' ? '' : ` ${change.verdict}`}` : 'new');

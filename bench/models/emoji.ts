@@ -16,9 +16,8 @@ import { Pipeline } from '../../src/pipelines/index.ts';
 import { samplerFrom } from '../../src/sampler/index.ts';
 import { F16_PIPELINE, NETWORK_NORM, SAME_PICTURE } from '../../test/support/close.ts';
 import type { BenchCase } from '../case.ts';
-import { ProgramSubject } from '../programSubject.ts';
 import { verifyClose, verifyNorm } from '../verify.ts';
-import { modelCase } from './modelCase.ts';
+import { modelCase, type NetworkCase } from './modelCase.ts';
 
 /** What the reference recorded of its sampling, in the words of its own config. */
 interface Recording {
@@ -44,62 +43,61 @@ const STEP = 10;
 /** ‖error‖ / ‖output‖ of one network. */
 const NETWORK = { f32: NETWORK_NORM, f16: F16_PIPELINE } as const;
 
-/** U-Net step alone and in a guided pair, the decoder, and a picture from noise to pixels. */
-export async function emojiCases(weights: Directory, dtype: 'f32' | 'f16'): Promise<BenchCase[]> {
+/** U-Net step alone and in a guided pair, and the decoder. */
+export async function emojiNetworks(weights: Directory, dtype: 'f32' | 'f16'): Promise<NetworkCase[]> {
   const folder = weights.folder('emoji');
   const reference = weights.folder('emoji-reference');
   const unet = readUNet2DConfig(await readConfig(folder.folder('unet'), 'UNet2DModel'));
   const vae = readAutoencoderKLConfig(await readConfig(folder.folder('vae'), 'AutoencoderKL'));
   const [height, width] = unet.sampleSize!;
 
-  const step = (batch: 1 | 2): BenchCase => {
+  const step = (batch: 1 | 2): NetworkCase => {
     const graph = recordStep(unet, batch, dtype);
-    return modelCase(
-      { group: 'emoji', id: `unet-${batch}x${height}x${width}`, dtype, graph, quick: batch === 1 },
-      async (device) => {
+    return {
+      ...{ group: 'emoji', id: `unet-${batch}x${height}x${width}`, dtype, graph, quick: batch === 1 },
+      async work(device) {
         const recorded = await recordedStep(folder, reference);
-        return new ProgramSubject(device, {
+        const labels = Array.from({ length: batch }, () => recorded.label);
+        return {
           graph,
           weights: await readWeights(device, folder.folder('unet')),
-          inputs: stepInputs(
-            unet,
-            recorded,
-            Array.from({ length: batch }, () => recorded.label),
-          ),
+          inputs: stepInputs(unet, recorded, labels),
           verify: (program) => verifyStep(program, unet, recorded, batch, dtype),
-        });
+        };
       },
-    );
+    };
   };
 
   const latent = [1, vae.latentChannels, height, width];
-  const decoder = new Graph(dtype);
-  decoder.output('out', autoencoderKlDecode(vae, new WeightScope(), decoder.input('latent', latent)));
-  const decode = modelCase(
-    { group: 'emoji', id: `decode-1x${height}x${width}`, dtype, graph: decoder },
-    async (device) => {
+  const graph = new Graph(dtype);
+  graph.output('out', autoencoderKlDecode(vae, new WeightScope(), graph.input('latent', latent)));
+  const decode: NetworkCase = {
+    ...{ group: 'emoji', id: `decode-1x${height}x${width}`, dtype, graph },
+    async work(device) {
       const io = await openRecording(reference);
       const [mean, decoded] = [
         await io.read('vae.mean', { rows: [0, 1] }),
         await io.read('vae.decoded', { rows: [0, 1] }),
       ];
       await io.close();
-      return new ProgramSubject(device, {
-        graph: decoder,
+      return {
+        graph,
         weights: await readWeights(device, folder.folder('vae')),
         inputs: { latent: mean },
         async verify(program) {
           await program.run();
           return verifyNorm(await program.read('out'), decoded, NETWORK[dtype], 'emoji decode');
         },
-      });
+      };
     },
-  );
-  return [step(1), step(2), decode, wholeCase(folder, reference, dtype)];
+  };
+  return [step(1), step(2), decode];
 }
 
-/** A picture in as many steps as were recorded, guided; loading is not timed. */
-function wholeCase(folder: Directory, reference: Directory, dtype: 'f32' | 'f16'): BenchCase {
+/** A picture from noise to pixels in as many steps as were recorded, guided; loading is not timed. */
+export function emojiPicture(weights: Directory, dtype: 'f32' | 'f16'): BenchCase {
+  const folder = weights.folder('emoji');
+  const reference = weights.folder('emoji-reference');
   return modelCase({ group: 'emoji-picture', id: '20-steps', dtype }, async (device) => {
     const { timesteps, guidanceScale } = (await reference.json('config.json')) as Recording;
     const io = await openRecording(reference);

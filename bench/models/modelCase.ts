@@ -1,6 +1,7 @@
 import { DEFAULT_CAPABILITIES, prepare, type Device, type Graph } from '../../src/engine/index.ts';
 import { rewrites } from '../../src/kernels/index.ts';
 import type { BenchCase, Subject } from '../case.ts';
+import { ProgramSubject, type ProgramWork } from '../programSubject.ts';
 
 export interface ModelCase {
   group: string;
@@ -11,6 +12,13 @@ export interface ModelCase {
   graph?: Graph;
   quick?: boolean;
   peerWork?: BenchCase['peerWork'];
+}
+
+/** A single network, which every suite may compile in its own way. */
+export interface NetworkCase extends ModelCase {
+  graph: Graph;
+  /** Brings weights and inputs to memory. */
+  work(device: Device): Promise<ProgramWork>;
 }
 
 /** Arithmetic is counted also of what this adapter could not run. */
@@ -26,4 +34,9 @@ export function modelCase(
 ): BenchCase {
   const flops = graph ? prepare(graph, BOUNDLESS, { rewrites }).report.flops : 0;
   return { suite: 'models', group, name: `${group}/${id}`, dtype, flops, bytes: 0, quick, peerWork, open };
+}
+
+/** The same of a network. */
+export function networkCase(network: NetworkCase): BenchCase {
+  return modelCase(network, async (device) => new ProgramSubject(device, await network.work(device)));
 }

@@ -7,7 +7,7 @@ import type { Change } from '../baseline.ts';
 import { describeOffers } from '../offers.ts';
 import type { BenchReport } from '../result.ts';
 import { reportRows } from '../table.ts';
-import { peerRows, settingsRows, summaryRows } from './tables.ts';
+import { hostRows, peerRows, rewriteRows, settingsRows, summaryRows } from './tables.ts';
 
 const STYLE = `
 body { font: 15px/1.5 sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -62,6 +62,12 @@ ${figures.join('\n')}
 <h2>Cases</h2>
 ${table(reportRows(report, changes))}
 ${failures.map((f) => `<p>Failed: ${escape(`${f.name} ${f.dtype}: ${f.message}`)}</p>`).join('\n')}
+<h2>What each rewrite gains</h2>
+<p>Time without it over time with all, the median of turns; and where that median lies with 95 %.</p>
+${table(rewriteRows(report))}
+<h2>What the host does</h2>
+<p>Bounded submits against a single one, in adjacent pairs; and where the median of their ratios lies with 95 %.</p>
+${table(hostRows(report))}
 <h2>Other runtimes, case by case</h2>
 ${table(peerRows(report))}
 <h2>How they were set up</h2>

@@ -3,7 +3,7 @@ import { InvalidArgumentError } from '../../src/engine/errors.ts';
 import { describeOffers } from '../offers.ts';
 import type { BenchReport } from '../result.ts';
 import { planRows } from './plans.ts';
-import { caseRows, growthRows, hostRows, summaryRows } from './tables.ts';
+import { caseRows, growthRows, hostRows, rewriteRows, summaryRows } from './tables.ts';
 
 const SECTIONS: Record<string, (report: BenchReport) => string> = {
   where: whereItRan,
@@ -12,6 +12,7 @@ const SECTIONS: Record<string, (report: BenchReport) => string> = {
   kernels: (report) => markdownTable(caseRows(report, 'kernels')),
   host: (report) => markdownTable(hostRows(report)),
   plans: () => markdownTable(planRows()),
+  rewrites: (report) => markdownTable(rewriteRows(report)),
   growth: (report) => markdownTable(growthRows(report)),
 };
 

@@ -1,6 +1,7 @@
 /** Tables of a report as rows of text, the head first; for the page and for documents. */
 import type { BenchReport, BenchResult, PeerResult } from '../result.ts';
 import { curvesOf } from '../scaling/growth.ts';
+import type { PairedRatio } from '../statistics.ts';
 import { digits } from '../table.ts';
 import { summarise } from './summary.ts';
 
@@ -87,29 +88,55 @@ export function settingsRows(report: BenchReport): Rows {
 
 /** What a run takes of the host, and what bounding its submits costs. */
 export function hostRows(report: BenchReport): Rows {
-  const rows = report.results.flatMap(({ name, dtype, ms, dispatches, host }) => {
-    if (!host) return [];
-    const { encodeMs, oneSubmitMs } = host;
-    const each = (1000 * encodeMs) / dispatches;
-    const cost = 100 * (ms / oneSubmitMs - 1);
+  const rows = report.results.flatMap(({ name, dtype, dispatches, host }) => {
+    // Older reports have no pairs.
+    if (!host?.boundCost) return [];
+    const { encodeMs, oneSubmitMs, boundedMs, submits, boundCost } = host;
     return [
       [
-        name,
-        dtype,
-        `${dispatches}`,
-        digits(encodeMs),
-        digits(each),
-        digits(oneSubmitMs),
-        digits(ms),
-        `${cost.toFixed(1)} %`,
+        ...[name, dtype, `${dispatches}`, digits(encodeMs), digits((1000 * encodeMs) / dispatches)],
+        ...[digits(oneSubmitMs), digits(boundedMs), digits(submits)],
+        ...[percent(boundCost.ratio), interval(boundCost, percent), `${boundCost.pairs}`],
       ],
     ];
   });
   return [
-    ['case', 'type', 'disp.', 'encode, ms', 'each, µs', 'in one submit, ms', 'bounded, ms', 'cost of bounds'],
+    [
+      ...['case', 'type', 'disp.', 'encode, ms', 'each, µs', 'in one submit, ms', 'bounded, ms', 'submits'],
+      ...['cost of bounds', 'with 95 %', 'pairs'],
+    ],
     ...rows,
   ];
 }
+
+const percent = (ratio: number) => `${(100 * (ratio - 1)).toFixed(1)} %`;
+
+function interval({ low, high }: PairedRatio, show: (ratio: number) => string): string {
+  return low === null || high === null ? '–' : `${show(low)} … ${show(high)}`;
+}
+
+/** Every network as it is, and below it what it takes without something, with the gain of having it. */
+export function rewriteRows(report: BenchReport): Rows {
+  const head = [
+    ...['network', 'type', 'without', 'disp.', 'activations, MiB', 'held, MiB', 'ms', '±%', 'GPU ms'],
+    ...['gain', 'with 95 %', 'pairs'],
+  ];
+  const mib = (bytes: number) => digits(bytes / 2 ** 20);
+  const rows = report.results
+    .filter((r) => r.suite === 'rewrites')
+    .map((r) => {
+      const of = r.gain ? r.name.slice(r.gain.against.length) : '';
+      return [
+        ...[r.gain?.against ?? r.name, r.dtype, of.replace(/^ without /, '') || '–', `${r.dispatches}`],
+        ...[r.activations ? mib(r.activations.peakBytes) : '–', mib(r.peakBytes)],
+        ...[digits(r.ms), (100 * r.spread).toFixed(0), r.gpuMs === null ? '–' : digits(r.gpuMs)],
+        ...(r.gain ? [times(r.gain.ratio), interval(r.gain, times), `${r.gain.pairs}`] : ['', '', '']),
+      ];
+    });
+  return [head, ...rows];
+}
+
+const times = (ratio: number) => `× ${ratio.toFixed(2)}`;
 
 /** Fitted exponents beside what the arithmetic counts and theory says. */
 export function growthRows(report: BenchReport): Rows {

@@ -65,6 +65,28 @@ export async function measureRoofline(device: Device): Promise<Roofline> {
   }
 }
 
+/** Milliseconds that a probe takes about, and how many groups it begins with on the way there. */
+const PROBE_MS = 4;
+const FEWEST_GROUPS = 16;
+
+/** A few milliseconds of arithmetic on all units of the adapter: what takes longer than usual has company. */
+export async function openProbe(device: Device): Promise<{ run(): Promise<number>; dispose(): void }> {
+  const buffer = device.createBuffer(4096, GPUBufferUsage.STORAGE, 'probe');
+  const fma = await pipeline(device, fmaShader.code, [buffer]);
+  const run = async () => {
+    const encoder = device.gpu.createCommandEncoder({ label: 'probe' });
+    dispatch(encoder, fma, groups, 1);
+    const start = performance.now();
+    device.gpu.queue.submit([encoder.finish()]);
+    await device.idle();
+    return performance.now() - start;
+  };
+  let groups = FEWEST_GROUPS;
+  await run();
+  while ((await run()) < PROBE_MS && 2 * groups < 65536) groups *= 2;
+  return { run, dispose: () => device.destroyBuffer(buffer) };
+}
+
 interface Bound {
   pipeline: GPUComputePipeline;
   group: GPUBindGroup;

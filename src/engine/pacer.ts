@@ -7,6 +7,8 @@ import type { Device } from './device.ts';
 export class Pacer {
   /** Cost units per millisecond, the running estimate. */
   rate: number;
+  /** Submits so far. */
+  submits = 0;
   private readonly pending: Promise<void>[] = [];
   private lastDone = 0;
 
@@ -26,6 +28,7 @@ export class Pacer {
   /** Submits; resolves as soon as no more than one earlier submit is still running. */
   async submit(commands: GPUCommandBuffer, cost: number): Promise<void> {
     const submitted = performance.now();
+    this.submits++;
     this.device.gpu.queue.submit([commands]);
     const done = this.device.gpu.queue.onSubmittedWorkDone().then(
       () => this.learn(submitted, cost),

@@ -5,6 +5,7 @@ import { problemData, type MatmulProblem } from '../../bench/kernels/problem.ts'
 import { measureGroup } from '../../bench/measure.ts';
 import { AbortedError, type Device } from '../../src/engine/index.ts';
 import { linearReference } from '../reference/linear.ts';
+import { expectClose, F64 } from '../support/close.ts';
 
 /** Time passes where the fakes say so. */
 let clock = 0;
@@ -125,6 +126,77 @@ describe('a group', () => {
   });
 });
 
+describe('a case that is compared with another', () => {
+  test('has the ratio of times of one turn, also where the machine slows down', async () => {
+    let slow = 1;
+    const takes = (name: string, ms: number, more: Partial<BenchCase> = {}) =>
+      fakeCase(name, [], { run: async () => void ((clock += ms * slow), (slow *= more.against ? 1.5 : 1)) }, more);
+    const cases = [takes('on', 20), takes('off', 25, { against: 'on' })];
+    const { results } = await measureGroup(cases, { openDevice: async () => fakeDevice(), now, reps: 6 });
+    expect(results[0].gain).toBeUndefined();
+    expect(results[1].gain).toMatchObject({ against: 'on', pairs: 6 });
+    expectClose([results[1].gain!.ratio, results[1].gain!.low!, results[1].gain!.high!], [1.25, 1.25, 1.25], F64);
+  });
+
+  test('gets a device without what it does without, tuned or not', async () => {
+    const asked: unknown[] = [];
+    const openDevice = async (...how: unknown[]) => (asked.push(how), fakeDevice());
+    const without = ['subgroups' as GPUFeatureName];
+    const cases = [fakeCase('a', []), fakeCase('b', [], {}, { without }), fakeCase('c', [], {}, { usual: true })];
+    await measureGroup(cases, { openDevice, tune: true, now, reps: 3 });
+    // An untuned device for the first run, then the one that is measured; one that is never tuned needs no other.
+    expect(asked).toEqual([
+      [false, undefined],
+      [true, undefined],
+      [false, without],
+      [true, without],
+      [false, undefined],
+    ]);
+  });
+});
+
+describe('bounded submits', () => {
+  /** A run takes 50 ms, and 51 with bounds; every run is half a percent slower than the one before. */
+  const model = (log: string[]) => {
+    let bounded = true;
+    let slow = 1;
+    let submits = 0;
+    const run = async () => {
+      log.push(bounded ? 'bounded' : 'one');
+      submits += bounded ? 3 : 1;
+      clock += (bounded ? 51 : 50) * (slow *= 1.005);
+    };
+    const host: Subject['host'] = {
+      encode: async () => void (clock += 1),
+      unbounded: async (work) => ((bounded = false), work().finally(() => (bounded = true))),
+      get submits() {
+        return submits;
+      },
+    };
+    return fakeCase('m', log, { run, host }, { suite: 'models' });
+  };
+
+  test('are measured in pairs whose order alternates, so that a machine that slows down is no cost', async () => {
+    const log: string[] = [];
+    const { results } = await measureGroup([model(log)], { openDevice: async () => fakeDevice(), now, reps: 8 });
+    const pair = ['bounded', 'bounded', 'one', 'bounded', 'one', 'bounded'];
+    expect(log.slice(-13, -1)).toEqual([...pair, ...pair]);
+    const { host } = results[0];
+    expect(host).toMatchObject({ encodeMs: 1, submits: 3, boundCost: { pairs: 8 } });
+    // 1.02 with 0.5 % more and less in turn.
+    const { ratio, low, high } = host!.boundCost;
+    expectClose([ratio, low!, high!], [(1.02 * (1.005 + 1 / 1.005)) / 2, 1.02 / 1.005, 1.02 * 1.005], F64);
+    expect(host!.boundedMs).toBeGreaterThan(host!.oneSubmitMs);
+  });
+
+  test('get fewer pairs where time is short', async () => {
+    const options = { openDevice: async () => fakeDevice(), now, reps: 100, budgetMs: 1000 };
+    const { results } = await measureGroup([model([])], options);
+    expect(results[0].host!.boundCost.pairs).toBeGreaterThan(6);
+    expect(results[0].host!.boundCost.pairs).toBeLessThan(11);
+  });
+});
+
 describe('a peer', () => {
   const problem: MatmulProblem = { op: 'matmul', M: 3, N: 5, K: 7 };
   const right = () => {
@@ -145,9 +217,15 @@ describe('a peer', () => {
     }),
   });
   const check = (out: Float32Array) => problemError(problem, problemData(problem, 'f32'), 'f32', out);
-  const measure = (log: string[], peers: Peer[], { notes = [] as string[], subject = {} as Partial<Subject> } = {}) =>
+  interface More {
+    notes?: string[];
+    subject?: Partial<Subject>;
+    settle?: () => Promise<void>;
+  }
+  const measure = (log: string[], peers: Peer[], { notes = [], subject = {}, settle }: More = {}) =>
     measureGroup([fakeCase('a', log, subject, { peerWork: { work: { problem }, check } })], {
       openDevice: async () => fakeDevice(),
+      settle,
       now,
       reps: 3,
       peers,
@@ -163,6 +241,17 @@ describe('a peer', () => {
     expect(p.maxError).toBeLessThan(1);
     const turns = ['a run', 'plain run', 'a run', 'plain run', 'a run', 'plain run'];
     expect(log.slice(-8)).toEqual([...turns, 'plain disposed', 'a disposed']);
+  });
+
+  test('and we wait for each other to come to rest, not for ourselves', async () => {
+    const log: string[] = [];
+    const settle = async () => void log.push('rest');
+    await measure(log, [peer(log, { fast: 24, near: 30 })], { settle });
+    const round = ['rest', 'a run', 'rest', 'fast run', 'rest', 'near run'];
+    expect(log.slice(-21, -3)).toEqual([...round, ...round, ...round]);
+    const alone: string[] = [];
+    await measure(alone, [], { settle: async () => void alone.push('rest') });
+    expect(alone).not.toContain('rest');
   });
 
   test('with several ways of doing the work counts by the fastest; one that is clearly slower takes no turns', async () => {

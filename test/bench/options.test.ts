@@ -13,7 +13,7 @@ describe('options', () => {
     expect(parse('')).toEqual({
       host: 'chromium',
       adapter: 'swiftshader',
-      suites: ['kernels', 'models', 'scaling'],
+      suites: ['kernels', 'models', 'scaling', 'rewrites'],
       only: undefined,
       dtypes: ['f32'],
       reps: 15,
@@ -58,7 +58,7 @@ describe('options', () => {
   });
 
   test.each([
-    ['--suite everything', /--suite: expected kernels or models or scaling or all/],
+    ['--suite everything', /--suite: expected kernels or models or scaling or rewrites or all/],
     ['--dtype f64', /--dtype/],
     ['--reps 2', /--reps: expected a whole number from 3/],
     ['--reps many', /--reps/],

@@ -6,6 +6,7 @@ import { mergeReports } from '../../bench/report/merge.ts';
 import { planRows } from '../../bench/report/plans.ts';
 import { summarise } from '../../bench/report/summary.ts';
 import { caseRows } from '../../bench/report/tables.ts';
+import { reportTable } from '../../bench/table.ts';
 import { InvalidArgumentError } from '../../src/engine/errors.ts';
 import { expectClose, F64 } from '../support/close.ts';
 import { peerResult, report, result } from './reports.ts';
@@ -84,20 +85,37 @@ describe('a document', () => {
     expect(filled).toContain('20 ms, **× 2**; first 25 ms, × 0.5');
   });
 
-  test('tell what the host does, of models', () => {
-    const model = result({
-      suite: 'models',
-      name: 'm',
-      ms: 102,
-      dispatches: 200,
-      host: { encodeMs: 1, oneSubmitMs: 100 },
-    });
-    const filled = fillDocument('<!-- bench:a host --><!-- /bench -->', 'a', report({ results: [model, result({})] }));
-    expect(filled.split('\n').filter((line) => line.startsWith('| '))).toEqual([
-      '| case | type | disp. | encode, ms | each, µs | in one submit, ms | bounded, ms | cost of bounds |',
-      '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
-      '| m | f32 | 200 | 1 | 5 | 100 | 102 | 2.0 % |',
+  const rowsOf = (text: string) => text.split('\n').filter((line) => line.startsWith('| '));
+
+  test('tells what the host does, of models', () => {
+    const boundCost = { ratio: 1.02, low: 0.998, high: 1.041, pairs: 30 };
+    const host = { encodeMs: 1, oneSubmitMs: 100, boundedMs: 103, submits: 2, boundCost };
+    const model = result({ suite: 'models', name: 'm', ms: 102, dispatches: 200, host });
+    const few = { ...host, boundCost: { ...boundCost, low: null, high: null, pairs: 3 } };
+    const old = { encodeMs: 1, oneSubmitMs: 100 } as typeof host;
+    const results = [model, result({ ...model, host: few }), result({ ...model, host: old }), result({})];
+    const filled = fillDocument('<!-- bench:a host --><!-- /bench -->', 'a', report({ results }));
+    expect(rowsOf(filled)).toEqual([
+      '| case | type | disp. | encode, ms | each, µs | in one submit, ms | bounded, ms | submits | cost of bounds | with 95 % | pairs |',
+      '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
+      '| m | f32 | 200 | 1 | 5 | 100 | 103 | 2 | 2.0 % | -0.2 % … 4.1 % | 30 |',
+      '| m | f32 | 200 | 1 | 5 | 100 | 103 | 2 | 2.0 % | – | 3 |',
     ]);
+  });
+
+  test('tells what each rewrite gains', () => {
+    const activations = { peakBytes: 2 ** 21, liveBytes: 2 ** 20 };
+    const on = result({ suite: 'rewrites', name: 'a/b-1x8', dispatches: 7, activations });
+    const gain = { against: 'a/b-1x8', ratio: 1.254, low: 1.2, high: 1.3, pairs: 15 };
+    const off = result({ ...on, name: 'a/b-1x8 without fold-shift', ms: 12.5, gpuMs: null, dispatches: 9, gain });
+    const filled = fillDocument('<!-- bench:a rewrites --><!-- /bench -->', 'a', report({ results: [on, off] }));
+    expect(rowsOf(filled)).toEqual([
+      '| network | type | without | disp. | activations, MiB | held, MiB | ms | ±% | GPU ms | gain | with 95 % | pairs |',
+      '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
+      '| a/b-1x8 | f32 | – | 7 | 2 | 1 | 10 | 2 | 8 |  |  |  |',
+      '| a/b-1x8 | f32 | fold-shift | 9 | 2 | 1 | 12.5 | 2 | – | × 1.25 | × 1.20 … × 1.30 | 15 |',
+    ]);
+    expect(reportTable(report({ results: [on, off] }))).toMatch(/gain[\s\S]*fold-shift .* × 1.25\n/);
   });
 
   test('without such marks, or with an unknown one, is refused', () => {

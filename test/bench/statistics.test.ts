@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { geometricMean, median, quantile, spread } from '../../bench/statistics.ts';
+import { geometricMean, median, medianInterval, pairedRatio, quantile, spread } from '../../bench/statistics.ts';
 import { InvalidArgumentError } from '../../src/engine/errors.ts';
 
 describe('quantiles', () => {
@@ -38,6 +38,58 @@ describe('spread', () => {
 
   test('of nothing but zeros is 0', () => {
     expect(spread([0, 0, 0])).toBe(0);
+  });
+});
+
+describe('the interval of a median', () => {
+  const upTo = (n: number) => Array.from({ length: n }, (_, i) => n - i);
+
+  // Largest k with 2·P(Bin(n, ½) < k) ≤ 0.05, as tables of the sign test have it.
+  test.each([
+    [6, 1],
+    [8, 1],
+    [9, 2],
+    [20, 6],
+    [100, 40],
+  ])('of %i values goes from the %ith smallest to the one as far from the largest', (n, k) => {
+    expect(medianInterval(upTo(n))).toEqual({ low: k, high: n + 1 - k });
+  });
+
+  test('is none for too few values to be that sure', () => {
+    for (const n of [0, 1, 5]) expect(medianInterval(upTo(n))).toBeUndefined();
+    expect(medianInterval(upTo(5), 0.9)).toEqual({ low: 1, high: 5 });
+  });
+
+  test('holds the median of the distribution as often as it says', () => {
+    const random = uniforms(7);
+    let outside = 0;
+    for (let trial = 0; trial < 2000; trial++) {
+      const { low, high } = medianInterval(Array.from({ length: 15 }, random))!;
+      if (low > 0.5 || high < 0.5) outside++;
+    }
+    // 2·P(Bin(15, ½) < 4) = 0.0352: 70 ± 8 of 2000.
+    expect(outside).toBeGreaterThan(30);
+    expect(outside).toBeLessThan(110);
+  });
+
+  /** A linear congruential generator: Numerical Recipes, 7.1. */
+  function uniforms(seed: number): () => number {
+    return () => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32;
+  }
+});
+
+describe('a ratio of pairs', () => {
+  test('is not moved by what slows both of a pair', () => {
+    const slow = [1, 1, 3, 1, 1.5, 1, 7];
+    const ratio = pairedRatio(
+      slow.map((s) => 102 * s),
+      slow.map((s) => 100 * s),
+    );
+    expect(ratio).toEqual({ ratio: 1.02, low: 1.02, high: 1.02, pairs: 7 });
+  });
+
+  test('has no interval where pairs are few, and forgets what has no partner', () => {
+    expect(pairedRatio([2, 4, 6, 100], [1, 2, 3])).toEqual({ ratio: 2, low: null, high: null, pairs: 3 });
   });
 });
 

@@ -1,0 +1,54 @@
+/**
+ * Rest between the turns of different processes. When their run is done, other runtimes go on spinning in their threads for a
+ * while, and drivers tidy up; whoever is next would be measured beside that. So a piece of work of known length runs on the
+ * adapter, again and again, until it takes no longer than on a free machine. Whoever is next waits for it, they as we.
+ */
+import type { Device } from '../src/engine/index.ts';
+import { openProbe } from './roofline/roofline.ts';
+
+/** Free is a machine on which the work takes at most this many times the least ever seen, so many times in a row. */
+const SLACK = 1.15;
+const IN_A_ROW = 3;
+/** Milliseconds after which the machine is taken as it is: one that others use never comes to rest. */
+const LONGEST = 1000;
+/** How often the work is done to find how long it takes at least. */
+const CALIBRATION = 20;
+
+export interface Rest {
+  settle(): Promise<void>;
+  /** How often it was waited for, how often without success, and for how many milliseconds in all. */
+  readonly waited: { times: number; inVain: number; ms: number };
+  dispose(): void;
+}
+
+/** Rest on an adapter; to be opened while nothing else runs. @throws OutOfMemoryError, DeviceLostError */
+export async function openRest(device: Device): Promise<Rest> {
+  const probe = await openProbe(device);
+  return { ...(await restBy(() => probe.run())), dispose: () => probe.dispose() };
+}
+
+/** @param probe does the piece of work; its milliseconds */
+export async function restBy(
+  probe: () => Promise<number>,
+  now = () => performance.now(),
+): Promise<Omit<Rest, 'dispose'>> {
+  let least = Infinity;
+  const once = async () => {
+    const ms = await probe();
+    least = Math.min(least, ms);
+    return ms <= SLACK * least;
+  };
+  for (let i = 0; i < CALIBRATION; i++) await once();
+  const waited = { times: 0, inVain: 0, ms: 0 };
+  return {
+    waited,
+    async settle() {
+      const start = now();
+      let free = 0;
+      while (free < IN_A_ROW && now() - start < LONGEST) free = (await once()) ? free + 1 : 0;
+      waited.times++;
+      waited.ms += now() - start;
+      if (free < IN_A_ROW) waited.inVain++;
+    },
+  };
+}
