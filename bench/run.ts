@@ -93,6 +93,7 @@ async function chosenCases(selection: Selection, host: Host, caps: Capabilities)
   return cases.filter((c) => chosen.has(c) || isOther(c));
 }
 
+/** Group by group, into the report. @throws AbortedError where nothing has been measured yet */
 async function runGroups(cases: readonly BenchCase[], report: CoreReport, options: MeasureOptions): Promise<void> {
   const groupOf = (c: BenchCase) => `${c.suite} ${c.group}`;
   for (const group of new Set(cases.map(groupOf))) {
