@@ -7,6 +7,7 @@ import { processTerminal, type Terminal } from '../src/node/cli/terminal.ts';
 import { compareReports } from './baseline.ts';
 import { runBench } from './index.ts';
 import { parseOptions } from './options.ts';
+import { main as allMain } from './pack/all.ts';
 import { main as reportMain } from './report/main.ts';
 import { reportPage } from './report/html.ts';
 import { readReport } from './result.ts';
@@ -43,9 +44,11 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
   }
 }
 
+const COMMANDS = { bench: main, report: reportMain, all: allMain };
+
 /** Dawn's threads never end on their own, so the exit has to be explicit. */
-export async function start(command: 'bench' | 'report' = 'bench', argv = process.argv.slice(2)): Promise<never> {
-  const status = await (command === 'report' ? reportMain : main)(argv, processTerminal());
+export async function start(command: keyof typeof COMMANDS = 'bench', argv = process.argv.slice(2)): Promise<never> {
+  const status = await COMMANDS[command](argv, processTerminal());
   await new Promise<void>((written) => process.stdout.write('', () => written()));
   process.exit(status);
 }

@@ -59,7 +59,7 @@ export function parseOptions(argv: readonly string[], print = console.log): Benc
     )
     .option(
       '--only <glob>',
-      'only cases whose name, group or shape fits, such as "conv2d" or "*sd15*"',
+      'only cases whose name, group or shape fits, such as "conv2d" or "*sd15*"; several by commas',
       text('--only', 'a pattern'),
     )
     .option('--dtype <type>', 'storage: f32, f16 or both', choice('--dtype', ['f32', 'f16', 'both'] as const), 'f32')

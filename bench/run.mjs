@@ -1,14 +1,15 @@
 /**
- * Builds the bench from its sources and runs it; as first argument `report` shows reports instead. Plain JavaScript,
- * because Node 20 runs no TypeScript.
+ * Builds the bench from its sources and runs it; as first argument `report` shows reports instead, and `all` runs the
+ * whole in slices. Plain JavaScript, because Node 20 runs no TypeScript.
  */
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const isReport = process.argv[2] === 'report';
-const argv = process.argv.slice(isReport ? 3 : 2);
+const [, , first] = process.argv;
+const command = ['report', 'all'].includes(first) ? first : 'bench';
+const argv = process.argv.slice(command === 'bench' ? 2 : 3);
 const { build } = await import('vite');
 const here = process.cwd();
 // Vite resolves the folders of its config against the working directory; file names among the options are the caller's.
@@ -16,7 +17,7 @@ process.chdir(root);
 mkdirSync('.bench', { recursive: true });
 const configFile = join(root, 'bench', 'vite.config.ts');
 await build({ configFile, mode: 'node' });
-if (!isReport && !argv.includes('--node')) await build({ configFile, mode: 'page' });
+if (command === 'bench' && !argv.includes('--node')) await build({ configFile, mode: 'page' });
 process.chdir(here);
 const { start } = await import(pathToFileURL(join(root, '.bench', 'node', 'main.js')).href);
-await start(isReport ? 'report' : 'bench', argv);
+await start(command, argv);

@@ -4,7 +4,7 @@ import type { Suite } from './result.ts';
 /** What the core of the bench is told; plain data, so that a page can be told it too. */
 export interface Selection {
   suites: readonly Suite[];
-  /** Pattern of names, with `*` and `?`. */
+  /** Patterns of names, with `*` and `?`, by commas. */
   only?: string;
   dtypes: readonly ('f32' | 'f16')[];
   /** Times measured of each case, at most. */
@@ -49,13 +49,14 @@ export interface Selectable {
 export function selects(selection: Selection, software: boolean, c: Selectable): boolean {
   const { suites, only, dtypes, quick } = selection;
   const names = [c.name, ...c.name.split('/')];
+  const patterns = only?.split(',');
   return (
     suites.includes(c.suite) &&
     dtypes.includes(c.dtype) &&
-    (only === undefined || names.some((name) => fits(only, name))) &&
+    (!patterns || patterns.some((pattern) => names.some((name) => fits(pattern, name)))) &&
     (!quick || c.quick === true) &&
     // What is asked for by its full name runs even where it takes long.
-    (!software || only === c.name || (c.flops <= mostFlops(c.suite) && c.bytes <= SOFTWARE_BYTES))
+    (!software || patterns?.includes(c.name) || (c.flops <= mostFlops(c.suite) && c.bytes <= SOFTWARE_BYTES))
   );
 }
 

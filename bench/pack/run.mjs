@@ -60,6 +60,14 @@ const about = { name: 'daguerre', version, commit, type: 'module' };
 writeFileSync(into('package.json'), `${JSON.stringify(about, null, 2)}\n`);
 copy('.bench/node', into('.bench', 'node'));
 copy('bench/models/truth', into('bench', 'models', 'truth'));
+copy('bench/models/models.json', into('bench', 'models', 'models.json'));
+// PyTorch as a peer, where the machine has it: what it is told, and the models that it builds.
+for (const script of ['torch_eager', 'torch_probe', 'published', 'seeded', 'unet_condition']) {
+  copy(`bench/peers/${script}.py`, into('bench', 'peers', `${script}.py`));
+}
+for (const script of ['layers', 'fast_norm', 'models', 'dit_model']) {
+  copy(`training/${script}.py`, into('training', `${script}.py`));
+}
 for (const folder of ['emoji', 'emoji-reference']) {
   copy(join('weights', folder), into('weights', folder), (path) => !/\.(png|md)$/.test(path));
 }

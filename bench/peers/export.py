@@ -7,8 +7,11 @@ tensors in a .bin beside it, which the bench makes from what the .json says. Nee
 """
 
 import argparse
+import contextlib
+import hashlib
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -39,22 +42,22 @@ def export(model: torch.nn.Module, inputs: dict[str, torch.Tensor], file: Path) 
     )
 
 
-def separate_weights(file: Path, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> dict:
-    """Takes big tensors out of the graph, turns inputs into initialisers that may be overridden (they then lie on the
-    device, and nothing is folded into them), and says what its .bin is made of."""
-    graph = onnx.load(file)
+def separate_weights(whole: Path, file: Path, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> dict:
+    """Takes big tensors out of the whole graph, turns inputs into initialisers that may be overridden (they then lie on
+    the device, and nothing is folded into them), writes the file, and says what its .bin is made of."""
+    graph = onnx.load(whole)
     by_bytes = {}
     for key, value in model.state_dict().items():
         array = value.numpy()
-        by_bytes[array.tobytes()] = (key, list(array.shape), False)
+        by_bytes[digest(array.tobytes())] = (key, list(array.shape), False)
         if array.ndim == 2:
-            by_bytes.setdefault(array.T.tobytes(), (key, list(array.shape), True))
+            by_bytes.setdefault(digest(array.T.tobytes()), (key, list(array.shape), True))
     parts, at = [], 0
     for tensor in graph.graph.initializer:
         data = onnx.numpy_helper.to_array(tensor).tobytes()
-        if len(data) < SMALLEST_OUTSIDE or data not in by_bytes:
+        if len(data) < SMALLEST_OUTSIDE or (found := by_bytes.get(digest(data))) is None:
             continue
-        key, shape, transposed = by_bytes[data]
+        key, shape, transposed = found
         parts.append({'key': key, 'shape': shape, 'transposed': transposed, 'offset': at, 'bytes': len(data)})
         tensor.ClearField('raw_data')
         tensor.ClearField('float_data')
@@ -69,6 +72,11 @@ def separate_weights(file: Path, model: torch.nn.Module, inputs: dict[str, torch
     inside = file.stat().st_size
     print(f'{file}: {len(graph.graph.node)} nodes, {inside / 2**20:.1f} MiB, {at / 2**20:.0f} MiB of weights apart')
     return {'bytes': at, 'parts': parts}
+
+
+def digest(data: bytes) -> bytes:
+    """Stands for the bytes: of the largest models they would be held several times."""
+    return hashlib.blake2b(data).digest()
 
 
 def write_truth(folder: Path, name: str, out: torch.Tensor) -> None:
@@ -96,14 +104,14 @@ def main() -> None:
         if options.out:
             folder = options.out / name
             folder.mkdir(parents=True, exist_ok=True)
-            for variant, operators in (('exported', None), ('fused', fused_operators)):
+            for variant, operators in (('exported', contextlib.nullcontext), ('fused', fused_operators)):
                 file = folder / f'{variant}.onnx'
-                if operators:
+                # What is larger than 2 GiB is written with a file for each of its tensors.
+                with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                    whole = Path(scratch) / file.name
                     with operators():
-                        export(model, inputs, file)
-                else:
-                    export(model, inputs, file)
-                weights = separate_weights(file, model, inputs)
+                        export(model, inputs, whole)
+                    weights = separate_weights(whole, file, model, inputs)
                 (folder / f'{variant}.json').write_text(json.dumps(weights))
 
 

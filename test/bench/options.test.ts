@@ -107,6 +107,8 @@ describe('selection', () => {
     expect(selects({ ...all, dtypes: ['f16'] }, true, small)).toBe(false);
     for (const only of ['matmul', 'a', 'matmul/a', 'm*']) expect(selects({ ...all, only }, true, small)).toBe(true);
     expect(selects({ ...all, only: 'conv2d' }, true, small)).toBe(false);
+    expect(selects({ ...all, only: 'conv2d,matmul/a' }, true, small)).toBe(true);
+    expect(selects({ ...all, only: 'conv2d,matmul/b' }, true, large)).toBe(true);
   });
 
   test('when quick, takes the small ones only', () => {

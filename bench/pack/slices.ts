@@ -1,0 +1,44 @@
+/**
+ * The whole bench in slices, each a run of its own: a machine with a GPU is often lent for minutes, and a driver that
+ * falls over in one of them takes no other along.
+ */
+import { PUBLISHED } from '../models/published.ts';
+import { SHAPES } from '../kernels/shapes.ts';
+
+export interface Slice {
+  name: string;
+  /** Options of the bench. */
+  args: readonly string[];
+}
+
+/** Kernels in a slice: with peers each takes about ten seconds on a GPU. */
+const TOGETHER = 6;
+
+/** Models first, the largest of them first; then kernels. */
+export function allSlices(): Slice[] {
+  const dtypes = ['f32', 'f16'] as const;
+  const models = [...Object.values(PUBLISHED).map((m) => m.case)].reverse().concat('emoji/*', 'emoji-picture/*');
+  const slice = (suite: string, dtype: string, name: string, only: readonly string[]): Slice => ({
+    name: `${suite}-${dtype}-${name.replace(/[^\w.-]+/g, '-').replace(/-+$/, '')}`,
+    args: ['--suite', suite, '--dtype', dtype, '--only', only.join(',')],
+  });
+  return [
+    ...dtypes.flatMap((dtype) => models.map((name) => slice('models', dtype, name, [name]))),
+    ...dtypes.flatMap((dtype) => kernelChunks().map(({ name, cases }) => slice('kernels', dtype, name, cases))),
+  ];
+}
+
+/** Kernels group by group, not too many at once. */
+function kernelChunks(): { name: string; cases: string[] }[] {
+  const groups = new Map<string, string[]>();
+  for (const { id, problem } of SHAPES) {
+    groups.set(problem.op, [...(groups.get(problem.op) ?? []), `${problem.op}/${id}`]);
+  }
+  return [...groups].flatMap(([op, cases]) => {
+    const parts = Math.ceil(cases.length / TOGETHER);
+    return Array.from({ length: parts }, (_, i) => ({
+      name: parts > 1 ? `${op}-${i + 1}` : op,
+      cases: cases.slice(i * TOGETHER, (i + 1) * TOGETHER),
+    }));
+  });
+}
