@@ -95,7 +95,7 @@ export async function openSingleFile(source: ByteSource, options: SingleFileOpti
 }
 
 /** By name, and by the first bytes: a zip archive, or a bare pickle, where a safetensors file has `{` at 8. @throws FormatError */
-async function refusePickle(source: ByteSource, signal?: AbortSignal): Promise<void> {
+export async function refusePickle(source: ByteSource, signal?: AbortSignal): Promise<void> {
   const bytes = await source.read(0, Math.min(9, await source.size(signal)), signal);
   const zipped = bytes[0] === 0x50 && bytes[1] === 0x4b;
   const pickled = bytes[8] !== 0x7b && (zipped || bytes[0] === 0x80);

@@ -1,7 +1,7 @@
 /** Pipelines from checkpoints in one file, in the layout of their authors. */
 import { FormatError, type Device } from '../engine/index.ts';
 import { Checkpoint, type ByteSource } from '../loading/index.ts';
-import { openSingleFile } from '../models/singleFile.ts';
+import { openSingleFile, refusePickle } from '../models/singleFile.ts';
 import type { LoadPipelineOptions } from './options/loadOptions.ts';
 import { kindByKeys } from './original/byKeys.ts';
 import { originalPipeline, type OriginalPipelineClass } from './original/index.ts';
@@ -42,6 +42,7 @@ async function networkAlone(
   options: LoadPipelineOptions,
   pipeline: OriginalPipelineClass,
 ): Promise<LoadedPipeline> {
+  await refusePickle(source, options.signal);
   const checkpoint = await Checkpoint.open(source, { signal: options.signal });
   try {
     return await pipeline.load(await open(), { config: options.configs!.unet!, checkpoint }, options);

@@ -9,19 +9,27 @@
  * (`image_size`, `num_channels`, `classifier_width`, `large_size`, `diffusion_steps`, `timestep_respacing` …) or the
  * constructor's arguments, and the checkpoint as safetensors under its original keys.
  */
-import { InvalidArgumentError, type Device, type Profile, type Report } from '../../engine/index.ts';
+import { InvalidArgumentError, type Device, type Profile } from '../../engine/index.ts';
 import type { Directory, RawConfig } from '../../loading/index.ts';
 import type { AdmUNet } from '../../models/adm/admModel.ts';
 import { admFolder, loadAdmParts, type AdmPart, type AdmParts, type AdmSources } from './parts.ts';
 import { methodOf, processOf, stageDenoiser, stageSampler, type AdmStageRun } from './stage.ts';
 import type { AdmOptions, AdmResult, AdmStep } from './options.ts';
-import { BasePipeline, loadParts, pictureCount, type Part, type RunShape, type Work } from '../run/basePipeline.ts';
+import {
+  BasePipeline,
+  loadParts,
+  pictureCount,
+  workOf,
+  type Part,
+  type RunShape,
+  type Work,
+} from '../run/basePipeline.ts';
 import type { GenerationOptions, GenerationResult } from '../options/generation.ts';
 import { planesOf, repeatedTo } from '../picture/imageInput.ts';
 import { resolveClass, type ClassLabel } from '../options/labels.ts';
 import { runLatents } from '../run/latentRun.ts';
 import { generatorOf, latentSize, type Generators, type LatentShape } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import { expectPicture, pixelDecoder } from '../run/pixelDecoder.ts';
 
 /** Class → picture, guided by a classifier, in one stage or two. */
@@ -60,10 +68,10 @@ export class ADMPipeline extends BasePipeline {
     sources: AdmSources,
     options: LoadPipelineOptions & { fields?: RawConfig } = {},
   ): Promise<ADMPipeline> {
-    const { signal, variant, onProgress, fields } = options;
+    const { onProgress, fields } = options;
     const labels = (fields?.id2label ?? {}) as Record<number, string>;
     return loadParts(async (own, all) => {
-      const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
+      const load = networkOptions(device, options);
       const parts = await loadAdmParts(device, sources, load, own);
       expectPicture(ADMPipeline.className, (parts.unet ?? parts.upsampler)!.network.config.inChannels);
       return new ADMPipeline(device, parts, labels, all, onProgress);
@@ -270,13 +278,6 @@ function classOf(label: ClassLabel, labels: Readonly<Record<number, string>>, co
 }
 
 const missing = (what: string, why: string) => new InvalidArgumentError(`generate: expected ${what}: ${why}`);
-
-function workOf<Shape>(
-  network: { plan(shape: Shape): Report; profile(shape: Shape, options?: object): Promise<Profile> },
-  shape: Shape,
-): Work {
-  return { plan: () => network.plan(shape), profile: (options) => network.profile(shape, options) };
-}
 
 /** Several networks of which each is called once. */
 function together(works: readonly Work[]): Work {

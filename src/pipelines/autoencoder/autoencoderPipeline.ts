@@ -24,7 +24,7 @@ import type { GeneratedImage } from '../picture/image.ts';
 import { planesOf, type ImageInput } from '../picture/imageInput.ts';
 import { klDecoder, klLatents, type LatentDecoder } from '../run/latentDecoder.ts';
 import { latentSize } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import { anyPicturesOf, expectPicture, vqDecoder } from '../run/pixelDecoder.ts';
 
 /** Indices of a codebook by cell, row by row. */
@@ -70,8 +70,7 @@ export class AutoencoderPipeline extends BasePipeline {
     all: readonly Part[],
     onProgress: LoadPipelineOptions['onProgress'],
   ) {
-    const decode = decoderOf(device, model);
-    super(device, all, (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options }), onProgress);
+    super(device, all, decoderOf(device, model), onProgress);
   }
 
   /**
@@ -84,9 +83,9 @@ export class AutoencoderPipeline extends BasePipeline {
     directory: Directory,
     options: LoadPipelineOptions = {},
   ): Promise<AutoencoderPipeline> {
-    const { signal, variant, onProgress } = options;
+    const { signal, onProgress } = options;
     const className = configClass(await readConfig(directory, CLASSES, { signal }));
-    const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
+    const load = networkOptions(device, options);
     return loadParts(async (own, all) => {
       const model: Autoencoder =
         className === 'VQModel'

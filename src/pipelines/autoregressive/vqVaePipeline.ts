@@ -13,10 +13,18 @@ import type { Directory } from '../../loading/index.ts';
 import type { CodeMap, PixelSnail } from '../../models/pixelSnail/pixelSnailModel.ts';
 import { TorchGenerator } from '../../sampler/noise/torchGenerator.ts';
 import type { Codes } from '../autoencoder/autoencoderPipeline.ts';
-import { BasePipeline, loadParts, pictureCount, type Part, type RunShape, type Work } from '../run/basePipeline.ts';
+import {
+  BasePipeline,
+  loadParts,
+  pictureCount,
+  workOf,
+  type Part,
+  type RunShape,
+  type Work,
+} from '../run/basePipeline.ts';
 import type { GeneratedImage } from '../picture/image.ts';
 import { planesOf, type ImageInput } from '../picture/imageInput.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import { anyPicturesOf, expectPicture } from '../run/pixelDecoder.ts';
 import { refuseOptions } from '../options/refuseOptions.ts';
 import { codesOfPlanes, planesOfCodes } from './codePlanes.ts';
@@ -73,9 +81,9 @@ export class VQVAEPipeline extends BasePipeline {
     sources: CodePriorSources | Directory,
     options: LoadPipelineOptions = {},
   ): Promise<VQVAEPipeline> {
-    const { signal, variant, onProgress } = options;
+    const { onProgress } = options;
     return loadParts(async (own, all) => {
-      const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
+      const load = networkOptions(device, options);
       const parts = await loadCodePriorParts(device, sources, load, own);
       expectPicture('VQVAEPipeline', parts.vqvae.channels);
       return new VQVAEPipeline(device, parts, all, onProgress);
@@ -176,8 +184,8 @@ export class VQVAEPipeline extends BasePipeline {
     const prior = bottom ?? top;
     const shape = { batch, height: height * this.downsampling, width: width * this.downsampling };
     return {
-      network: { plan: () => prior.plan(batch), profile: (options) => prior.profile(batch, options) },
-      decoder: { plan: () => vqvae.plan(shape), profile: (options) => vqvae.profile(shape, options) },
+      network: workOf(prior, batch),
+      decoder: workOf(vqvae, shape),
     };
   }
 

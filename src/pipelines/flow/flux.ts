@@ -4,22 +4,21 @@
  * Black Forest Labs 2024.
  */
 import type { Device } from '../../engine/index.ts';
-import { readModelIndex, type Directory } from '../../loading/index.ts';
-import { AutoencoderKL } from '../../models/index.ts';
+import type { Directory } from '../../loading/index.ts';
 import { FluxTransformer } from '../../models/transformers/fluxModel.ts';
 import { packLatents, unpackLatents } from '../../models/transformers/packing.ts';
 import type { Denoiser, Sampler } from '../../sampler/index.ts';
 import { samplerFrom } from '../../sampler/diffusers/samplerFrom.ts';
-import type { Vec } from '../../sampler/vec.ts';
-import { chosenScheduler, loadParts, readScheduler, type RunShape } from '../run/basePipeline.ts';
-import { FlowPipeline } from './flowPipeline.ts';
+import { chosenScheduler, workOf, type RunShape } from '../run/basePipeline.ts';
+import { guidedDenoiser, outputParts, repeatedState, type ToldNetwork } from '../run/guidedDenoiser.ts';
+import { loraHolder, LoraPipeline } from '../run/loraPipeline.ts';
 import { openFluxPrompts } from '../prompts/flowPrompts.ts';
-import { checkChannels, dynamicMu, flowStrength, refuseForeignOptions } from './flowSteps.ts';
+import { dynamicMu, flowStrength, loadFlow, refuseForeignOptions, type FlowParts } from './straightFlow.ts';
 import type { GenerationResult } from '../options/generation.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
 import { runLatents, stepChoice } from '../run/latentRun.ts';
 import { initialNoise, latentSize, type LatentShape } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import type { LoadPipelineOptions } from '../options/loadOptions.ts';
 import { conditionsOf } from '../prompts/promptEncoder.ts';
 import { RunConditions, type StepConditions } from '../stableDiffusion/conditions.ts';
 import { givenPicture, startingPoint } from '../stableDiffusion/pictures.ts';
@@ -36,31 +35,30 @@ const SIDE = 2;
 const CELLS = 128;
 
 /** Text → picture: two text encoders, transformer and autoencoder of one folder on one device. */
-export class FluxPipeline extends FlowPipeline<FluxTransformer> {
+export class FluxPipeline extends LoraPipeline<FlowParts<FluxTransformer>> {
   /** The `_class_name`s of such folders. */
   static readonly classNames = ['FluxPipeline', 'FluxImg2ImgPipeline', 'FluxInpaintPipeline'];
+
+  private constructor(device: Device, parts: FlowParts<FluxTransformer>, options: LoadPipelineOptions & SourceOptions) {
+    super(device, parts, loraHolder('transformer', parts.transformer), options);
+  }
 
   /**
    * Loads a pipeline folder.
    * @throws NotFoundError, NetworkError, FormatError, ConfigError for parts of different models, UnsupportedError for a
    * scheduler that is not built, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
    */
-  static async load(
+  static load(
     device: Device,
     directory: Directory,
     options: LoadPipelineOptions & SourceOptions = {},
   ): Promise<FluxPipeline> {
-    const { signal, variant, onProgress } = options;
-    const index = await readModelIndex(directory, FluxPipeline.classNames, signal);
-    const scheduler = await readScheduler(directory, options);
-    const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
-    return loadParts(async (own, all) => {
-      const transformer = await own(FluxTransformer.load(device, directory.folder('transformer'), load));
-      const { jointAttentionDim, inChannels } = transformer.config;
-      const text = await openFluxPrompts({ device, directory, load, own }, index, jointAttentionDim);
-      const vae = await own(AutoencoderKL.load(device, directory.folder('vae'), load));
-      checkChannels(directory.name, inChannels / SIDE ** 2, vae);
-      return new FluxPipeline(device, { transformer, vae, text, scheduler, all }, options);
+    return loadFlow(device, directory, options, {
+      classNames: FluxPipeline.classNames,
+      transformer: FluxTransformer,
+      texts: openFluxPrompts,
+      channels: ({ config }) => config.inChannels / SIDE ** 2,
+      make: (parts) => new FluxPipeline(device, parts, options),
     });
   }
 
@@ -127,21 +125,17 @@ export class FluxPipeline extends FlowPipeline<FluxTransformer> {
     }
   }
 
-  protected work({ batch, height, width }: RunShape) {
-    const { transformer, vae } = this.parts;
-    const t = { batch, imageTokens: (height * width) / SIDE ** 2, textTokens: 512 };
-    const d = { batch, height, width };
-    return {
-      network: { plan: () => transformer.plan(t), profile: (options: object) => transformer.profile(t, options) },
-      decoder: { plan: () => vae.plan('decode', d), profile: (options: object) => vae.profile('decode', d, options) },
-    };
+  protected work(shape: RunShape) {
+    const tokens = { imageTokens: (shape.height * shape.width) / SIDE ** 2, textTokens: 512 };
+    const network = workOf(this.parts.transformer, { batch: shape.batch, ...tokens });
+    return { network, decoder: this.decoding(shape) };
   }
 
   /** The transformer as a denoiser of packed latents [B,T,4C,1]. */
   private denoiser(
     space: GpuSpace,
     sampler: Sampler,
-    [batch, T, C]: LatentShape,
+    tokens: LatentShape,
     grid: readonly [number, number],
     conditions: RunConditions,
     options: TextToImageOptions & { trueCfgScale: number },
@@ -151,12 +145,12 @@ export class FluxPipeline extends FlowPipeline<FluxTransformer> {
     const { guidanceScale, trueCfgScale, checkFinite } = options;
     const guidance = transformer.config.guidanceEmbeds ? guidanceScale : undefined;
     const { numTrainTimesteps } = sampler.config;
-    const call = async (v: Vec, timestep: number, told: StepConditions, signal?: AbortSignal): Promise<Vec[]> => {
+    const network: ToldNetwork<StepConditions> = async (v, timestep, told, signal) => {
       const { buffer } = space.contiguous(v);
       const { encoderHiddenStates, addedCondKwargs } = told;
-      const parts = encoderHiddenStates.shape[0] / batch;
+      const parts = encoderHiddenStates.shape[0] / tokens[0];
       const out = await transformer.forward({
-        hiddenStates: { data: Array<GPUBuffer>(parts).fill(buffer), shape: [parts * batch, T, C] },
+        hiddenStates: repeatedState(buffer, tokens.slice(0, 3), parts),
         timestep: timestep / numTrainTimesteps,
         encoderHiddenStates,
         pooledProjections: addedCondKwargs!.textEmbeds!,
@@ -166,10 +160,10 @@ export class FluxPipeline extends FlowPipeline<FluxTransformer> {
         checkFinite,
         onProgress,
       });
-      // Copies, since the next call of the network writes over its output.
-      return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, v.length, batch, i * v.length));
+      return outputParts(space, out, tokens[0]);
     };
-    return this.guide(sampler, call, conditions, trueCfgScale, options);
+    const { text: alone, both } = conditions;
+    return guidedDenoiser(sampler, network, { alone, both }, trueCfgScale, options);
   }
 }
 

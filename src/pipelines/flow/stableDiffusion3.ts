@@ -3,22 +3,22 @@
  * object makes image → image and fills masks. Esser et al. 2024, https://arxiv.org/abs/2403.03206
  */
 import type { Device } from '../../engine/index.ts';
-import { readModelIndex, type Directory } from '../../loading/index.ts';
-import { AutoencoderKL } from '../../models/index.ts';
+import type { Directory } from '../../loading/index.ts';
 import { SD3Transformer } from '../../models/transformers/sd3Model.ts';
 import type { Denoiser, Sampler } from '../../sampler/index.ts';
 import { samplerFrom } from '../../sampler/diffusers/samplerFrom.ts';
 import type { Vec } from '../../sampler/vec.ts';
 import { channelJoin } from '../gpu/channelJoin.ts';
-import { chosenScheduler, loadParts, readScheduler, type RunShape } from '../run/basePipeline.ts';
-import { FlowPipeline } from './flowPipeline.ts';
+import { chosenScheduler, workOf, type RunShape } from '../run/basePipeline.ts';
+import { guidedDenoiser, outputParts, repeatedState, type ToldNetwork } from '../run/guidedDenoiser.ts';
+import { loraHolder, LoraPipeline } from '../run/loraPipeline.ts';
 import { openSd3Prompts } from '../prompts/flowPrompts.ts';
-import { checkChannels, dynamicMu, flowStrength, refuseForeignOptions } from './flowSteps.ts';
+import { dynamicMu, flowStrength, loadFlow, refuseForeignOptions, type FlowParts } from './straightFlow.ts';
 import type { GenerationResult } from '../options/generation.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
 import { runLatents, stepChoice, type LatentRun } from '../run/latentRun.ts';
 import { latentSize, type LatentShape } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import type { LoadPipelineOptions } from '../options/loadOptions.ts';
 import { conditionsOf } from '../prompts/promptEncoder.ts';
 import { RunConditions, type StepConditions } from '../stableDiffusion/conditions.ts';
 import { givenPicture, shownPicture, startingPoint } from '../stableDiffusion/pictures.ts';
@@ -31,7 +31,7 @@ const DEFAULTS = { numInferenceSteps: 28, guidanceScale: 7, strength: 0.6 } as c
 const PICTURE_STEPS = 50;
 
 /** Text → picture: three text encoders, transformer and autoencoder of one folder on one device. */
-export class StableDiffusion3Pipeline extends FlowPipeline<SD3Transformer> {
+export class StableDiffusion3Pipeline extends LoraPipeline<FlowParts<SD3Transformer>> {
   /** The `_class_name`s of such folders. */
   static readonly classNames = [
     'StableDiffusion3Pipeline',
@@ -39,29 +39,29 @@ export class StableDiffusion3Pipeline extends FlowPipeline<SD3Transformer> {
     'StableDiffusion3InpaintPipeline',
   ];
 
+  private constructor(device: Device, parts: FlowParts<SD3Transformer>, options: LoadPipelineOptions & SourceOptions) {
+    super(device, parts, loraHolder('transformer', parts.transformer), options);
+  }
+
   /**
    * Loads a pipeline folder; T5 (`text_encoder_3`) may be missing.
    * @throws NotFoundError, NetworkError, FormatError, ConfigError for parts of different models, UnsupportedError for a
    * scheduler that is not built, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
    */
-  static async load(
+  static load(
     device: Device,
     directory: Directory,
     options: LoadPipelineOptions & SourceOptions = {},
   ): Promise<StableDiffusion3Pipeline> {
-    const { signal, variant, onProgress } = options;
-    const index = await readModelIndex(directory, StableDiffusion3Pipeline.classNames, signal);
-    const scheduler = await readScheduler(directory, options);
-    const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
-    return loadParts(async (own, all) => {
-      const transformer = await own(SD3Transformer.load(device, directory.folder('transformer'), load));
-      const { inChannels, jointAttentionDim } = transformer.config;
-      const text = await openSd3Prompts({ device, directory, load, own }, index, jointAttentionDim);
-      const vae = await own(AutoencoderKL.load(device, directory.folder('vae'), load));
+    return loadFlow(device, directory, options, {
+      classNames: StableDiffusion3Pipeline.classNames,
+      transformer: SD3Transformer,
+      texts: openSd3Prompts,
       // A network that fills masks also sees the mask and what is known.
-      const shown = inChannels === 2 * vae.config.latentChannels + 1;
-      checkChannels(directory.name, shown ? vae.config.latentChannels : inChannels, vae);
-      return new StableDiffusion3Pipeline(device, { transformer, vae, text, scheduler, all }, options);
+      channels({ config: { inChannels } }, { config: { latentChannels } }) {
+        return inChannels === 2 * latentChannels + 1 ? latentChannels : inChannels;
+      },
+      make: (parts) => new StableDiffusion3Pipeline(device, parts, options),
     });
   }
 
@@ -125,21 +125,16 @@ export class StableDiffusion3Pipeline extends FlowPipeline<SD3Transformer> {
     }
   }
 
-  protected work({ batch, height, width }: RunShape) {
-    const { transformer, vae } = this.parts;
-    const t = { batch: 2 * batch, height, width, textTokens: 77 + 256 };
-    const d = { batch, height, width };
-    return {
-      network: { plan: () => transformer.plan(t), profile: (options: object) => transformer.profile(t, options) },
-      decoder: { plan: () => vae.plan('decode', d), profile: (options: object) => vae.profile('decode', d, options) },
-    };
+  protected work(shape: RunShape) {
+    const both = { ...shape, batch: 2 * shape.batch, textTokens: 77 + 256 };
+    return { network: workOf(this.parts.transformer, both), decoder: this.decoding(shape) };
   }
 
   /** The transformer as a denoiser of latents [B,C,h,w]. */
   private denoiser(
     space: GpuSpace,
     sampler: Sampler,
-    [batch, ...item]: LatentShape,
+    [batch, , height, width]: LatentShape,
     conditions: RunConditions,
     beside: readonly Vec[],
     options: TextToImageOptions,
@@ -148,13 +143,13 @@ export class StableDiffusion3Pipeline extends FlowPipeline<SD3Transformer> {
     const { transformer } = this.parts;
     const { onProgress } = this;
     const { inChannels } = transformer.config;
-    const join = beside.length > 0 ? channelJoin(space, batch, batch * inChannels * item[1] * item[2]) : undefined;
-    const call = async (v: Vec, timestep: number, told: StepConditions, signal?: AbortSignal): Promise<Vec[]> => {
+    const join = beside.length > 0 ? channelJoin(space, batch, batch * inChannels * height * width) : undefined;
+    const network: ToldNetwork<StepConditions> = async (v, timestep, told, signal) => {
       const buffer = join ? join([v, ...beside]) : space.contiguous(v).buffer;
       const { encoderHiddenStates, addedCondKwargs } = told;
       const parts = encoderHiddenStates.shape[0] / batch;
       const out = await transformer.forward({
-        sample: { data: Array<GPUBuffer>(parts).fill(buffer), shape: [parts * batch, inChannels, item[1], item[2]] },
+        sample: repeatedState(buffer, [batch, inChannels, height, width], parts),
         timestep,
         encoderHiddenStates,
         pooledProjections: addedCondKwargs!.textEmbeds!,
@@ -162,9 +157,9 @@ export class StableDiffusion3Pipeline extends FlowPipeline<SD3Transformer> {
         checkFinite,
         onProgress,
       });
-      // Copies, since the next call of the network writes over its output.
-      return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, v.length, batch, i * v.length));
+      return outputParts(space, out, batch);
     };
-    return this.guide(sampler, call, conditions, guidanceScale, options);
+    const { text: alone, both } = conditions;
+    return guidedDenoiser(sampler, network, { alone, both }, guidanceScale, options);
   }
 }

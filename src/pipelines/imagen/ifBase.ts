@@ -3,7 +3,7 @@ import type { Device } from '../../engine/index.ts';
 import type { Sampler } from '../../sampler/index.ts';
 import { samplerFrom } from '../../sampler/diffusers/samplerFrom.ts';
 import type { Vec } from '../../sampler/vec.ts';
-import { BasePipeline, chosenScheduler, type RunShape } from '../run/basePipeline.ts';
+import { BasePipeline, chosenScheduler, workOf, type RunShape } from '../run/basePipeline.ts';
 import type { GenerationResult } from '../options/generation.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
 import { runLatents, type LatentRun } from '../run/latentRun.ts';
@@ -71,7 +71,7 @@ export abstract class IfBase extends BasePipeline {
   protected work(shape: RunShape) {
     const { unet } = this.parts;
     const both = { ...shape, batch: 2 * shape.batch, tokens: IF_TOKENS };
-    return { network: { plan: () => unet.plan(both), profile: (o: object) => unet.profile(both, o) } };
+    return { network: workOf(unet, both) };
   }
 
   /** The steps of a call, and the size of its pictures. */

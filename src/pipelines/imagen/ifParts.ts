@@ -8,7 +8,7 @@ import { encodeT5Prompts } from '../../models/textEncoders/t5Prompts.ts';
 import { UNet2DCondition } from '../../models/unetCondition/unetConditionModel.ts';
 import { readScheduler, type Owner, type Part } from '../run/basePipeline.ts';
 import { hasPart } from '../prompts/flowPrompts.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import type { PromptEncoder } from '../prompts/promptEncoder.ts';
 
 /** The parts of a stage. */
@@ -41,7 +41,7 @@ export async function loadIfParts(
   options: IfLoadOptions,
   { own, all }: { own: Owner; all: readonly Part[] },
 ): Promise<IfParts> {
-  const { signal, variant, onProgress } = options;
+  const { signal } = options;
   const index = await readModelIndex(directory, className, signal);
   for (const [name, entry] of index.components) {
     if (entry.className === null || KNOWN.includes(name) || UNUSED.has(name)) continue;
@@ -50,7 +50,7 @@ export async function loadIfParts(
     );
   }
   const scheduler = await readScheduler(directory, options);
-  const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
+  const load = networkOptions(device, options);
   const text = options.textEncoder !== false && hasPart(index, 'text_encoder');
   const t5 = text ? await openT5(device, directory, load, own) : undefined;
   const unet = await own(UNet2DCondition.load(device, directory.folder('unet'), load));

@@ -6,50 +6,25 @@ import { ConfigError, InvalidArgumentError, type Device } from '../../engine/ind
 import { readModelIndex, type Directory } from '../../loading/index.ts';
 import { AutoencoderKL } from '../../models/index.ts';
 import { DiT } from '../../models/transformers/ditModel.ts';
-import { guided } from '../../sampler/guidance/guidance.ts';
-import type { Denoiser, Sampler } from '../../sampler/index.ts';
-import { samplerFrom } from '../../sampler/diffusers/samplerFrom.ts';
-import type { Vec } from '../../sampler/vec.ts';
-import {
-  BasePipeline,
-  loadParts,
-  readScheduler,
-  type Part,
-  type PictureLatents,
-  type RunShape,
-  type Work,
-} from '../run/basePipeline.ts';
 import type { ClassToImageOptions, ClassToImageResult } from '../options/classToImage.ts';
-import type { GpuSpace } from '../gpu/gpuSpace.ts';
 import type { ClassLabel } from '../options/labels.ts';
-import { klDecoder } from '../run/latentDecoder.ts';
-import { runLatents } from '../run/latentRun.ts';
-import { latentSize, type LatentShape } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
-
-interface Parts {
-  transformer: DiT;
-  vae: AutoencoderKL;
-  scheduler: Readonly<Record<string, unknown>>;
-}
-
-const SCHEDULERS = { ddim: 'DDIMScheduler', ddpm: 'DDPMScheduler' } as const;
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { loadParts, readScheduler } from '../run/basePipeline.ts';
+import { ClassPipeline, type ClassParts } from './classPipeline.ts';
 
 /** Class → picture by a diffusion transformer: transformer, autoencoder and scheduler of one folder on one device. */
-export class DiTPipeline extends BasePipeline {
+export class DiTPipeline extends ClassPipeline<DiT> {
   /** The `_class_name` of such a folder. */
   static readonly className = 'DiTPipeline';
 
+  /** @param labels by index, several per class with commas between; empty where the folder has none */
   private constructor(
     device: Device,
-    private readonly parts: Parts,
-    /** Class names by index, several per class with commas between; empty where the folder has none. */
-    override readonly labels: Readonly<Record<number, string>>,
-    all: readonly Part[],
+    parts: ClassParts<DiT>,
+    labels: Readonly<Record<number, string>>,
     onProgress: LoadPipelineOptions['onProgress'],
   ) {
-    const decode = klDecoder(device, parts.vae);
-    super(device, all, (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options }), onProgress);
+    super(device, parts, labels, onProgress);
   }
 
   /**
@@ -58,32 +33,26 @@ export class DiTPipeline extends BasePipeline {
    * WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
    */
   static async load(device: Device, directory: Directory, options: LoadPipelineOptions = {}): Promise<DiTPipeline> {
-    const { signal, variant, onProgress } = options;
-    const index = await readModelIndex(directory, DiTPipeline.className, signal);
+    const index = await readModelIndex(directory, DiTPipeline.className, options.signal);
     const labels = (index.options.id2label ?? {}) as Record<number, string>;
     const scheduler = await readScheduler(directory, options);
-    const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
+    const load = networkOptions(device, options);
     return loadParts(async (own, all) => {
-      const transformer = await own(DiT.load(device, directory.folder('transformer'), load));
+      const network = await own(DiT.load(device, directory.folder('transformer'), load));
       const vae = await own(AutoencoderKL.load(device, directory.folder('vae'), load));
-      checkParts(transformer, vae);
-      return new DiTPipeline(device, { transformer, vae, scheduler }, labels, all, onProgress);
+      checkParts(network, vae);
+      return new DiTPipeline(device, { network, vae, scheduler, all }, labels, options.onProgress);
     });
-  }
-
-  /** Pixels per latent cell along each side. */
-  get downsampling(): number {
-    return this.parts.vae.downsampling;
   }
 
   /** Width and height in pixels must be multiples of this. */
   get sizeMultiple(): number {
-    return this.parts.vae.downsampling * this.parts.transformer.config.patchSize;
+    return this.downsampling * this.parts.network.config.patchSize;
   }
 
   /** The size the transformer was trained at, pixels. */
   get sampleSize(): { width: number; height: number } {
-    const side = this.parts.vae.downsampling * this.parts.transformer.config.sampleSize;
+    const side = this.downsampling * this.parts.network.config.sampleSize;
     return { width: side, height: side };
   }
 
@@ -96,31 +65,8 @@ export class DiTPipeline extends BasePipeline {
    */
   async generate(options: ClassToImageOptions): Promise<ClassToImageResult> {
     const { numInferenceSteps = 50, guidanceScale = 4 } = options; // as the reference library, untold
-    const given = { ...options, numInferenceSteps, guidanceScale };
-    const { scheduler, transformer } = this.parts;
-    const sampler = samplerFrom(given.sampler ? { ...scheduler, _class_name: SCHEDULERS[given.sampler] } : scheduler);
-    const classes = this.classes(given);
-    const shape: LatentShape = [classes.length, transformer.config.inChannels, ...latentSize(this, given)];
-    const denoiser = (space: GpuSpace) => this.denoiser(space, sampler, classes, shape, given);
-    return runLatents({ device: this.device, sampler, shape, denoiser, decode: this.toPictures }, given);
-  }
-
-  protected override get autoencoder(): PictureLatents {
-    const { vae } = this.parts;
-    return { model: vae, scale: vae.config.scalingFactor, shift: vae.config.shiftFactor };
-  }
-
-  /** One evaluation is both halves of the guidance. */
-  protected work({ batch, ...size }: RunShape): { network: Work; decoder: Work } {
-    const { transformer, vae } = this.parts;
-    const both = { batch: 2 * batch, ...size };
-    return {
-      network: { plan: () => transformer.plan(both), profile: (options) => transformer.profile(both, options) },
-      decoder: {
-        plan: () => vae.plan('decode', { batch, ...size }),
-        profile: (options) => vae.profile('decode', { batch, ...size }, options),
-      },
-    };
+    const nullClass = guidanceScale > 1 ? this.parts.network.nullClass : undefined;
+    return this.ofClasses(this.classes(options), nullClass, { ...options, numInferenceSteps, guidanceScale });
   }
 
   /** Class numbers, each as often as pictures of it are wanted. */
@@ -130,48 +76,8 @@ export class DiTPipeline extends BasePipeline {
     }
     const list = typeof classLabels === 'object' ? classLabels : [classLabels];
     if (list.length === 0) throw new InvalidArgumentError('generate: expected at least one class label, got none');
-    const { numClasses } = this.parts.transformer.config;
+    const { numClasses } = this.parts.network.config;
     return list.flatMap((label) => Array<number>(times).fill(classOf(label, this.labels, numClasses)));
-  }
-
-  /** The transformer as a denoiser: both halves of the guidance in one batch, or the conditional one alone. */
-  private denoiser(
-    space: GpuSpace,
-    sampler: Sampler,
-    classes: readonly number[],
-    [batch, ...item]: LatentShape,
-    options: ClassToImageOptions & { guidanceScale: number },
-  ): Denoiser {
-    const { guidanceScale, guidanceRescale, guidanceInterval: interval, checkFinite } = options;
-    const { transformer } = this.parts;
-    const { onProgress } = this;
-    const { inChannels, outChannels } = transformer.config;
-    const call = async (v: Vec, timestep: number, labels: readonly number[], signal?: AbortSignal): Promise<Vec[]> => {
-      const { buffer } = space.contiguous(v);
-      const parts = labels.length / batch;
-      const sample = { data: Array<GPUBuffer>(parts).fill(buffer), shape: [labels.length, ...item] };
-      const out = await transformer.forward({
-        sample,
-        timestep,
-        classLabels: labels,
-        signal,
-        checkFinite,
-        onProgress,
-      });
-      // Copies, since the next call of the network writes over its output. A learned variance stands behind the noise of
-      // each item; the sampler takes it apart.
-      const length = (v.length / inChannels) * outChannels;
-      return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, length, batch, i * length));
-    };
-    const { nullClass } = transformer;
-    const alone = sampler.denoiser(async (v, t, signal) => (await call(v, t, classes, signal))[0]);
-    if (!(guidanceScale > 1) || nullClass === undefined) return alone;
-    const both = [...classes.map(() => nullClass), ...classes];
-    const pair = sampler.pairDenoiser(async (v, t, signal) => {
-      const [uncond, cond] = await call(v, t, both, signal);
-      return [uncond, cond];
-    });
-    return guided(pair, guidanceScale, { guidanceRescale, interval, conditional: interval && alone });
   }
 }
 

@@ -3,8 +3,8 @@ import { ConfigError, type Device } from '../../engine/index.ts';
 import { readModelIndex, type Directory } from '../../loading/index.ts';
 import { UNet2D } from '../../models/index.ts';
 import { VQModel } from '../../models/vq/vqModel.ts';
-import { BasePipeline, loadParts, readScheduler, type Part, type RunShape } from '../run/basePipeline.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { BasePipeline, loadParts, readScheduler, workOf, type Part, type RunShape } from '../run/basePipeline.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import { expectPicture, vqDecoder } from '../run/pixelDecoder.ts';
 
 /** The networks of a folder, and its scheduler's config. */
@@ -27,11 +27,11 @@ export async function loadVqLatent<P>(
   { className, seen }: { className: string; seen: 1 | 2 },
   make: (parts: VqLatentParts) => P,
 ): Promise<P> {
-  const { signal, variant, onProgress } = options;
+  const { signal } = options;
   await readModelIndex(directory, className, signal);
   const scheduler = await readScheduler(directory, options);
   return loadParts(async (own, all) => {
-    const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
+    const load = networkOptions(device, options);
     const unet = await own(UNet2D.load(device, directory.folder('unet'), load));
     const vqvae = await own(VQModel.load(device, directory.folder('vqvae'), load));
     const { vqEmbedDim, outChannels } = vqvae.config;
@@ -55,13 +55,7 @@ export abstract class VqLatentPipeline extends BasePipeline {
     /** What latents are scaled by for the network. */
     private readonly scale: number,
   ) {
-    const decode = vqDecoder(device, parts.vqvae, scale);
-    super(
-      device,
-      parts.all,
-      (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options }),
-      onProgress,
-    );
+    super(device, parts.all, vqDecoder(device, parts.vqvae, scale), onProgress);
   }
 
   /** The scheduler's config, as its folder has it. */
@@ -92,9 +86,6 @@ export abstract class VqLatentPipeline extends BasePipeline {
   protected work(shape: RunShape) {
     const { unet, vqvae } = this.parts;
     const call = { ...shape, part: 'decode', channels: vqvae.config.vqEmbedDim } as const;
-    return {
-      network: { plan: () => unet.plan(shape), profile: (o: object) => unet.profile(shape, o) },
-      decoder: { plan: () => vqvae.plan(call), profile: (o: object) => vqvae.profile(call, o) },
-    };
+    return { network: workOf(unet, shape), decoder: workOf(vqvae, call) };
   }
 }

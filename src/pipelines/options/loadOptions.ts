@@ -1,5 +1,6 @@
 /** What every pipeline takes when it is loaded. */
 import { InvalidArgumentError, type CompileProgress, type Device, type LoadProgress } from '../../engine/index.ts';
+import type { LoadOptions } from '../../models/modelSource.ts';
 import type { SingleFileOptions } from '../../models/singleFile.ts';
 import type { PretrainedSource } from '../source/source.ts';
 
@@ -38,4 +39,12 @@ export function storageOf(dtype: LoadPipelineOptions['dtype'], { caps }: Device)
   if (dtype === undefined || dtype === 'auto') return caps.f16 && !caps.software ? 'f16' : 'f32';
   if (dtype === 'f32' || dtype === 'f16') return dtype;
   throw new InvalidArgumentError(`fromPretrained: expected dtype to be auto, f32 or f16, got ${String(dtype)}`);
+}
+
+/** What each network of a pipeline is loaded with. @throws as {@link storageOf} */
+export function networkOptions(
+  device: Device,
+  { dtype, variant, signal, onProgress }: LoadPipelineOptions,
+): LoadOptions {
+  return { dtype: storageOf(dtype, device), variant, signal, onProgress };
 }

@@ -18,7 +18,7 @@ import { loadParts } from '../run/basePipeline.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
 import { runLatents } from '../run/latentRun.ts';
 import { generatorOf, latentSize, type LatentShape } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import { expectPicture } from '../run/pixelDecoder.ts';
 import { refuseOptions } from '../options/refuseOptions.ts';
 import { readConsistencySetup, type ConsistencySetup } from './consistencyConfig.ts';
@@ -60,13 +60,13 @@ export class ConsistencyPipeline extends PixelPipeline {
     source: OriginalSource,
     options: LoadPipelineOptions = {},
   ): Promise<ConsistencyPipeline> {
-    const { signal, onProgress } = options;
+    const { onProgress } = options;
     const opened = await openOriginal(source, options);
     try {
       const { labels, config } = withoutLabels(opened.config);
       const setup = readConsistencySetup(config, 'consistency model config');
       return await loadParts(async (own) => {
-        const load = { dtype: storageOf(options.dtype, device), signal, onProgress };
+        const load = networkOptions(device, options);
         const unet = await own(AdmUNet.load(device, { config: setup.network, checkpoint: opened.checkpoint }, load));
         expectPicture('ConsistencyPipeline', unet.config.inChannels);
         return new ConsistencyPipeline(device, unet, setup, labels, onProgress);

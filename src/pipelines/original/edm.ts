@@ -13,7 +13,7 @@ import { loadParts, pictureCount } from '../run/basePipeline.ts';
 import { preconditioningOf } from './edmDenoiser.ts';
 import { runLatents } from '../run/latentRun.ts';
 import { latentSize, type LatentShape } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import { expectPicture } from '../run/pixelDecoder.ts';
 import { refuseOptions } from '../options/refuseOptions.ts';
 import { doubleNormals } from './doubleNormals.ts';
@@ -48,12 +48,12 @@ export class EDMPipeline extends PixelPipeline {
    * preconditioning, UnsupportedError for one that makes no pictures, OutOfMemoryError, AbortedError; nothing is left behind.
    */
   static async load(device: Device, source: OriginalSource, options: LoadPipelineOptions = {}): Promise<EDMPipeline> {
-    const { signal, onProgress } = options;
+    const { onProgress } = options;
     const opened = await openOriginal(source, options);
     try {
       const { labels, config } = withoutLabels(opened.config);
       return await loadParts(async (own) => {
-        const load = { dtype: storageOf(options.dtype, device), signal, onProgress };
+        const load = networkOptions(device, options);
         const network = await own(EdmNetwork.load(device, { config, checkpoint: opened.checkpoint }, load));
         preconditioningOf(network);
         expectPicture('EDMPipeline', network.config.net.inChannels);

@@ -17,7 +17,7 @@ import { loadParts, pictureCount } from '../run/basePipeline.ts';
 import type { GenerationResult } from '../options/generation.ts';
 import { runLatents } from '../run/latentRun.ts';
 import { initialNoise, latentSize, type Generators, type LatentShape } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import { expectPicture } from '../run/pixelDecoder.ts';
 import { refuseOptions } from '../options/refuseOptions.ts';
 import { openOriginal, type OriginalSource } from './openOriginal.ts';
@@ -70,12 +70,12 @@ export class NCSNv2Pipeline extends PixelPipeline {
     source: OriginalSource,
     options: LoadPipelineOptions = {},
   ): Promise<NCSNv2Pipeline> {
-    const { signal, onProgress } = options;
+    const { onProgress } = options;
     const opened = await openOriginal(source, options);
     try {
       const setup = readSetup(opened.config);
       return await loadParts(async (own) => {
-        const load = { dtype: storageOf(options.dtype, device), signal, onProgress };
+        const load = networkOptions(device, options);
         const network = await own(NCSNv2.load(device, opened, load));
         expectPicture('NCSNv2Pipeline', network.config.channels);
         return new NCSNv2Pipeline(device, network, setup, onProgress);

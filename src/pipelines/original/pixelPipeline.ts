@@ -4,7 +4,7 @@ import type { ModelOutput, RunOptions, TensorInput } from '../../models/modelRun
 import type { NormalGenerator } from '../../sampler/noise/generator.ts';
 import type { Network } from '../../sampler/index.ts';
 import { TorchGenerator } from '../../sampler/noise/torchGenerator.ts';
-import { BasePipeline, pictureCount, type Part, type RunShape, type Work } from '../run/basePipeline.ts';
+import { BasePipeline, pictureCount, workOf, type Part, type RunShape, type Work } from '../run/basePipeline.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
 import { resolveClass, type ClassLabel } from '../options/labels.ts';
 import type { Generators, LatentShape } from '../run/latents.ts';
@@ -34,8 +34,7 @@ export abstract class PixelPipeline extends BasePipeline {
   }
 
   protected work(shape: RunShape): { network: Work } {
-    const { whole } = this;
-    return { network: { plan: () => whole.plan(shape), profile: (options) => whole.profile(shape, options) } };
+    return { network: workOf(this.whole, shape) };
   }
 }
 

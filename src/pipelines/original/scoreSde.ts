@@ -22,7 +22,7 @@ import type { GenerationResult } from '../options/generation.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
 import { runLatents } from '../run/latentRun.ts';
 import { latentSize, type LatentShape } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import { pictureLikelihood, type LikelihoodCall, type PictureLikelihood } from '../pixelDiffusion/pictureLikelihood.ts';
 import { expectPicture } from '../run/pixelDecoder.ts';
 import { refuseOptions } from '../options/refuseOptions.ts';
@@ -69,13 +69,13 @@ export class ScoreSDEPipeline extends PixelPipeline {
     source: OriginalSource,
     options: LoadPipelineOptions = {},
   ): Promise<ScoreSDEPipeline> {
-    const { signal, onProgress } = options;
+    const { onProgress } = options;
     const opened = await openOriginal(source, options);
     try {
       const setup = readScoreSdeSetup(opened.config);
       setup.process(setup.steps); // a range that is no process is an error now
       return await loadParts(async (own) => {
-        const load = { dtype: storageOf(options.dtype, device), signal, onProgress };
+        const load = networkOptions(device, options);
         const network = await own(NCSNpp.load(device, opened, load));
         const { numChannels, centered } = network.config;
         expectPicture('ScoreSDEPipeline', numChannels);

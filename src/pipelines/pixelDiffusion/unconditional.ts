@@ -28,13 +28,14 @@ import {
   loadParts,
   pictureCount,
   readScheduler,
+  workOf,
   type RunShape,
   type Work,
 } from '../run/basePipeline.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
 import { runLatents } from '../run/latentRun.ts';
 import { latentSize, type LatentShape } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import type { LikelihoodCall, PictureLikelihood } from './pictureLikelihood.ts';
 import type { UnconditionalOptions, UnconditionalResult } from '../options/pictureOptions.ts';
 import { expectPicture, pixelDecoder } from '../run/pixelDecoder.ts';
@@ -91,12 +92,12 @@ export class UnconditionalPipeline extends BasePipeline {
     directory: Directory,
     options: LoadPipelineOptions = {},
   ): Promise<UnconditionalPipeline> {
-    const { signal, variant, onProgress } = options;
+    const { signal, onProgress } = options;
     const { className } = await readModelIndex(directory, UnconditionalPipeline.classNames, signal);
     const kind = KINDS[className];
     const scheduler = await readScheduler(directory, options, { className: kind.scheduler });
     return loadParts(async (own) => {
-      const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
+      const load = networkOptions(device, options);
       const unet = await own(UNet2D.load(device, directory.folder('unet'), load));
       expectPicture(directory.name, unet.config.inChannels);
       return new UnconditionalPipeline(device, kind, unet, scheduler, onProgress);
@@ -173,7 +174,7 @@ export class UnconditionalPipeline extends BasePipeline {
   }
 
   protected work(shape: RunShape): { network: Work } {
-    return { network: { plan: () => this.unet.plan(shape), profile: (options) => this.unet.profile(shape, options) } };
+    return { network: workOf(this.unet, shape) };
   }
 
   private anyClasses(batch: number): number[] | undefined {

@@ -19,7 +19,7 @@ const SD3_TOKENS = 256;
 const FLUX_TOKENS = 512;
 
 /** What a text model and its tokenizer are opened with. */
-interface Opening {
+export interface FlowOpening {
   device: Device;
   directory: Directory;
   load: LoadOptions;
@@ -35,7 +35,7 @@ interface Reader<M extends Part> {
 export const hasPart = ({ components }: ModelIndex, name: string) => (components.get(name)?.className ?? null) !== null;
 
 async function open<M extends Part>(
-  { device, directory, load, own }: Opening,
+  { device, directory, load, own }: FlowOpening,
   Model: { load(device: Device, source: Directory, options: LoadOptions): Promise<M> },
   suffix: string,
 ): Promise<Reader<M>> {
@@ -51,7 +51,7 @@ async function open<M extends Part>(
  * @throws as models and tokenizers when they are opened; ConfigError for models of other widths
  */
 export async function openSd3Prompts(
-  opening: Opening,
+  opening: FlowOpening,
   index: ModelIndex,
   width: number,
 ): Promise<FlowPrompts | undefined> {
@@ -118,7 +118,7 @@ export async function openSd3Prompts(
  * @throws as {@link openSd3Prompts}
  */
 export async function openFluxPrompts(
-  opening: Opening,
+  opening: FlowOpening,
   index: ModelIndex,
   width: number,
 ): Promise<FlowPrompts | undefined> {

@@ -89,6 +89,14 @@ export interface Work {
   profile(options: { signal?: AbortSignal; onProgress?: (progress: CompileProgress) => void }): Promise<Profile>;
 }
 
+/** A network's calls of one form. */
+export function workOf<Call>(
+  network: { plan(call: Call): SplitReport; profile(call: Call, options?: object): Promise<Profile> },
+  call: Call,
+): Work {
+  return { plan: () => network.plan(call), profile: (options) => network.profile(call, options) };
+}
+
 /** Batch and size in pixels, as callers ask for them. */
 export interface SizeOptions {
   /** Pictures at once; default 1. */
@@ -111,13 +119,17 @@ export interface PictureLatents {
 export abstract class BasePipeline implements Sizes {
   /** Class names by index; empty unless a kind has some. */
   readonly labels: Readonly<Record<number, string>> = {};
+  /** From a run's last state to pictures; tells what it compiles. */
+  protected readonly toPictures: LatentDecoder;
 
   protected constructor(
     readonly device: Device,
     private readonly all: readonly Part[],
-    protected readonly toPictures: LatentDecoder,
+    decode: LatentDecoder,
     protected readonly onProgress: LoadPipelineOptions['onProgress'],
-  ) {}
+  ) {
+    this.toPictures = (space, latents, shape, options) => decode(space, latents, shape, { onProgress, ...options });
+  }
 
   /** Pixels per latent cell along each side. */
   abstract get downsampling(): number;

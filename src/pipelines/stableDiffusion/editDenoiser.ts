@@ -8,6 +8,7 @@ import type { Denoiser, Sampler } from '../../sampler/index.ts';
 import { LinearForm, type Vec } from '../../sampler/vec.ts';
 import { channelJoin } from '../gpu/channelJoin.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
+import { outputParts } from '../run/guidedDenoiser.ts';
 import type { LatentShape } from '../run/latents.ts';
 import type { LoadPipelineOptions } from '../options/loadOptions.ts';
 import type { RunConditions, StepConditions } from './conditions.ts';
@@ -56,8 +57,7 @@ export function editDenoiser(
     if (parts > 1) data.push(data[0], blind([v, none]));
     const sample = { data, shape: [parts * batch, ...seen] };
     const out = await unet.forward({ ...told, sample, timestep, signal, checkFinite, onProgress });
-    // Copies, since the next call of the network writes over its output.
-    return data.map((_, i) => space.copy(out.buffer, v.length, batch, i * v.length));
+    return outputParts(space, out, batch);
   };
   return sampler.denoiser(async (v, timestep, signal) => {
     const [text, pictureOnly, neither] = await call(v, timestep, conditions.both ?? conditions.text, signal);

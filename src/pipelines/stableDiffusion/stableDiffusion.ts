@@ -13,17 +13,16 @@ import { ControlNet } from '../../models/controlNet/controlNetModel.ts';
 import type { ModelSource } from '../../models/modelSource.ts';
 import { UNet2DCondition } from '../../models/unetCondition/unetConditionModel.ts';
 import { samplerFrom } from '../../sampler/diffusers/samplerFrom.ts';
-import { BasePipeline, chosenScheduler, loadParts, type Part, type RunShape } from '../run/basePipeline.ts';
+import { chosenScheduler, loadParts, workOf, type RunShape } from '../run/basePipeline.ts';
+import { loraHolder, LoraPipeline, type LoraParts } from '../run/loraPipeline.ts';
 import { openClip, openSdxlPrompts, type PromptModel } from '../prompts/clipPrompts.ts';
 import { AttentionWatch } from './attentionWatch.ts';
 import { ControlBranch } from './controlBranch.ts';
 import { editDenoiser, editsGuided } from './editDenoiser.ts';
 import type { GenerationResult } from '../options/generation.ts';
-import { klDecoder, klLatents, type LatentDecoder } from '../run/latentDecoder.ts';
 import { runLatents } from '../run/latentRun.ts';
 import { generatorOf, latentSize, type LatentShape } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
-import { PipelineLoras, type PipelineLora } from '../source/pipelineLoras.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import { conditionsOf } from '../prompts/promptEncoder.ts';
 import { guidanceFeatures, RunConditions, sdxlTimeIds } from './conditions.ts';
 import { sdDenoiser } from './denoiser.ts';
@@ -35,36 +34,22 @@ import { refuseOptions } from '../options/refuseOptions.ts';
 import type { SourceOptions } from '../source/source.ts';
 import type { TextToImageOptions } from '../options/textToImage.ts';
 
-interface Parts {
+interface Parts extends LoraParts {
   kind: SdKind;
   unet: UNet2DCondition;
-  vae: AutoencoderKL;
   controlNets: readonly ControlNet[];
   text: PromptModel | undefined;
-  scheduler: RawConfig;
   /** Of the folder's `model_index.json`. */
   fields: RawConfig;
-  /** Everything that is to be disposed of. */
-  all: readonly Part[];
 }
 
 /** Text → picture: text encoders, U-Net, autoencoder, scheduler and perhaps ControlNets of one model on one device. */
-export class StableDiffusionPipeline extends BasePipeline {
+export class StableDiffusionPipeline extends LoraPipeline<Parts> {
   /** The `_class_name`s of such folders. */
   static readonly classNames: readonly string[] = Object.keys(SD_KINDS);
 
-  private readonly loras: PipelineLoras;
-
-  private constructor(
-    device: Device,
-    private readonly parts: Parts,
-    { onProgress, token, endpoint, local }: LoadPipelineOptions & SourceOptions,
-  ) {
-    const decode = klDecoder(device, parts.vae);
-    const toPictures: LatentDecoder = (space, z, shape, options) => decode(space, z, shape, { onProgress, ...options });
-    super(device, parts.all, toPictures, onProgress);
-    const unet = { part: 'unet' as const, setLoras: parts.unet.setLoras.bind(parts.unet) };
-    this.loras = new PipelineLoras([unet, ...(parts.text?.texts ?? [])], { token, endpoint, local });
+  private constructor(device: Device, parts: Parts, options: LoadPipelineOptions & SourceOptions) {
+    super(device, parts, loraHolder('unet', parts.unet), options);
   }
 
   /**
@@ -86,10 +71,9 @@ export class StableDiffusionPipeline extends BasePipeline {
     sources: SdSources,
     options: LoadPipelineOptions & SourceOptions = {},
   ): Promise<StableDiffusionPipeline> {
-    const { signal, variant, onProgress } = options;
     const { scheduler, fields, text: first, text2: second } = sources;
     samplerFrom(scheduler); // a bad config is an error now, not after a minute of loading
-    const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
+    const load = networkOptions(device, options);
     const kind = SD_KINDS[sources.className];
     return loadParts(async (own, all) => {
       const open = () => {
@@ -116,14 +100,9 @@ export class StableDiffusionPipeline extends BasePipeline {
     });
   }
 
-  /** Pixels per latent cell along each side. */
-  get downsampling(): number {
-    return this.parts.vae.downsampling;
-  }
-
   /** Width and height in pixels must be multiples of this: one latent cell, since the U-Net takes any size. */
   get sizeMultiple(): number {
-    return this.parts.vae.downsampling;
+    return this.downsampling;
   }
 
   /** The size the U-Net was trained at, pixels. */
@@ -132,11 +111,6 @@ export class StableDiffusionPipeline extends BasePipeline {
     const [height, width] = [sampleSize ?? 64].flat();
     const f = this.downsampling;
     return { width: f * (width ?? height), height: f * height };
-  }
-
-  /** The scheduler's config, as its folder has it. */
-  get schedulerConfig(): RawConfig {
-    return this.parts.scheduler;
   }
 
   /**
@@ -196,22 +170,6 @@ export class StableDiffusionPipeline extends BasePipeline {
     }
   }
 
-  /**
-   * Merges adapters of low rank (LoRA) into U-Net and text encoders, in place of those before; calls that run meanwhile see
-   * them from one of their steps on. When it fails, those before stay.
-   * @throws InvalidArgumentError for a source that names no file; FormatError, WeightError naming keys of an adapter for
-   * another model, UnsupportedError for another kind of adapter, NotFoundError, NetworkError, AbortedError,
-   * DeviceLostError
-   */
-  loadLoras(loras: readonly PipelineLora[], options: { signal?: AbortSignal } = {}): Promise<void> {
-    return this.loras.load(loras, options);
-  }
-
-  /** Gives back the weights of the pipeline's own files, bit by bit. @throws AbortedError, DeviceLostError */
-  unloadLoras(options: { signal?: AbortSignal } = {}): Promise<void> {
-    return this.loras.load([], options);
-  }
-
   /** Where the network looks for some tokens, in a run of `shape` [B,S,E]. @throws InvalidArgumentError */
   private watch(options: TextToImageOptions, [batch, tokens]: readonly number[]): AttentionWatch {
     const { attentionMaps, prompt, numImagesPerPrompt = 1 } = options;
@@ -221,25 +179,10 @@ export class StableDiffusionPipeline extends BasePipeline {
     return AttentionWatch.open(attentionMaps!, { unet, prompts: prompts || undefined, batch, tokenizer, tokens });
   }
 
-  /** Releases weights and programs; the device stays. */
-  override async dispose(): Promise<void> {
-    await super.dispose();
-    await this.loras.dispose();
-  }
-
-  protected override get autoencoder() {
-    return klLatents(this.parts.vae);
-  }
-
-  protected work({ batch, height, width }: RunShape) {
-    const { kind, unet, vae } = this.parts;
+  protected work(shape: RunShape) {
+    const { kind, unet } = this.parts;
     const parts = kind.edits ? 3 : unet.config.timeCondProjDim === null ? 2 : 1;
-    const u = { batch: parts * batch, height, width };
-    const d = { batch, height, width };
-    return {
-      network: { plan: () => unet.plan(u), profile: (options: object) => unet.profile(u, options) },
-      decoder: { plan: () => vae.plan('decode', d), profile: (options: object) => vae.profile('decode', d, options) },
-    };
+    return { network: workOf(unet, { ...shape, batch: parts * shape.batch }), decoder: this.decoding(shape) };
   }
 }
 

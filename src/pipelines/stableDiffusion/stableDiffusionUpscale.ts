@@ -12,37 +12,27 @@ import { UNet2DCondition } from '../../models/unetCondition/unetConditionModel.t
 import type { Sampler } from '../../sampler/index.ts';
 import { samplerFrom } from '../../sampler/diffusers/samplerFrom.ts';
 import { LinearForm } from '../../sampler/vec.ts';
-import {
-  BasePipeline,
-  chosenScheduler,
-  loadParts,
-  readScheduler,
-  type Part,
-  type RunShape,
-} from '../run/basePipeline.ts';
+import { chosenScheduler, loadParts, readScheduler, workOf, type RunShape } from '../run/basePipeline.ts';
+import { loraHolder, LoraPipeline, type LoraParts } from '../run/loraPipeline.ts';
 import { openClipPrompts, type PromptModel } from '../prompts/clipPrompts.ts';
 import type { GenerationResult } from '../options/generation.ts';
 import { planesOf, repeatedTo, type Planes } from '../picture/imageInput.ts';
 import { picturesOf, type LatentDecoder } from '../run/latentDecoder.ts';
 import { runLatents } from '../run/latentRun.ts';
 import { generatorOf, initialNoise, type Generators, type LatentShape } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import type { UpscaleOptions } from '../options/pictureOptions.ts';
-import { PipelineLoras, type PipelineLora } from '../source/pipelineLoras.ts';
 import { conditionsOf } from '../prompts/promptEncoder.ts';
 import { RunConditions } from './conditions.ts';
 import { sdDenoiser } from './denoiser.ts';
 import type { SourceOptions } from '../source/source.ts';
 
-interface Parts {
+interface Parts extends LoraParts {
   unet: UNet2DCondition;
-  vae: AutoencoderKL;
   text: PromptModel | undefined;
-  scheduler: Readonly<Record<string, unknown>>;
   /** The process that makes the small picture noisy. */
   lowRes: Sampler;
   maxNoiseLevel: number;
-  all: readonly Part[];
 }
 
 /** What the reference library does without being told. */
@@ -57,25 +47,12 @@ const UNUSED = new Set(['safety_checker', 'feature_extractor', 'watermarker']);
 const KNOWN = new Set(['unet', 'vae', 'scheduler', 'low_res_scheduler', 'text_encoder', 'tokenizer']);
 
 /** Small pictures and texts → large pictures: the parts of one folder on one device. */
-export class StableDiffusionUpscalePipeline extends BasePipeline {
+export class StableDiffusionUpscalePipeline extends LoraPipeline<Parts> {
   /** The `_class_name` of such a folder. */
   static readonly className = 'StableDiffusionUpscalePipeline';
 
-  private readonly loras: PipelineLoras;
-
-  private constructor(
-    device: Device,
-    private readonly parts: Parts,
-    { onProgress, token, endpoint, local }: LoadPipelineOptions & SourceOptions,
-  ) {
-    super(device, parts.all, upscaleDecoder(device, parts.vae, onProgress), onProgress);
-    const unet = { part: 'unet' as const, setLoras: parts.unet.setLoras.bind(parts.unet) };
-    this.loras = new PipelineLoras([unet, ...(parts.text?.texts ?? [])], { token, endpoint, local });
-  }
-
-  /** The scheduler's config, as its folder has it. */
-  get schedulerConfig(): Readonly<Record<string, unknown>> {
-    return this.parts.scheduler;
+  private constructor(device: Device, parts: Parts, options: LoadPipelineOptions & SourceOptions) {
+    super(device, parts, loraHolder('unet', parts.unet), options, upscaleDecoder(device, parts.vae));
   }
 
   /**
@@ -88,7 +65,7 @@ export class StableDiffusionUpscalePipeline extends BasePipeline {
     directory: Directory,
     options: LoadPipelineOptions & SourceOptions = {},
   ): Promise<StableDiffusionUpscalePipeline> {
-    const { signal, variant, onProgress } = options;
+    const { signal } = options;
     const { components, options: fields } = await readModelIndex(
       directory,
       StableDiffusionUpscalePipeline.className,
@@ -110,7 +87,7 @@ export class StableDiffusionUpscalePipeline extends BasePipeline {
     const lowRes = samplerFrom(await readScheduler(directory, options, { folder: 'low_res_scheduler' }));
     const { force_upcast: upcast = true } = await readConfig(directory.folder('vae'), 'AutoencoderKL', { signal });
     return loadParts(async (own, all) => {
-      const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
+      const load = networkOptions(device, options);
       const hasText = (components.get('text_encoder')?.className ?? null) !== null;
       const text = hasText ? await own(openClipPrompts(device, directory, load)) : undefined;
       const unet = await own(UNet2DCondition.load(device, directory.folder('unet'), load));
@@ -121,11 +98,6 @@ export class StableDiffusionUpscalePipeline extends BasePipeline {
       const parts: Parts = { unet, vae, text, scheduler, lowRes, maxNoiseLevel, all };
       return new StableDiffusionUpscalePipeline(device, parts, options);
     });
-  }
-
-  /** Pixels of a result per pixel of what it is made from, along each side. */
-  get downsampling(): number {
-    return this.parts.vae.downsampling;
   }
 
   /** Width and height of results are multiples of this. */
@@ -180,32 +152,13 @@ export class StableDiffusionUpscalePipeline extends BasePipeline {
     }
   }
 
-  /** Merges adapters of low rank in place of those before. @throws as {@link StableDiffusionPipeline.loadLoras} */
-  loadLoras(loras: readonly PipelineLora[], options: { signal?: AbortSignal } = {}): Promise<void> {
-    return this.loras.load(loras, options);
-  }
-
-  /** Gives back the weights of the pipeline's own files, bit by bit. @throws AbortedError, DeviceLostError */
-  unloadLoras(options: { signal?: AbortSignal } = {}): Promise<void> {
-    return this.loras.load([], options);
-  }
-
-  override async dispose(): Promise<void> {
-    await super.dispose();
-    await this.loras.dispose();
-  }
-
   protected override get autoencoder() {
     return { model: this.parts.vae, scale: SCALING_FACTOR };
   }
 
   protected work(shape: RunShape) {
-    const { unet, vae } = this.parts;
     const both = { ...shape, batch: 2 * shape.batch };
-    return {
-      network: { plan: () => unet.plan(both), profile: (o: object) => unet.profile(both, o) },
-      decoder: { plan: () => vae.plan('decode', shape), profile: (o: object) => vae.profile('decode', shape, o) },
-    };
+    return { network: workOf(this.parts.unet, both), decoder: this.decoding(shape) };
   }
 
   private checkNoiseLevel(level: number): void {
@@ -239,14 +192,10 @@ export class StableDiffusionUpscalePipeline extends BasePipeline {
   }
 }
 
-function upscaleDecoder(
-  device: Device,
-  vae: AutoencoderKL,
-  onProgress: LoadPipelineOptions['onProgress'],
-): LatentDecoder {
+function upscaleDecoder(device: Device, vae: AutoencoderKL): LatentDecoder {
   return async (space, z, shape, options) => {
     const { buffer } = space.contiguous(LinearForm.of(z, 1 / SCALING_FACTOR).materialise());
-    const out = await vae.decode({ latent: { data: buffer, shape }, onProgress, ...options });
+    const out = await vae.decode({ latent: { data: buffer, shape }, ...options });
     return picturesOf(device, out.buffer, out.shape);
   };
 }

@@ -2,7 +2,7 @@
 import { InvalidArgumentError, type Device } from '../../engine/index.ts';
 import type { RunOptions } from '../../models/index.ts';
 import type { Sampler } from '../../sampler/index.ts';
-import { BasePipeline, type RunShape } from '../run/basePipeline.ts';
+import { BasePipeline, workOf, type RunShape } from '../run/basePipeline.ts';
 import type { GenerationOptions, GenerationResult } from '../options/generation.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
 import { runLatents, type LatentRun } from '../run/latentRun.ts';
@@ -79,10 +79,7 @@ export abstract class UnclipBase extends BasePipeline {
     const tokens = textProj.config.extraTokens + texts.tokens;
     const both = { batch: 2 * batch, height: cells(height, 0), width: cells(width, 1), tokens };
     const enlarge = { batch, height, width };
-    return {
-      network: { plan: () => decoder.plan(both), profile: (o: object) => decoder.profile(both, o) },
-      decoder: { plan: () => superResFirst.plan(enlarge), profile: (o: object) => superResFirst.profile(enlarge, o) },
-    };
+    return { network: workOf(decoder, both), decoder: workOf(superResFirst, enlarge) };
   }
 
   /** The options of a call with what all stages draw from. @throws InvalidArgumentError for options of other kinds */

@@ -2,10 +2,9 @@
 import { numel } from '../../engine/index.ts';
 import type { RunOptions, UNet2D } from '../../models/index.ts';
 import type { PriorTransformer } from '../../models/transformers/priorModel.ts';
-import { guided } from '../../sampler/guidance/guidance.ts';
 import type { Denoiser, Sampler } from '../../sampler/index.ts';
-import type { Vec } from '../../sampler/vec.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
+import { guidedDenoiser, outputParts, repeatedState, type ToldNetwork } from '../run/guidedDenoiser.ts';
 import type { LatentShape } from '../run/latents.ts';
 import { unet2dBeside } from '../pixelDiffusion/unet2dNetwork.ts';
 import type { UnclipText } from './texts.ts';
@@ -34,19 +33,17 @@ export function priorDenoiser(space: GpuSpace, run: PriorRun, call: Call): Denoi
     encoderHiddenStates: { data: space.vec(data, N).buffer, shape },
     attentionMask: mask,
   };
-  const network = async (v: Vec, timestep: number, signal?: AbortSignal): Promise<Vec[]> => {
-    const { buffer } = space.contiguous(v);
-    const hiddenStates = { data: Array<GPUBuffer>(parts).fill(buffer), shape: [N, v.length / batch] };
-    const out = await prior.forward({ ...call, ...conditions, hiddenStates, timestep, signal });
-    const size = numel(out.shape) / parts;
-    return Array.from({ length: parts }, (_, i) => space.copy(out.buffer, size, batch, i * size));
+  const network: ToldNetwork<typeof conditions> = async (v, timestep, told, signal) => {
+    const hiddenStates = repeatedState(space.contiguous(v).buffer, [batch, v.length / batch], parts);
+    const out = await prior.forward({ ...call, ...told, hiddenStates, timestep, signal });
+    return outputParts(space, out, batch);
   };
-  if (parts === 1) return sampler.denoiser(async (v, t, signal) => (await network(v, t, signal))[0]);
-  const pair = sampler.pairDenoiser(async (v, t, signal) => {
-    const [uncond, cond] = await network(v, t, signal);
-    return [uncond, cond];
-  });
-  return guided(pair, guidanceScale);
+  return guidedDenoiser(
+    sampler,
+    network,
+    { alone: conditions, both: parts > 1 ? conditions : undefined },
+    guidanceScale,
+  );
 }
 
 /** What enlarges a picture. */

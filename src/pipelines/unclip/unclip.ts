@@ -8,7 +8,7 @@ import { PriorTransformer } from '../../models/transformers/priorModel.ts';
 import type { Sampler } from '../../sampler/index.ts';
 import { loadParts } from '../run/basePipeline.ts';
 import type { LatentShape } from '../run/latents.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import { decoderScale, guides, UnclipBase } from './base.ts';
 import type { UnclipOptions, UnclipResult } from './options.ts';
 import {
@@ -50,12 +50,12 @@ export class UnCLIPPipeline extends UnclipBase {
    * component or a scheduler that is not built, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
    */
   static async load(device: Device, directory: Directory, options: LoadPipelineOptions = {}): Promise<UnCLIPPipeline> {
-    const { signal, variant, onProgress } = options;
+    const { signal, onProgress } = options;
     const index = await readModelIndex(directory, UnCLIPPipeline.className, signal);
     checkComponents(index, new Set([...DECODER_PARTS, 'prior', 'prior_scheduler']), directory.name);
     const sampler = await openSampler(directory, 'prior', options);
     return loadParts(async (own, all) => {
-      const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
+      const load = networkOptions(device, options);
       const network = await own(PriorTransformer.load(device, directory.folder('prior'), load));
       const parts = await loadUnclipParts(device, directory, load, options, { own, all });
       const { embeddingDim, embeddingProjDim, clipEmbedDim } = network.config;

@@ -5,7 +5,7 @@
 import type { Device } from '../../engine/index.ts';
 import { readModelIndex, type Directory } from '../../loading/index.ts';
 import { loadParts } from '../run/basePipeline.ts';
-import { storageOf, type LoadPipelineOptions } from '../options/loadOptions.ts';
+import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
 import { repeatedRows } from '../prompts/promptEncoder.ts';
 import { decoderScale, guides, UnclipBase } from './base.ts';
 import type { UnclipResult, UnclipVariationOptions } from './options.ts';
@@ -37,11 +37,11 @@ export class UnCLIPImageVariationPipeline extends UnclipBase {
     directory: Directory,
     options: LoadPipelineOptions = {},
   ): Promise<UnCLIPImageVariationPipeline> {
-    const { signal, variant, onProgress } = options;
+    const { signal, onProgress } = options;
     const index = await readModelIndex(directory, UnCLIPImageVariationPipeline.className, signal);
     checkComponents(index, new Set([...DECODER_PARTS, 'image_encoder', 'feature_extractor']), directory.name);
     return loadParts(async (own, all) => {
-      const load = { dtype: storageOf(options.dtype, device), variant, signal, onProgress };
+      const load = networkOptions(device, options);
       const pictures = await openUnclipPictures(device, directory, load, own);
       const parts = await loadUnclipParts(device, directory, load, options, { own, all });
       const E = parts.textProj.config.clipEmbeddingsDim;

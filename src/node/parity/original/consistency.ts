@@ -2,27 +2,20 @@
 import type { RawConfig } from '../../../loading/index.ts';
 import type { AdmUNet } from '../../../models/adm/admModel.ts';
 import { clipped, consistentEps } from '../../../sampler/parameterisation/clip.ts';
-import {
-  consistencySigmas,
-  consistencyTime,
-  gridTransitions,
-  rhoMidpoint,
-  stochasticIterative,
-} from '../../../sampler/consistency/consistencySamplers.ts';
+import { gridOf, planOf, type ConsistencyPlan } from '../../../pipelines/original/consistencySampler.ts';
+import type { ConsistencySampler } from '../../../pipelines/original/options.ts';
+import { consistencyTime } from '../../../sampler/consistency/consistencySamplers.ts';
 import { parameterise, samplePrediction, type Denoiser } from '../../../sampler/parameterisation/denoiser.ts';
 import { consistencyScalings, edmScalings } from '../../../sampler/edm/index.ts';
 import { HostSpace, type HostVec } from '../../../sampler/hostVec.ts';
-import { euler, eulerAncestral, heun, veTransitions } from '../../../sampler/kdiffusion/index.ts';
 import { runSolver } from '../../../sampler/loop.ts';
-import type { Solver, Transition } from '../../../sampler/solver.ts';
-import { UnsupportedError } from '../../../engine/errors.ts';
 import { conditionsOf, weightFiles, withAdm } from './admCase.ts';
 import { OriginalCase, type CaseResult } from './recorded.ts';
 import type { NetworkCase } from './weights.ts';
 
 /** What `karras_sample` is told. */
 interface SampleOptions {
-  sampler: string;
+  sampler: ConsistencySampler;
   steps: number;
   clip_denoised?: boolean;
   sigma_min?: number;
@@ -87,45 +80,12 @@ export function runConsistencyDenoise(c: NetworkCase): Promise<CaseResult> {
   });
 }
 
-/** The steps and the method of each sampler. */
-function planOf(o: SampleOptions): { transitions: readonly Transition[]; solver: Solver } {
-  const { steps, sigma_min: sigmaMin = 0.002, sigma_max: sigmaMax = 80, rho = 7 } = o;
-  const along = (n: number): Transition[] => veTransitions(consistencySigmas(n, { sigmaMin, sigmaMax, rho }));
+/** What the pipeline makes of the same options. */
+function planOfCase(o: SampleOptions): ConsistencyPlan {
+  const { sigma_min: sigmaMin = 0.002, sigma_max: sigmaMax = 80 } = o;
+  const grid = gridOf({ numInferenceSteps: o.steps, rho: o.rho }, { sigmaMin, sigmaMax });
   const churn = { sChurn: o.s_churn, sTmin: o.s_tmin, sTmax: o.s_tmax, sNoise: o.s_noise };
-  switch (o.sampler) {
-    case 'heun':
-      return { transitions: along(steps), solver: heun({ ...given(churn), numInferenceSteps: steps }) };
-    case 'dpm':
-      return { transitions: along(steps), solver: rhoMidpoint(given(churn)) };
-    case 'ancestral':
-      return { transitions: along(steps), solver: eulerAncestral() };
-    case 'euler':
-      return { transitions: along(steps), solver: euler() };
-    case 'progdist': // one step more of the grid, and not the last, to 0
-      return { transitions: along(steps + 1).slice(0, -1), solver: euler() };
-    case 'onestep': {
-      const [first] = along(steps);
-      return { transitions: [{ from: first.from, to: { timestep: 0, alpha: 1, sigma: 0 } }], solver: jump };
-    }
-    case 'multistep':
-      return {
-        transitions: gridTransitions(o.ts ?? [], { steps, sigmaMin, sigmaMax }),
-        solver: stochasticIterative({ sigmaMin }),
-      };
-    default:
-      throw new UnsupportedError(`expected a sampler of consistency_models, got ${o.sampler}`);
-  }
-}
-
-/** Straight to the picture. */
-const jump: Solver = async ({ x, from, denoise, signal }) => {
-  const { x0 } = await denoise(x, from, signal);
-  return { x: x0.materialise(), x0 };
-};
-
-/** Options that are there. */
-function given<T extends object>(options: T): Partial<T> {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
+  return planOf(o.sampler, grid, { ...churn, ts: o.ts });
 }
 
 /** `karras_sample`: every input, level and answer of the denoiser, and the end. */
@@ -147,7 +107,7 @@ export function runConsistencySample(c: NetworkCase): Promise<CaseResult> {
       levels.push(sigma);
       return space.vec(found.picture, picture[0]);
     }, samplePrediction);
-    const { transitions, solver } = planOf(options);
+    const { transitions, solver } = planOfCase(options);
     let step = 0; // a draw is taken at every step, needed or not; the first was the start
     const final = await runSolver({
       x: space.vec(

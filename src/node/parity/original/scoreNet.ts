@@ -5,6 +5,7 @@ import { readNcsnppConfig } from '../../../models/scoreSde/ncsnppConfig.ts';
 import { NCSNpp, ncsnppWeights } from '../../../models/scoreSde/ncsnppModel.ts';
 import { readNcsnv2Config } from '../../../models/scoreSde/ncsnv2Config.ts';
 import { NCSNv2, ncsnv2Weights } from '../../../models/scoreSde/ncsnv2Model.ts';
+import { toldAt } from '../../../pipelines/original/scoreSdeConfig.ts';
 import {
   epsilonPrediction,
   parameterise,
@@ -59,22 +60,13 @@ export function runNcsnppForward(c: NetworkCase): Promise<CaseResult> {
   });
 }
 
-/** What the authors' score function tells a network: sigma or an index in VE, 999·t or an index in VP and sub-VP. */
-function told(sde: s.Sde, t: number, continuous: boolean): number {
-  const { fround } = Math;
-  if (sde.kind === 've') {
-    return continuous ? sde.level(t).sigma : Math.round(fround(fround(1 - t) * (sde.steps - 1)));
-  }
-  return fround(fround(t) * (continuous || sde.kind === 'subvp' ? 999 : sde.steps - 1));
-}
-
 /** A network seen as a denoiser. */
 function denoiserOf(network: NCSNpp, sde: s.Sde, shape: readonly number[], continuous: boolean): Denoiser {
   return parameterise(
     async (x, t) => {
       const { data, space, batch } = x as HostVec;
       const sample = { data: Float32Array.from(data), shape };
-      const out = await network.forward({ sample, timeCond: told(sde, t, continuous) });
+      const out = await network.forward({ sample, timeCond: toldAt(sde, t, continuous) });
       return space.vec(await out.read(), batch);
     },
     sde.kind === 've' ? scorePrediction : epsilonPrediction,
@@ -158,7 +150,7 @@ export function runNcsnppLikelihood(c: NetworkCase): Promise<CaseResult> {
     const x = space.vec(data, shape[0]);
     const score = async (points: Float32Array, t: number, items: number): Promise<Float32Array> => {
       const sample = { data: points, shape: [items, ...shape.slice(1)] };
-      const out = await (await network.forward({ sample, timeCond: told(sde, t, true) })).read();
+      const out = await (await network.forward({ sample, timeCond: toldAt(sde, t, true) })).read();
       return sde.kind === 've' ? out : out.map((v) => -v / sde.level(t).sigma);
     };
     const offset = inverse_scaler === 'identity' ? 8 : 7; // 7 − inverse_scaler(−1): the width of an 8-bit step, in bits
