@@ -70,8 +70,11 @@ export function planOf(
       return { transitions: [{ from: along(steps)[0].from, to: veLevel(0, 0) }], solver: jump };
     case 'multistep':
       return { transitions: stepsBetween(options.ts ?? [], grid), solver: stochasticIterative(grid) };
-    case 'heun': // a draw at every step, whether it counts or not
-      return { transitions: along(steps), solver: heun({ ...churn, drawsAlways: true }) };
+    case 'heun': {
+      const level = (sigma: number) => veLevel(sigma, sigma);
+      // A draw at every step, whether it counts or not.
+      return { transitions: along(steps), solver: heun({ ...churn, level, drawsAlways: true }) };
+    }
     case 'dpm':
       return { transitions: along(steps), solver: drawing(rhoMidpoint(churn)) };
     case 'ancestral':
