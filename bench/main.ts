@@ -12,6 +12,7 @@ import { main as reportMain } from './report/main.ts';
 import { reportPage } from './report/html.ts';
 import { readReport } from './result.ts';
 import { reportTable } from './table.ts';
+import { main as tuneMain } from './tune/main.ts';
 
 /** @returns exit status: 0 done, 1 a case failed or became slower, 2 wrong option, 130 stopped */
 export async function main(argv: readonly string[], terminal: Terminal): Promise<number> {
@@ -44,7 +45,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
   }
 }
 
-const COMMANDS = { bench: main, report: reportMain, all: allMain };
+const COMMANDS = { bench: main, report: reportMain, all: allMain, tune: tuneMain };
 
 /** Dawn's threads never end on their own, so the exit has to be explicit. */
 export async function start(command: keyof typeof COMMANDS = 'bench', argv = process.argv.slice(2)): Promise<never> {

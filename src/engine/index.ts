@@ -20,6 +20,7 @@ export { Program } from './program.ts';
 export type { CompileOptions, CompileProgress } from './program.ts';
 export { Tuner } from './tune.ts';
 export type { TuneMode, TuneOptions, TuneReport, WayTimes } from './tune.ts';
+export type { AdapterTraits, ShippedAdapter, ShippedEntry } from './shippedTuning.ts';
 export { browserTuneStore } from './tuneStore.ts';
 export type { TuneEntry, TuneStore } from './tuneStore.ts';
 export { Weights } from './weights.ts';

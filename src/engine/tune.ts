@@ -4,13 +4,18 @@
  */
 import type { Device } from './device.ts';
 import { throwIfAborted } from './errors.ts';
-import type { Graph, Node } from './graph.ts';
-import { lowerNodes, type ChoicePlace, type Choices, type Dispatch } from './lower.ts';
+import type { Graph } from './graph.ts';
+import type { Choices, Dispatch } from './lower.ts';
 import { rewritten, type PrepareOptions } from './prepare.ts';
+import { sameTraits, shippedTuning, traitsOf, type ShippedAdapter, type ShippedEntry } from './shippedTuning.ts';
+import { placesOf, versionOf, waysOf } from './tunePlaces.ts';
 import { hashText, parseTuning, printTuning, type TuneEntry, type TuneStore } from './tuneStore.ts';
 import { timeWays } from './tuneTiming.ts';
 
-/** `off`: the usual ways. `cached`: what was measured earlier, else the usual ways. `full`: measure what is missing. */
+/**
+ * `off`: the usual ways. `cached`: what was measured earlier, here or on an adapter like this one for the library, else the
+ * usual ways. `full`: measure what is missing.
+ */
 export type TuneMode = 'off' | 'cached' | 'full';
 
 /** Milliseconds that each way of a place took, by name; ways that could not be timed are left out. */
@@ -22,6 +27,8 @@ export interface TuneOptions {
   mode?: TuneMode;
   /** Where measurements are kept; default: nowhere. */
   store?: TuneStore;
+  /** Measurements of known adapters; default: those that come with the library. `false`: none. */
+  shipped?: false | (() => Promise<readonly ShippedAdapter[]>);
   /** Milliseconds of measuring, compilation included, per graph; default 2000. What does not fit is left for the next. */
   budgetMs?: number;
   /**
@@ -43,6 +50,8 @@ export interface TuneReport {
   measured: number;
   /** Taken from the store. */
   cached: number;
+  /** Taken from what comes with the library. */
+  shipped: number;
   /** Left to the usual way. */
   usual: number;
   /** Milliseconds of measuring. */
@@ -57,11 +66,12 @@ const MARGIN = 0.97;
 /** The choices of one device. */
 export class Tuner {
   readonly mode: TuneMode;
-  readonly report: TuneReport = { measured: 0, cached: 0, usual: 0, spentMs: 0, problems: [] };
+  readonly report: TuneReport = { measured: 0, cached: 0, shipped: 0, usual: 0, spentMs: 0, problems: [] };
   private readonly choices = new Map<string, string>();
   /** Classes that need no further look. */
   private readonly seen = new Set<string>();
   private entries: Promise<Map<string, TuneEntry>> | undefined;
+  private shipped: Promise<Map<string, ShippedEntry>> | undefined;
   private last: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -85,7 +95,7 @@ export class Tuner {
 
   private async settleNow(graph: Graph, options: PrepareOptions & { signal?: AbortSignal }): Promise<Choices> {
     const { nodes } = rewritten(graph, this.device.caps, options);
-    const open = placesOf(graph, nodes, this.device).filter(({ place }) => !this.seen.has(place.key));
+    const open = placesOf(graph, nodes, this.device.caps).filter(({ place }) => !this.seen.has(place.key));
     if (!open.length) return this.choices;
     const entries = await (this.entries ??= this.read());
     const { budgetMs = 2000, now = () => performance.now() } = this.options;
@@ -94,11 +104,17 @@ export class Tuner {
     let changed = false;
     for (const { place } of open) {
       throwIfAborted(options.signal, 'tune');
-      const ways = waysOf(graph, place, this.device);
+      const ways = waysOf(graph, place, this.device.caps);
       const version = versionOf(ways);
       const entry = entries.get(place.key);
       if (entry?.version === version && ways.has(entry.way)) {
         this.choose(place.key, entry.way, 'cached');
+        continue;
+      }
+      // One of other kernels is as good as none: whoever changes them is told by `npm run check`.
+      const known = (await (this.shipped ??= this.readShipped())).get(place.key);
+      if (known?.version === version && ways.has(known.way)) {
+        this.choose(place.key, known.way, 'shipped');
         continue;
       }
       const times = this.mode === 'full' && left() > 0 ? await this.time(ways, left) : undefined;
@@ -120,7 +136,7 @@ export class Tuner {
     return (this.options.time ?? timeWays)(this.device, ways, left);
   }
 
-  private choose(key: string, way: string, from: 'cached' | 'measured'): void {
+  private choose(key: string, way: string, from: 'cached' | 'shipped' | 'measured'): void {
     this.choices.set(key, way);
     this.seen.add(key);
     this.report[from]++;
@@ -143,6 +159,19 @@ export class Tuner {
     }
   }
 
+  private async readShipped(): Promise<Map<string, ShippedEntry>> {
+    const { shipped = shippedTuning } = this.options;
+    if (!shipped) return new Map();
+    try {
+      const traits = traitsOf(this.device);
+      const fitting = (await shipped()).filter(({ match }) => sameTraits(match, traits));
+      return new Map(fitting.flatMap(({ entries }) => Object.entries(entries)));
+    } catch (error) {
+      this.report.problems.push(`tune: what comes with the library is ignored: ${(error as Error).message}`);
+      return new Map();
+    }
+  }
+
   private async write(entries: ReadonlyMap<string, TuneEntry>): Promise<void> {
     try {
       await this.options.store?.write(this.document, printTuning(entries));
@@ -156,40 +185,4 @@ export class Tuner {
 function fastest(times: WayTimes, usual: string): string {
   const [way] = Object.keys(times).sort((a, b) => times[a] - times[b] || (a < b ? -1 : 1));
   return usual in times && times[way] > MARGIN * times[usual] ? usual : way;
-}
-
-/** One place for each key, those with the most work in all first: the budget should go where the time goes. */
-function placesOf(graph: Graph, nodes: readonly Node[], { caps }: Device): { place: ChoicePlace; work: number }[] {
-  const found = new Map<string, { place: ChoicePlace; work: number }>();
-  for (const node of nodes) {
-    let here: ChoicePlace | undefined;
-    const dispatches = lowerNodes(graph, [node], caps, { onChoice: (place) => (here = place) });
-    if (!here || here.ways.length < 2) continue;
-    const of = found.get(here.key) ?? { place: here, work: 0 };
-    of.work += dispatches.reduce((sum, d) => sum + d.flops, 0);
-    found.set(here.key, of);
-  }
-  return [...found.values()].sort((a, b) => b.work - a.work);
-}
-
-/** What each way of a place would dispatch; ways that the device cannot run are left out. */
-function waysOf(graph: Graph, place: ChoicePlace, { caps }: Device): Map<string, Dispatch[]> {
-  const ways = new Map<string, Dispatch[]>();
-  for (const way of place.ways) {
-    try {
-      ways.set(way, lowerNodes(graph, [place.node], caps, { choices: { get: () => way } }));
-    } catch {
-      continue; // beyond the device's limits
-    }
-  }
-  return ways;
-}
-
-/** Changes with the ways and with the text of every kernel they use, not with what a node has after its sum. */
-function versionOf(ways: ReadonlyMap<string, readonly Dispatch[]>): string {
-  const parts = [...ways].map(([way, dispatches]) => {
-    const shaders = dispatches.map(({ kernel: { shader } }) => shader.code + Object.values(shader.modules).join());
-    return `${way}\n${shaders.join()}`;
-  });
-  return hashText(parts.join('\n'));
 }

@@ -1,0 +1,95 @@
+import { describe, expect, test } from 'vitest';
+import { measureGraph, WORTH, worthShipping } from '../../bench/tune/measure.ts';
+import { capabilitiesOf, staleKeys, versionsOf, withFound, withoutKeys } from '../../bench/tune/shipped.ts';
+import { Device, Graph, type ShippedAdapter } from '../../src/engine/index.ts';
+import { traitsOf } from '../../src/engine/shippedTuning.ts';
+import { conv2d } from '../../src/kernels/index.ts';
+import { getGpu } from '../support/gpu.ts';
+
+/** A map that several ways can convolve. */
+function record(channels = 16): Graph {
+  const g = new Graph();
+  const x = g.input('x', [1, 8, 8, channels], { layout: 'rows' });
+  g.output('y', conv2d(x, { key: 'w', shape: [channels, channels, 3, 3] }, undefined, { padding: 1 }));
+  return g;
+}
+
+describe('a way worth shipping', () => {
+  const usual = [10, 10, 12];
+
+  test('is clearly faster every time, and the fastest of those', () => {
+    expect(worthShipping({ usual, a: [8, 8, 9], b: [7, 7, 8] }, 'usual')).toBe('b');
+    expect(worthShipping({ usual, a: [8, 8, 11], b: [5, 10, 5] }, 'usual')).toBeUndefined();
+    expect(worthShipping({ usual, a: usual.map((ms) => WORTH * ms) }, 'usual')).toBe('a');
+  });
+
+  test('saves more than noise', () => {
+    expect(worthShipping({ usual: [0.05], a: [0.02] }, 'usual')).toBeUndefined();
+  });
+
+  test('is none where the usual way was not timed', () => {
+    expect(worthShipping({ a: [1] }, 'usual')).toBeUndefined();
+  });
+});
+
+describe('measuring', () => {
+  test('looks at each class once, and keeps what is worth it with its version', async () => {
+    const device = await Device.open({ gpu: await getGpu('null'), tune: { mode: 'off' } });
+    let calls = 0;
+    const time = async (_: Device, ways: ReadonlyMap<string, unknown>) => {
+      calls++;
+      return Object.fromEntries([...ways.keys()].map((way) => [way, way === 'winograd4 0' ? 1 : 2]));
+    };
+    const options = { repetitions: 3, time: time as never };
+    const found = await measureGraph(device, record(), new Set(), options);
+    const [[key, entry]] = [...found];
+    expect(calls).toBe(3);
+    expect(entry).toEqual({ way: 'winograd4 0', version: versionsOf([record()], device.caps).get(key) });
+    expect(await measureGraph(device, record(), new Set([key]), options)).toEqual(new Map());
+    const even = async (_: Device, ways: ReadonlyMap<string, unknown>) =>
+      Object.fromEntries([...ways.keys()].map((way) => [way, 1]));
+    const none = await measureGraph(device, record(), new Set(), { repetitions: 1, time: even as never });
+    expect([...none]).toEqual([[key, undefined]]);
+    device.dispose();
+  });
+});
+
+describe('the file', () => {
+  const match: ShippedAdapter['match'] = {
+    ...{ vendor: 'v', architecture: 'a', subgroupSize: 8, f16: true, matrices: false, software: true },
+  };
+  const entry = { way: 'plain', version: '1' };
+  const other = { about: 'other', match: { ...match, subgroupSize: 4 }, entries: { z: entry } };
+  const before = [other, { about: 'old', match, entries: { b: entry, a: entry } }];
+
+  test('gets what was found, loses what is usual now, and keeps the rest', () => {
+    const found = new Map([
+      ['b', undefined],
+      ['c', { way: 'shared 2', version: '2' }],
+    ]);
+    expect(withFound(before, { about: 'new', match }, found)).toEqual([
+      other,
+      { about: 'new', match, entries: { a: entry, c: { way: 'shared 2', version: '2' } } },
+    ]);
+    expect(withFound([], { about: 'new', match }, found)).toHaveLength(1);
+  });
+
+  test('is stale where kernels have changed, or classes are gone, and can be pruned of it', async () => {
+    const versions = new Map([
+      ['a', '1'],
+      ['b', '2'],
+    ]);
+    const adapter = { ...before[1], entries: { a: entry, b: entry, gone: entry } };
+    const stale = staleKeys(adapter, versions);
+    expect(stale).toEqual(['b', 'gone']);
+    expect(withoutKeys(adapter, stale).entries).toEqual({ a: entry });
+  });
+
+  test('is checked without the adapter: the same classes and versions as on a device', async () => {
+    const device = await Device.open({ gpu: await getGpu('lavapipe'), tune: { mode: 'off' } });
+    const here = versionsOf([record()], device.caps);
+    expect(here.size).toBe(1);
+    expect(versionsOf([record()], capabilitiesOf(traitsOf(device)))).toEqual(here);
+    device.dispose();
+  });
+});
