@@ -1,6 +1,7 @@
 /**
- * Scaled dot-product attention, in three algorithms: `row`, one invocation per query, and `block`, one workgroup per few
- * queries, never hold the scores; `matrix` writes them out, and is the fastest where a processor plays the GPU.
+ * Scaled dot-product attention, in four algorithms: `row`, one invocation per query, `block`, one workgroup per few queries,
+ * and `tile`, one per many, never hold the scores; `matrix` writes them out, and is the fastest where a processor plays the
+ * GPU.
  */
 import {
   defineKernel,
@@ -19,7 +20,8 @@ import rowShader from './attentionRow.wgsl';
 import scoresShader from './attentionScores.wgsl';
 import scoresSubgroupShader from './attentionScoresSubgroup.wgsl';
 import softmaxShader from './attentionSoftmax.wgsl';
-import { ceilDiv, expectRank, expectSame, rowsOf } from './common.ts';
+import { lowerTile, TILE_D4, tileWays, usualTileWay } from './attentionTiles.ts';
+import { ceilDiv, expectRank, expectSame, near, rowsOf } from './common.ts';
 import { reshape } from './copyRows.ts';
 import { canShare, SHARED, sharesHere } from './eights.ts';
 import { usualEights } from './matmul.ts';
@@ -32,8 +34,8 @@ const MAX_D4 = 256;
 const SCORE_BYTES = 32 * 2 ** 20;
 
 /** The algorithms by name. */
-export const ATTENTION_ALGORITHMS = ['row', 'block', 'matrix'] as const;
-/** `row` for heads of up to 128 channels, `block` for any, `matrix` where a processor plays the GPU. */
+export const ATTENTION_ALGORITHMS = ['row', 'block', 'tile', 'matrix'] as const;
+/** `row` for heads of up to 128 channels, `tile` of up to 512, `block` for any, `matrix` where a processor plays the GPU. */
 export type AttentionAlgorithm = (typeof ATTENTION_ALGORITHMS)[number];
 
 /** One invocation per query and head, online softmax in registers; heads of up to 128 channels. */
@@ -125,17 +127,41 @@ export const attentionOp: Op<AttentionAttrs> = {
     const maskRow = mt > 1 ? stride : 0;
     const maskHead = mh > 1 ? stride * mt : 0;
     const maskBatch = mb > 1 ? stride * mt * mh : 0;
-    const { scale, algorithm = chooseAlgorithm(T, D4, to.caps.software) } = node.attrs;
+    const { scale, algorithm } = node.attrs;
     const params = { B, T, S, heads, scale, maskRow, maskHead, maskBatch, q4, qAt, k4, kAt, v4, vAt };
-    if (algorithm === 'matrix') return lowerMatrix(node, to, { ...params, D4 });
     const HAS_MASK = mask !== undefined;
-    const rest = { bindings: { q, k, v, mask, out: node.output }, flops: 4 * B * heads * T * S * d };
-    if (algorithm === 'row') {
-      to.dispatch({ kernel: attentionRowKernel, tunables: { D4, HAS_MASK }, params, ...rest });
-    } else {
-      const WG = [32, 64, 128, 256].find((wg) => wg >= D4)!;
-      to.dispatch({ kernel: attentionBlockKernel, tunables: { WG, HAS_MASK }, params: { ...params, D4 }, ...rest });
+    const bindings = { q: q!, k: k!, v: v!, mask, out: node.output };
+    const flops = 4 * B * heads * T * S * d;
+    const ways: Record<string, () => void> = {
+      block() {
+        const WG = [32, 64, 128, 256].find((wg) => wg >= D4)!;
+        to.dispatch({
+          ...{ kernel: attentionBlockKernel, tunables: { WG, HAS_MASK }, params: { ...params, D4 } },
+          ...{ bindings, flops },
+        });
+      },
+    };
+    if (D4 <= ROW_D4) {
+      ways.row = () => {
+        to.dispatch({ kernel: attentionRowKernel, tunables: { D4, HAS_MASK }, params, bindings, flops });
+      };
     }
+    const tiles = tileWays({ B, T, S, heads, D4 }, to.caps);
+    for (const [name, way] of Object.entries(tiles)) {
+      ways[name] = () => lowerTile(to, way, { ...params, D4 }, bindings, flops);
+    }
+    const shared = canShare(to.caps) && T >= 4;
+    for (const eights of shared ? [1, 2, 3] : [0]) {
+      ways[`matrix ${eights}`] = () => lowerMatrix(node, to, { ...params, D4 }, eights);
+    }
+    const matrix = `matrix ${shared ? usualEights(T) : 0}`;
+    const tile = usualTileWay(tiles, S) ?? 'block';
+    if (algorithm) return ways[{ row: 'row', block: 'block', tile, matrix }[algorithm]]();
+    const usual = to.caps.software ? matrix : usualOnGpu(T, D4, tile);
+    const worth = Object.keys(ways).filter(
+      (name) => name === usual || (to.caps.software ? /^matrix [23]$/.test(name) : worthOnGpu(name, T, B * heads)),
+    );
+    to.choose(`${near(B * heads)}x${near(T)}x${near(S)} ${d}`, ways, usual, worth);
   },
   readPart(node, name, from, at) {
     const [, , , d] = node.output.shape;
@@ -149,13 +175,24 @@ export const attentionOp: Op<AttentionAttrs> = {
   },
 };
 
+/** Queries of which `block` takes as many at a time as there are, or nearly so. */
+const FEW = 8;
+/** Queries of all heads that fill a card with an invocation each. */
+const MANY_ROWS = 16384;
+
 /**
- * A processor pays for every barrier and has no idle lanes, so it writes the scores out. On a GPU few queries cannot fill
- * the card with an invocation each.
+ * What is fastest on GPUs, by and large. A processor, on the other hand, pays for every barrier and has no idle lanes, so it
+ * writes the scores out.
  */
-function chooseAlgorithm(T: number, D4: number, software: boolean): AttentionAlgorithm {
-  if (software) return 'matrix';
-  return D4 <= ROW_D4 && T >= 64 ? 'row' : 'block';
+function usualOnGpu(T: number, D4: number, tile: string): string {
+  if (T <= FEW) return 'block';
+  return tile === 'block' && D4 <= ROW_D4 && T >= 64 ? 'row' : tile;
+}
+
+/** Ways that may be fastest: `block` reads all keys once per four queries, `row` fills a card only with many queries. */
+function worthOnGpu(name: string, T: number, heads: number): boolean {
+  if (name === 'row') return T * heads >= MANY_ROWS;
+  return name === 'block' ? T < 64 : name.startsWith('tile');
 }
 
 type Shape = Record<
@@ -164,8 +201,13 @@ type Shape = Record<
   number
 >;
 
-/** Three dispatches per round of queries, over one scratch matrix. */
-function lowerMatrix({ inputs, attrs, output }: Node<AttentionAttrs>, to: Lowering, shape: Shape): void {
+/** Three dispatches per round of queries, over one scratch matrix; lanes share `eights` times eight queries, if any. */
+function lowerMatrix(
+  { inputs, attrs, output }: Node<AttentionAttrs>,
+  to: Lowering,
+  shape: Shape,
+  eights: number,
+): void {
   const { B, T, S, heads, D4, scale, maskRow, maskHead, maskBatch, q4, qAt, k4, kAt, v4, vAt } = shape;
   const { q, k, v, mask } = inputs;
   const S4 = ceilDiv(S, 4);
@@ -177,8 +219,7 @@ function lowerMatrix({ inputs, attrs, output }: Node<AttentionAttrs>, to: Loweri
     const count = Math.min(round, T - t0);
     const common = { B, T, t0, count, S, S4, heads, D4 };
     const flops = 2 * B * heads * count * S * 4 * D4;
-    const shared =
-      canShare(to.caps) && count >= 4 ? { SG: to.caps.subgroupSize, EIGHTS: usualEights(count) } : undefined;
+    const shared = eights > 0 && count >= 4 ? { SG: to.caps.subgroupSize, EIGHTS: eights } : undefined;
     to.dispatch({
       kernel: shared ? attentionScoresSubgroupKernel : attentionScoresKernel,
       tunables: { ...shared, HAS_MASK: mask !== undefined },
@@ -242,8 +283,9 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   if (algorithm && !ATTENTION_ALGORITHMS.includes(algorithm)) {
     throw new InvalidArgumentError(`attention: expected one of ${ATTENTION_ALGORITHMS.join(', ')}, got ${algorithm}`);
   }
-  if (algorithm === 'row' && d > 4 * ROW_D4) {
-    throw new LimitError(`attention: the row algorithm takes heads of at most ${4 * ROW_D4} channels, got ${d}`);
+  const widest = { row: 4 * ROW_D4, tile: 4 * TILE_D4, block: 4 * MAX_D4, matrix: 4 * MAX_D4 }[algorithm ?? 'block'];
+  if (d > widest) {
+    throw new LimitError(`attention: the ${algorithm} algorithm takes heads of at most ${widest} channels, got ${d}`);
   }
   if (mask) expectMask(mask, B, heads, T, S);
   const apart = (t: Tensor) => reshape(t, [t.shape[0], t.shape[1], heads, d]);
