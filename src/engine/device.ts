@@ -2,6 +2,7 @@
 import { AdapterError, DeviceLostError, OutOfMemoryError, ValidationError, type DaguerreError } from './errors.ts';
 import { Pacer } from './pacer.ts';
 import { PipelineCache } from './pipelines.ts';
+import { matrixConfigs, MATRICES, multiplies16, multipliesRightly, type MatrixConfig } from './subgroupMatrices.ts';
 import { Tuner, type TuneOptions } from './tune.ts';
 import { browserTuneStore } from './tuneStore.ts';
 import { WarmUp } from './warmUp.ts';
@@ -13,8 +14,8 @@ export interface Capabilities {
   /** Width of a subgroup where `subgroups` was granted and the adapter has one width only; otherwise 0. */
   subgroupSize: number;
   /**
-   * Subgroups of 32 lanes multiply 16×16 matrices of halves into sums in f32 (Dawn's experimental subgroup matrices);
-   * left out where they do not.
+   * Subgroups of 32 lanes multiply 16×16 matrices of halves into sums in f32 (Dawn's experimental subgroup matrices), seen
+   * to be right when the device was opened; left out where they do not.
    */
   matrices?: boolean;
   /** `timestamp-query` was granted. */
@@ -67,7 +68,7 @@ export interface DeviceOptions {
   require?: GPUFeatureName[];
   /** Optional features to leave out even where offered, e.g. `shader-f16`, to test the other path. */
   without?: GPUFeatureName[];
-  /** `default` asks for no more than every adapter has; `raised` takes larger buffers and bindings where offered. */
+  /** `default` asks for no more than every adapter has; `raised` takes larger buffers, bindings and workgroup memory. */
   limits?: 'default' | 'raised';
   /** Name in the messages of WebGPU; default `daguerre`. */
   label?: string;
@@ -75,7 +76,6 @@ export interface DeviceOptions {
   tune?: TuneOptions;
 }
 
-const MATRICES = 'chromium-experimental-subgroup-matrix' as GPUFeatureName;
 const OPTIONAL: GPUFeatureName[] = ['shader-f16', 'timestamp-query', 'subgroups' as GPUFeatureName, MATRICES];
 
 /** An open device. `dispose()` releases everything made from it. */
@@ -90,6 +90,8 @@ export class Device {
   readonly tuner: Tuner;
   /** Bytes in live buffers made by {@link createBuffer}, and how many. */
   readonly held = { bytes: 0, buffers: 0 };
+  /** The sizes of subgroup matrices that the adapter lists; none where the feature was not granted. */
+  readonly matrixConfigs: readonly MatrixConfig[];
   private failure: DaguerreError | undefined;
   private disposed = false;
 
@@ -99,6 +101,7 @@ export class Device {
     readonly caps: Capabilities,
     tune?: TuneOptions,
   ) {
+    this.matrixConfigs = gpu.features.has(MATRICES) ? matrixConfigs(info) : [];
     this.pipelines = new PipelineCache(this);
     this.warmUp = new WarmUp(this);
     this.pacer = new Pacer(this);
@@ -143,7 +146,7 @@ export class Device {
     const requiredFeatures = [...wanted].filter((f) => adapter.features.has(f));
     const requiredLimits: Record<string, number> = {};
     if (options.limits === 'raised') {
-      for (const name of ['maxStorageBufferBindingSize', 'maxBufferSize'] as const) {
+      for (const name of ['maxStorageBufferBindingSize', 'maxBufferSize', 'maxComputeWorkgroupStorageSize'] as const) {
         requiredLimits[name] = adapter.limits[name];
       }
     }
@@ -156,8 +159,9 @@ export class Device {
       Object.keys(DEFAULT_LIMITS).map((name) => [name, device.limits[name as keyof Limits]]),
     ) as unknown as Limits;
     const { subgroupMinSize: min, subgroupMaxSize: max } = adapter.info;
+    const lists16 = device.features.has(MATRICES) && multiplies16(adapter.info, matrixConfigs(adapter.info));
     const caps: Capabilities = {
-      matrices: device.features.has(MATRICES) && device.features.has('shader-f16') && multiplies16(adapter.info),
+      matrices: lists16 && device.features.has('shader-f16') && (await multipliesRightly(device)),
       f16: device.features.has('shader-f16'),
       subgroupSize: device.features.has('subgroups') && min === max ? (min ?? 0) : 0,
       timestamps: device.features.has('timestamp-query'),
@@ -257,23 +261,6 @@ export class Device {
 }
 
 function noop(): void {}
-
-/** A size of matrices that subgroups multiply, as Dawn lists it. */
-interface MatrixConfig {
-  componentType: string;
-  resultComponentType: string;
-  M: number;
-  N: number;
-  K: number;
-}
-
-/** Whether subgroups of 32 lanes multiply 16×16 halves into f32. */
-function multiplies16(info: GPUAdapterInfo & { subgroupMatrixConfigs?: readonly MatrixConfig[] }): boolean {
-  const { subgroupMinSize: min, subgroupMaxSize: max, subgroupMatrixConfigs: configs = [] } = info;
-  const is16 = (c: MatrixConfig) => c.M === 16 && c.N === 16 && c.K === 16;
-  const sums32 = (c: MatrixConfig) => c.componentType === 'f16' && c.resultComponentType === 'f32';
-  return min === 32 && max === 32 && [...configs].some((c) => is16(c) && sums32(c));
-}
 
 /** `vendor architecture description` of an adapter, without the empty ones. */
 export function describe(info: GPUAdapterInfo): string {

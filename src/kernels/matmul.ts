@@ -18,6 +18,7 @@ import matrixShader from './matmulMatrix.wgsl';
 import splitShader from './matmulSplit.wgsl';
 import subgroupShader from './matmulSubgroup.wgsl';
 import tileShader from './matmulTile.wgsl';
+import { MATRICES, MATRIX, matrixColumns4, matrixFits, matrixRows, usualMatrix } from './matrices.ts';
 import { packMatrix, packVector } from './packing.ts';
 import { TILE, tileFits, TILES, usualTile } from './tiles.ts';
 import { vectorLinearOp, type VectorLinearAttrs } from './vectorLinear.ts';
@@ -86,18 +87,21 @@ export const matmulTileKernel = defineKernel({
 export const matmulMatrixKernel = defineKernel({
   shader: matrixShader,
   tunables: {
+    ...MATRIX,
+    EXACT: [false, true],
     ACT: Object.values(ACTIVATIONS),
     HAS_BIAS: [true, false],
     HAS_RESIDUAL: [false, true],
     IN_PLACE: [false, true],
     HAS_GATE: [false, true],
     HAS_SECOND: [false, true],
+    GATED: [false, true],
   },
-  grid({ M, N4 }) {
-    const [y, z] = linearGrid(ceilDiv(M, 64));
-    return [ceilDiv(N4, 16), y, z];
+  grid({ M, N4 }, t) {
+    const [y, z] = linearGrid(ceilDiv(M, matrixRows(t)));
+    return [ceilDiv(t.GATED ? 2 * N4 : N4, matrixColumns4(t)), y, z];
   },
-  valid: (_, caps) => caps.matrices ?? false,
+  valid: matrixFits,
 });
 
 /** In two passes where rows and columns are few and sums long: parts of the sums, f32 [parts,M,columns] … */
@@ -218,13 +222,16 @@ export const linearOp: Op<LinearAttrs> = {
       const EXACT = M % (WG_M * ROWS) === 0 && columns % (WG_N * COLS) === 0 && K4 % K4S === 0;
       ways[name] = () => dispatch(matmulTileKernel, { ...tile, EXACT, GATED: gated });
     }
-    const matrices = to.caps.matrices && to.graph.dtype === 'f16' && !gated;
-    if (matrices) ways.matrix = () => dispatch(matmulMatrixKernel, {});
+    for (const [name, tile] of to.graph.dtype === 'f16' ? Object.entries(MATRICES) : []) {
+      if (!matrixFits(tile, to.caps)) continue;
+      const EXACT = M % matrixRows(tile) === 0 && columns % matrixColumns4(tile) === 0 && K4 % tile.K4S === 0;
+      ways[name] = () => dispatch(matmulMatrixKernel, { ...tile, EXACT, GATED: gated });
+    }
     const shared = canShare(to.caps) && M >= 4 ? `shared ${usualEights(M)}` : 'plain';
     const fitting = usualTile(M, columns);
     const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
-    const usual = software ? shared : matrices && tile ? 'matrix' : (tile ?? 'plain');
     const names = Object.keys(ways);
+    const usual = software ? shared : (usualMatrix(M, columns, names) ?? tile ?? 'plain');
     const seldom = software ? ['split', ...(usual !== 'plain' ? ['plain'] : [])] : [];
     const worth = names.filter((name) => !seldom.includes(name));
     to.choose(`${near(M)}x${near(4 * K4)}x${near(4 * columns)}`, ways, usual, worth);

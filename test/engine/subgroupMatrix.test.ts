@@ -1,20 +1,42 @@
 import { describe, expect, it } from 'vitest';
 import { create } from 'webgpu';
-import { DEFAULT_CAPABILITIES, Device, Graph, lowerNodes, specialise } from '../../src/engine/index.ts';
+import {
+  DEFAULT_CAPABILITIES,
+  Device,
+  Graph,
+  lowerNodes,
+  multipliesRightly,
+  specialise,
+  type Capabilities,
+  type Kernel,
+  type Tunables,
+} from '../../src/engine/index.ts';
+import { conv2d, conv2dMatrixKernel } from '../../src/kernels/conv2d.ts';
 import { linear, matmulMatrixKernel } from '../../src/kernels/matmul.ts';
+import { MATRICES, matrixFits } from '../../src/kernels/matrices.ts';
 import { installGlobals } from '../../src/node/adapter.ts';
+import { openMatrixDevice } from '../support/emulateMatrices.ts';
+import { adapters } from '../support/gpu.ts';
+import { openDevice } from '../support/runGraph.ts';
 
-function record(dtype: 'f32' | 'f16') {
+const CAPS: Capabilities = { ...DEFAULT_CAPABILITIES, f16: true, subgroupSize: 32, matrices: true };
+
+function kernelOf(dtype: 'f32' | 'f16', matrices: boolean | undefined): string {
   const g = new Graph(dtype);
   const x = g.input('x', [256, 512], { layout: 'rows', dtype });
   g.output('y', linear(x, { key: 'w', shape: [512, 512] }, { key: 'b', shape: [512] }));
-  return g;
+  const [{ kernel }] = lowerNodes(g, g.nodes, { ...CAPS, matrices });
+  return kernel.name;
 }
 
-function kernelOf(dtype: 'f32' | 'f16', matrices: boolean | undefined): string {
-  const g = record(dtype);
-  const [{ kernel }] = lowerNodes(g, g.nodes, { ...DEFAULT_CAPABILITIES, f16: true, subgroupSize: 32, matrices });
-  return kernel.name;
+/** Edges of the tiles that a layer of these sizes is given, and whether they fit. */
+function tileOf(rows: number, channels: number, columns: number, caps = CAPS) {
+  const g = new Graph('f16');
+  const x = g.input('x', [rows, channels], { layout: 'rows', dtype: 'f16' });
+  g.output('y', linear(x, { key: 'w', shape: [columns, channels] }));
+  const [{ kernel, tunables }] = lowerNodes(g, g.nodes, caps);
+  const { SUBS_M, SUBS_N, ROWS, K4S, EXACT } = tunables as Record<string, number>;
+  return [kernel.name, 16 * ROWS * SUBS_M, 32 * SUBS_N, 4 * K4S, EXACT];
 }
 
 describe('products by subgroup matrices', () => {
@@ -25,6 +47,33 @@ describe('products by subgroup matrices', () => {
     expect(kernelOf('f32', true)).not.toBe('matmulMatrix');
   });
 
+  it('take tiles by the shape, and deep ones where there is the memory', () => {
+    expect(tileOf(4096, 1280, 4096)).toEqual(['matmulMatrix', 128, 128, 16, true]);
+    const raised = { ...CAPS, limits: { ...CAPS.limits, maxComputeWorkgroupStorageSize: 32768 } };
+    expect(tileOf(4096, 1280, 4096, raised)).toEqual(['matmulMatrix', 128, 128, 32, true]);
+    expect(tileOf(8192, 320, 320)).toEqual(['matmulMatrix', 128, 64, 16, true]);
+    expect(tileOf(128, 1280, 1280)).toEqual(['matmulMatrix', 64, 64, 32, true]);
+    expect(tileOf(154, 768, 320)).toEqual(['matmulMatrix', 64, 64, 32, false]);
+    expect(tileOf(8, 1280, 1280)[0]).not.toBe('matmulMatrix');
+  });
+
+  it('serve convolutions of many pixels and channels', () => {
+    const kernelFor = (channels: number, H: number) => {
+      const g = new Graph('f16');
+      const x = g.input('x', [2, H, H, 64], { layout: 'rows', dtype: 'f16' });
+      g.output('y', conv2d(x, { key: 'w', shape: [channels, 64, 3, 3] }, undefined, { padding: 1 }));
+      return lowerNodes(g, g.nodes, CAPS)[0].kernel.name;
+    };
+    expect(kernelFor(320, 64)).toBe('conv2dMatrix');
+    expect(kernelFor(4, 64)).not.toBe('conv2dMatrix');
+    expect(kernelFor(320, 2)).not.toBe('conv2dMatrix');
+  });
+
+  it('fit into what every adapter has, but for the deep one', () => {
+    const fitting = Object.keys(MATRICES).filter((name) => matrixFits(MATRICES[name], CAPS));
+    expect(fitting).toEqual(Object.keys(MATRICES).filter((name) => !name.endsWith('deep')));
+  });
+
   it('are what the compiler accepts, with every epilogue', async () => {
     // No adapter of ours has them, but Dawn's compiler does; it is reached without any driver.
     await installGlobals();
@@ -32,19 +81,40 @@ describe('products by subgroup matrices', () => {
     Object.assign(globalThis, { daguerreNullGpu: gpu });
     const device = await Device.open({ gpu });
     expect(device.gpu.features.has('chromium-experimental-subgroup-matrix' as GPUFeatureName)).toBe(true);
-    // It lists no sizes, so nothing would be computed by them.
+    // It lists no sizes, so nothing would be computed by them; and what is computed, is not.
+    expect(device.matrixConfigs).toEqual([]);
     expect(device.caps.matrices).toBe(false);
-    const { shader } = matmulMatrixKernel;
-    for (const [HAS_RESIDUAL, IN_PLACE, HAS_GATE, HAS_SECOND] of [
-      [false, false, false, false],
-      [true, false, true, true],
-      [true, true, false, true],
-    ]) {
+    const tiles = Object.values(MATRICES).filter((tile) => matrixFits(tile, CAPS));
+    const compile = async ({ shader, name }: Kernel, tunables: Tunables[]) => {
       for (const storage of ['f16', 'f32'] as const) {
-        const code = specialise(shader, storage, { ACT: 1, HAS_RESIDUAL, IN_PLACE, HAS_GATE, HAS_SECOND });
-        await device.pipelines.get(code, shader.bindings, 'matmulMatrix');
+        for (const t of tunables) {
+          await device.pipelines.get(specialise(shader, storage, { ACT: 1, ...t }), shader.bindings, name);
+        }
       }
-    }
+    };
+    await compile(matmulMatrixKernel, [
+      ...tiles,
+      { HAS_RESIDUAL: true, HAS_GATE: true, HAS_SECOND: true, EXACT: true },
+      { HAS_RESIDUAL: true, IN_PLACE: true, HAS_SECOND: true },
+      { GATED: true },
+    ]);
+    await compile(conv2dMatrixKernel, [...tiles, { HAS_SHIFT: true, HAS_RESIDUAL: true, UP: 2, EXACT: true }]);
     device.dispose();
+  });
+});
+
+describe.each(adapters())('the probe for subgroup matrices on %s', (adapter) => {
+  const options = { without: adapter === 'lavapipe' ? [] : ['shader-f16' as const] };
+
+  it('says no without them', async () => {
+    expect(await multipliesRightly((await openDevice(adapter)).gpu)).toBe(false);
+  });
+
+  it('says yes with them, and no where they mean something else', async () => {
+    const right = await openMatrixDevice(adapter, options);
+    expect(await multipliesRightly(right.gpu)).toBe(true);
+    const apply = (code: string) => code.replace('&pool, 96u, 10u', '&pool, 96u, 8u');
+    const wrong = await openMatrixDevice(adapter, options, { name: 'another stride', apply });
+    expect(await multipliesRightly(wrong.gpu)).toBe(false);
   });
 });

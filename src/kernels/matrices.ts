@@ -1,0 +1,58 @@
+/** What kernels share that multiply by subgroup matrices (`modules/matrix.wgsl`). */
+import type { Capabilities } from '../engine/index.ts';
+import { ceilDiv } from './common.ts';
+
+/** Their tunables: subgroups down and across, matrices that each computes down, and how much of every row a tile holds. */
+export const MATRIX = { SUBS_M: [2, 4, 1], SUBS_N: [4, 2, 1], ROWS: [4, 2], K4S: [4, 8] };
+
+/** One choice of them. */
+export type MatrixTile = Record<keyof typeof MATRIX, number>;
+
+/** Rows and vec4 columns of a tile. */
+export const matrixRows = (t: Record<string, number>): number => 16 * t.ROWS * t.SUBS_M;
+export const matrixColumns4 = (t: Record<string, number>): number => 8 * t.SUBS_N;
+
+/** Whether an adapter has matrices, and tunables two or four loads for every lane and no more memory than there is. */
+export function matrixFits(t: Record<string, number>, { matrices, limits }: Capabilities): boolean {
+  const lanes = 32 * t.SUBS_M * t.SUBS_N;
+  const [rows, columns4] = [matrixRows(t), matrixColumns4(t)];
+  const loads = [(rows * t.K4S) / lanes, (4 * t.K4S * columns4) / lanes];
+  const pool = rows * (t.K4S + 2) + 4 * t.K4S * (columns4 + 2);
+  return (
+    (matrices ?? false) &&
+    loads.every((n) => n === 2 || n === 4) &&
+    lanes % (4 * columns4) === 0 &&
+    pool >= 160 * t.SUBS_M * t.SUBS_N &&
+    8 * pool <= limits.maxComputeWorkgroupStorageSize &&
+    lanes <= limits.maxComputeInvocationsPerWorkgroup
+  );
+}
+
+/**
+ * Tiles that are worth trying, by the names of the ways. A deep one halves the barriers, but takes more memory than every
+ * adapter has.
+ */
+export const MATRICES: Readonly<Record<string, MatrixTile>> = {
+  'matrix 128 deep': { SUBS_M: 2, SUBS_N: 4, ROWS: 4, K4S: 8 },
+  'matrix 128': { SUBS_M: 2, SUBS_N: 4, ROWS: 4, K4S: 4 },
+  'matrix 128x64': { SUBS_M: 2, SUBS_N: 2, ROWS: 4, K4S: 4 },
+  'matrix 64': { SUBS_M: 2, SUBS_N: 2, ROWS: 2, K4S: 8 },
+};
+
+/** Workgroups that run side by side on a large card, one per multiprocessor. */
+const SIDE_BY_SIDE = 128;
+
+/** Sums per unit of time, relative to the largest tile: a smaller one loads more for each. */
+const RATE: Readonly<Record<string, number>> = { 'matrix 128x64': 0.85, 'matrix 64': 0.7 };
+
+/** The tile that should take least time; undefined where even the smallest would be mostly empty. */
+export function usualMatrix(rows: number, columns4: number, ways: readonly string[]): string | undefined {
+  if (rows < 32 || columns4 < 8) return undefined;
+  const time = (name: string) => {
+    const [down, across] = [matrixRows(MATRICES[name]), matrixColumns4(MATRICES[name])];
+    const rounds = ceilDiv(ceilDiv(rows, down) * ceilDiv(columns4, across), SIDE_BY_SIDE);
+    return (rounds * down * across) / (RATE[name] ?? 1);
+  };
+  const here = Object.keys(MATRICES).filter((name) => ways.includes(name));
+  return here.reduce<string | undefined>((best, name) => (best && time(best) <= time(name) ? best : name), undefined);
+}

@@ -1,0 +1,158 @@
+// A product of rows by a matrix in 4×4 blocks, by subgroup matrices: halves multiplied, sums in f32. The kernel declares
+// SUBS_M × SUBS_N, the subgroups of 32 lanes that a workgroup has down and across, ROWS (2 or 4), the 16×16 matrices that each
+// computes down (across they are two), K4S (4 or 8), the vec4 of every row that a tile holds, and, for what is brought in,
+//   Row, rowOf(m): what is known of row m before its parts are loaded,
+//   Depth, depthOf(k4), deeper(depth): a place along the rows, and the one K4S behind it,
+//   rowPart(row, depth), weightPart(k4, k, n4): four elements of a row, row k of block (k4, n4); both must accept what lies
+//     beyond the last row and column, and rowPart gives zeros beyond the last k4,
+//   finishPair(m, n4, first, second): takes the sums of columns n4 and n4 + 1, n4 even, also those beyond the edges.
+//
+// Tiles lie in `pool`, a vec4 of halves to a vec2<u32>, in rows of two more than they hold, so that eight rows of 16 bytes
+// stand in different banks. While one tile is multiplied, the next is on its way into registers. Results pass through the
+// same memory, one matrix per subgroup at a time, since which lane holds which element is the driver's secret. Matrices have
+// names, not indices: what a loop could leave in memory must be in registers.
+// Takes subgroups for runs of SG consecutive invocations, which is why places that depend on a lane's subgroup are the same
+// within one; the compiler cannot know.
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+enable f16;
+enable chromium_experimental_subgroup_matrix;
+const SG = 32u;
+const WG = SG * SUBS_M * SUBS_N;
+const TILE_M = 16u * ROWS * SUBS_M;           // rows
+const TILE_N4 = 8u * SUBS_N;                  // vec4 columns
+const ROW_STEP = K4S + 2u;
+const WEIGHT_STEP = TILE_N4 + 2u;
+const WEIGHTS = TILE_M * ROW_STEP;            // where the block of the matrix begins
+const ROW_LOADS = TILE_M * K4S / WG;          // 2 or 4
+const WEIGHT_LOADS = 4u * K4S * TILE_N4 / WG; // 2 or 4
+const RESULT_STEP = 10u;                      // 16 sums in f32, and space for four more
+const RESULT = 16u * RESULT_STEP;             // fits SUBS_M · SUBS_N times
+
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;
+alias Result = subgroup_matrix_result<f32, 16, 16>;
+alias Loads = array<vec2<u32>, 4>;
+
+var<workgroup> pool: array<vec2<u32>, WEIGHTS + 4u * K4S * WEIGHT_STEP>;
+
+fn halves(e: Elem4) -> vec2<u32> { return bitcast<vec2<u32>>(vec4<f16>(e)); }
+
+fn loadRows(row0: Row, row1: Row, row2: Row, row3: Row, depth: Depth) -> Loads {
+  var v: Loads;
+  v[0] = halves(rowPart(row0, depth));
+  v[1] = halves(rowPart(row1, depth));
+  if (ROW_LOADS > 2u) {
+    v[2] = halves(rowPart(row2, depth));
+    v[3] = halves(rowPart(row3, depth));
+  }
+  return v;
+}
+
+// Of four k of a block, each lane of four takes one.
+fn loadWeights(k4: u32, k: u32, n4: u32) -> Loads {
+  const DOWN = WG / (4u * TILE_N4);
+  var v: Loads;
+  v[0] = halves(weightPart(k4, k, n4));
+  v[1] = halves(weightPart(k4 + DOWN, k, n4));
+  if (WEIGHT_LOADS > 2u) {
+    v[2] = halves(weightPart(k4 + 2u * DOWN, k, n4));
+    v[3] = halves(weightPart(k4 + 3u * DOWN, k, n4));
+  }
+  return v;
+}
+
+// Hands on 16×16 sums, from row m and vec4 column n4 on: two vec4 to a lane.
+fn handOn(sums: Result, m: u32, n4: u32, lane: u32) {
+  let slot = lane / SG * RESULT;
+  workgroupBarrier();
+  subgroupMatrixStore<row_major>(&pool, slot, sums, RESULT_STEP);
+  workgroupBarrier();
+  let row = lane % SG / 2u;
+  let pair = lane % 2u;
+  let at = slot + row * RESULT_STEP + 4u * pair;
+  let first = bitcast<vec4<f32>>(vec4<u32>(pool[at], pool[at + 1u]));
+  let second = bitcast<vec4<f32>>(vec4<u32>(pool[at + 2u], pool[at + 3u]));
+  finishPair(m + row, n4 + 2u * pair, first, second);
+}
+
+// Rows from m0 on × vec4 columns from n0 on, `k4s` vec4 of each row from `k4` on.
+fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, lane: u32) {
+  const DOWN = WG / K4S;
+  let row0 = rowOf(m0 + lane / K4S);
+  let row1 = rowOf(m0 + lane / K4S + DOWN);
+  let row2 = rowOf(m0 + lane / K4S + 2u * DOWN);
+  let row3 = rowOf(m0 + lane / K4S + 3u * DOWN);
+  let rowAt = lane / K4S * ROW_STEP + lane % K4S;
+  let block = lane / (4u * TILE_N4);
+  let column = lane / 4u % TILE_N4;
+  let weightAt = WEIGHTS + (4u * block + lane % 4u) * WEIGHT_STEP + column;
+  let down = lane / SG / SUBS_N * 16u * ROWS;
+  let across = lane / SG % SUBS_N * 8u;
+  let left = down * ROW_STEP;
+  let right = WEIGHTS + across;
+  var depth = depthOf(k4 + lane % K4S);
+  var rows = loadRows(row0, row1, row2, row3, depth);
+  var weights = loadWeights(k4 + block, lane % 4u, n0 + column);
+  var c00: Result;
+  var c01: Result;
+  var c10: Result;
+  var c11: Result;
+  var c20: Result;
+  var c21: Result;
+  var c30: Result;
+  var c31: Result;
+  for (var start = 0u; start < k4s; start += K4S) {
+    workgroupBarrier();
+    pool[rowAt] = rows[0];
+    pool[rowAt + DOWN * ROW_STEP] = rows[1];
+    pool[weightAt] = weights[0];
+    pool[weightAt + WG / TILE_N4 * WEIGHT_STEP] = weights[1];
+    if (ROW_LOADS > 2u) {
+      pool[rowAt + 2u * DOWN * ROW_STEP] = rows[2];
+      pool[rowAt + 3u * DOWN * ROW_STEP] = rows[3];
+    }
+    if (WEIGHT_LOADS > 2u) {
+      pool[weightAt + 2u * (WG / TILE_N4) * WEIGHT_STEP] = weights[2];
+      pool[weightAt + 3u * (WG / TILE_N4) * WEIGHT_STEP] = weights[3];
+    }
+    workgroupBarrier();
+    if (start + K4S < k4s) {
+      depth = deeper(depth);
+      rows = loadRows(row0, row1, row2, row3, depth);
+      weights = loadWeights(k4 + start + K4S + block, lane % 4u, n0 + column);
+    }
+    for (var k = 0u; k < K4S; k += 4u) {
+      let b0 = subgroupMatrixLoad<Right, row_major>(&pool, right + 4u * k * WEIGHT_STEP, WEIGHT_STEP);
+      let b1 = subgroupMatrixLoad<Right, row_major>(&pool, right + 4u * k * WEIGHT_STEP + 4u, WEIGHT_STEP);
+      let a0 = subgroupMatrixLoad<Left, row_major>(&pool, left + k, ROW_STEP);
+      c00 = subgroupMatrixMultiplyAccumulate(a0, b0, c00);
+      c01 = subgroupMatrixMultiplyAccumulate(a0, b1, c01);
+      let a1 = subgroupMatrixLoad<Left, row_major>(&pool, left + 16u * ROW_STEP + k, ROW_STEP);
+      c10 = subgroupMatrixMultiplyAccumulate(a1, b0, c10);
+      c11 = subgroupMatrixMultiplyAccumulate(a1, b1, c11);
+      if (ROWS > 2u) {
+        let a2 = subgroupMatrixLoad<Left, row_major>(&pool, left + 32u * ROW_STEP + k, ROW_STEP);
+        c20 = subgroupMatrixMultiplyAccumulate(a2, b0, c20);
+        c21 = subgroupMatrixMultiplyAccumulate(a2, b1, c21);
+        let a3 = subgroupMatrixLoad<Left, row_major>(&pool, left + 48u * ROW_STEP + k, ROW_STEP);
+        c30 = subgroupMatrixMultiplyAccumulate(a3, b0, c30);
+        c31 = subgroupMatrixMultiplyAccumulate(a3, b1, c31);
+      }
+    }
+  }
+  // One epilogue for all of them, so that the shader stays small.
+  for (var i = 0u; i < 2u * ROWS; i++) {
+    var sums = c00;
+    switch i {
+      case 1u: { sums = c01; }
+      case 2u: { sums = c10; }
+      case 3u: { sums = c11; }
+      case 4u: { sums = c20; }
+      case 5u: { sums = c21; }
+      case 6u: { sums = c30; }
+      case 7u: { sums = c31; }
+      default: {}
+    }
+    handOn(sums, m0 + down + i / 2u * 16u, n0 + across + i % 2u * 4u, lane);
+  }
+}
