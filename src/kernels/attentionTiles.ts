@@ -124,8 +124,9 @@ function search(QUERIES: number, KEYS: number, D4: number, least: number, limits
 const PROCESSORS = 132;
 const ENOUGH = 1.5 * PROCESSORS;
 const BUSY = 256;
-/** Keys of a part beside which it costs nothing to join what the parts found. */
+/** Keys of a part, and multiply-adds of an invocation, beside which it costs nothing, or less than is gained, to join parts. */
 const LONG = 1024;
+const HEAVY = 8192;
 
 /** What decides how attention is shared out. */
 export interface AttentionSizes {
@@ -166,14 +167,21 @@ export function tileWays({ B, T, S, heads, D4 }: AttentionSizes, { limits }: Cap
   return ways;
 }
 
-/** The first way with enough workgroups and no short parts, else that with most workgroups; undefined where none fits. */
+/**
+ * The first way with enough workgroups and no short parts, else that with most workgroups whose parts are worth joining;
+ * undefined where none fits.
+ */
 export function usualTileWay(ways: Readonly<Record<string, TileWay>>, S: number): string | undefined {
   const names = Object.keys(ways);
   const good = names.find((name) => {
     const { parts, groups } = ways[name];
     return groups >= ENOUGH && (parts === 1 || S >= LONG * parts);
   });
-  return good ?? [...names].sort((a, b) => ways[b].groups - ways[a].groups)[0];
+  const worth = names.filter((name) => {
+    const { tile, parts } = ways[name];
+    return parts === 1 || (8 * tile.QUERIES * S * tile.D4) / (sharesOf(tile).WG * parts) >= HEAVY;
+  });
+  return good ?? worth.sort((a, b) => ways[b].groups - ways[a].groups)[0];
 }
 
 /** One dispatch, or two where the keys are taken in parts. */
