@@ -179,7 +179,7 @@ export function usualTileWay(ways: Readonly<Record<string, TileWay>>, S: number)
   });
   const worth = names.filter((name) => {
     const { tile, parts } = ways[name];
-    return parts === 1 || (8 * tile.QUERIES * S * tile.D4) / (sharesOf(tile).WG * parts) >= HEAVY;
+    return parts === 1 || (8 * tile.QUERIES * S * tile.D4) / (sharesOf(tile).WG * parts) > HEAVY;
   });
   return good ?? worth.sort((a, b) => ways[b].groups - ways[a].groups)[0];
 }
