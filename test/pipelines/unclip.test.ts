@@ -169,6 +169,12 @@ it(
     const two = await run({ ...alone, ...texts, ...drawn(), decoderLatents });
     expect(two.imageEmbeddings).toEqual(given.imageEmbeddings);
     expect(two.small.data).not.toEqual(given.small.data);
+    // Calls that go on at once share the networks; what each is told stays its own.
+    const calls = ['a red heart', 'a blue star'].map((prompt) => ({ ...alone, prompt }));
+    const apart = [plain, await run(calls[1])];
+    const together = await Promise.all(calls.map((one) => run(one)));
+    for (const i of [0, 1]) expect(together[i].latents).toEqual(apart[i].latents);
+    for (const { images } of [apart[1], ...together]) images.forEach((image) => image.dispose());
     model.dispose();
     for (const { images } of [plain, given, one, two]) images.forEach((image) => image.dispose());
 

@@ -113,10 +113,12 @@ function twoLevels<Config extends { inChannels: number; nEmbed: number }>(
     },
     async encode({ data, shape: [batch, , height, width] }, options) {
       const out = await model.runAll({ part: 'encode', batch, height, width }, { x: hosted(data) }, options);
-      return {
-        top: await codesOf(out.idsTop, [batch, height / 8, width / 8]),
-        bottom: await codesOf(out.idsBottom, [batch, height / 4, width / 4]),
-      };
+      // Asked for at once: another call of the model would write over what is not asked for yet.
+      const [top, bottom] = await Promise.all([
+        codesOf(out.idsTop, [batch, height / 8, width / 8]),
+        codesOf(out.idsBottom, [batch, height / 4, width / 4]),
+      ]);
+      return { top, bottom };
     },
     plan: (shape) => model.plan(decoding(shape)),
     profile: (shape, options) => model.profile(decoding(shape), options),

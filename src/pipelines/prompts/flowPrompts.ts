@@ -92,12 +92,12 @@ export async function openSd3Prompts(
       const { inputIds } = tokenizer.encode(i === 0 ? prompts : prompts2, { maxLength: length, onWarning });
       const out = await model.forward({ inputIds, hiddenStates: [-2 - clipSkip], signal });
       const { hiddenSize: D, projectionDim } = model.config;
-      const state = await out.hiddenStates[0].read();
+      // Asked for at once: another call of the model would write over what is not asked for yet.
+      const [state, vector] = await Promise.all([out.hiddenStates[0].read(), out.textEmbeds.read()]);
       for (let row = 0; row < B * length; row++) {
         const at = Math.floor(row / length) * S + (row % length);
         data.set(state.subarray(row * D, (row + 1) * D), at * width + column);
       }
-      const vector = await out.textEmbeds.read();
       for (let b = 0; b < B; b++) {
         pooled.set(vector.subarray(b * projectionDim, (b + 1) * projectionDim), b * P + place);
       }

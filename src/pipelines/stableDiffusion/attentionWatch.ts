@@ -32,6 +32,8 @@ export class AttentionWatch {
   private readonly sums = new Map<string, { data: Float64Array; height: number; width: number }>();
   private evaluations = 0;
   private watched = 0;
+  /** All maps so far, added up. */
+  private seen: Promise<void> = Promise.resolve();
 
   private constructor(
     inner: UNet2DCondition,
@@ -45,9 +47,16 @@ export class AttentionWatch {
       const parts = call.sample.shape[0] / B;
       const tokens = Array.from({ length: parts }, () => this.perPicture).flat();
       const { out, maps } = await inner.attend({ ...call, tokens });
-      // Of two halves the second has the prompt; of three parts, which edit, the first.
-      for (const map of maps) this.add(await map.read(), map.shape, parts === 2 ? B : 0);
-      this.watched++;
+      // Asked for at once and not waited for: what the network wrote lies where its next call, of any run, writes.
+      const values = Promise.all(maps.map((map) => map.read()));
+      const before = this.seen;
+      this.seen = (async () => {
+        const [read] = await Promise.all([values, before]);
+        // Of two halves the second has the prompt; of three parts, which edit, the first.
+        maps.forEach((map, i) => this.add(read[i], map.shape, parts === 2 ? B : 0));
+        this.watched++;
+      })();
+      this.seen.catch(() => undefined); // maps() tells
       return out;
     };
     this.unet = Object.create(inner, { forward: { value: forward } }) as UNet2DCondition;
@@ -82,8 +91,9 @@ export class AttentionWatch {
     return new AttentionWatch(unet, found, perPicture, every);
   }
 
-  /** What has been seen, in pictures of that size. */
-  maps(width: number, height: number): AttentionMap[] {
+  /** What has been seen, in pictures of that size. @throws DeviceLostError */
+  async maps(width: number, height: number): Promise<AttentionMap[]> {
+    await this.seen;
     const n = this.perPicture[0].length;
     return this.found.map(({ image, token, positions, channels }) => {
       const data = new Float32Array(width * height);

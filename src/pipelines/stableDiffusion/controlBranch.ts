@@ -7,6 +7,7 @@ import type { ControlResiduals } from '../../models/unetCondition/unetConditionM
 import { planesOf, repeatedTo } from '../picture/imageInput.ts';
 import type { StepConditions } from './conditions.ts';
 import type { TextToImageOptions } from '../options/textToImage.ts';
+import type { Turns } from '../run/turns.ts';
 
 /** What a step asks. */
 export interface ControlStep extends RunOptions {
@@ -35,6 +36,8 @@ export class ControlBranch {
     private readonly options: TextToImageOptions,
     private readonly batch: number,
     cells: readonly [number, number],
+    /** Of all runs that share these networks. */
+    private readonly turns: Turns,
   ) {
     const { controlImage, controlnetConditioningScale = 1 } = options;
     const images = controlImage === undefined ? [] : [controlImage].flat();
@@ -45,7 +48,7 @@ export class ControlBranch {
           `and ${scales.length}`,
       );
     }
-    this.pictures = images.map((image, i) => {
+    const checked = images.map((image, i) => {
       const planes = repeatedTo('controlImage', planesOf('controlImage', image, 3, [0, 1]), batch);
       const [, , height, width] = planes.shape;
       const size = cells.map((n) => n * controlFactor(nets[i].config));
@@ -58,12 +61,17 @@ export class ControlBranch {
       if (!Number.isFinite(scale)) {
         throw new InvalidArgumentError(`generate: expected a finite controlnetConditioningScale, got ${scale}`);
       }
-      return { buffer: this.upload(planes.data), shape: planes.shape, scale };
+      return { ...planes, scale };
     });
+    this.pictures = checked.map(({ data, shape, scale }) => ({ buffer: this.upload(data), shape, scale }));
   }
 
-  /** What all ControlNets add to the U-Net at a step; undefined where none acts. */
-  async residuals(step: ControlStep): Promise<ControlResiduals[] | undefined> {
+  /** Asks the U-Net with what all ControlNets add at a step, undefined where none acts; other runs wait meanwhile. */
+  evaluate<T>(step: ControlStep, unet: (controls: ControlResiduals[] | undefined) => Promise<T>): Promise<T> {
+    return this.turns.take(async () => unet(await this.residuals(step)));
+  }
+
+  private async residuals(step: ControlStep): Promise<ControlResiduals[] | undefined> {
     const { controlGuidanceStart: from = 0, controlGuidanceEnd: to = 1, guessMode = false } = this.options;
     if (step.progress[0] < from || step.progress[1] > to) return undefined;
     const halves = step.sample.shape[0] / this.batch;

@@ -1,6 +1,6 @@
 /** A U-Net with its conditions as a denoiser: both halves of the guidance in one batch, or the conditional one alone. */
 import { numel } from '../../engine/index.ts';
-import type { UNet2DCondition } from '../../models/unetCondition/unetConditionModel.ts';
+import type { ControlResiduals, UNet2DCondition } from '../../models/unetCondition/unetConditionModel.ts';
 import type { Denoiser, Sampler } from '../../sampler/index.ts';
 import type { Vec } from '../../sampler/vec.ts';
 import { channelJoin } from '../gpu/channelJoin.ts';
@@ -40,17 +40,11 @@ export function sdDenoiser(space: GpuSpace, run: SdRun, options: TextToImageOpti
     const common = { timestep, signal, checkFinite, onProgress };
     const at = Math.max(0, steps.indexOf(timestep));
     const progress = [at / steps.length, (at + 1) / steps.length] as const;
-    const controls = await control?.residuals({
-      ...common,
-      sample: repeatedState(buffer, shape, parts),
-      progress,
-      conditions: given,
-    });
-    const sample = join
-      ? repeatedState(join([v, ...beside]), [batch, ...seenItem], parts)
-      : repeatedState(buffer, shape, parts);
-    const out = await unet.forward({ ...common, ...given, sample, controls });
-    return outputParts(space, out, batch);
+    const state = repeatedState(buffer, shape, parts);
+    const sample = join ? repeatedState(join([v, ...beside]), [batch, ...seenItem], parts) : state;
+    const ask = async (controls?: ControlResiduals[]): Promise<Vec[]> =>
+      outputParts(space, await unet.forward({ ...common, ...given, sample, controls }), batch);
+    return control ? control.evaluate({ ...common, sample: state, progress, conditions: given }, ask) : ask();
   };
   const { text: alone, both } = conditions;
   return guidedDenoiser(sampler, network, { alone, both }, guidanceScale, options);

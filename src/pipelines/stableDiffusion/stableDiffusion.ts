@@ -31,6 +31,7 @@ import { givenPicture } from './pictures.ts';
 import { folderSources, type SdSources } from './sources.ts';
 import { sdStart } from './start.ts';
 import { refuseOptions } from '../options/refuseOptions.ts';
+import { Turns } from '../run/turns.ts';
 import type { SourceOptions } from '../source/source.ts';
 import type { TextToImageOptions } from '../options/textToImage.ts';
 
@@ -47,6 +48,8 @@ interface Parts extends LoraParts {
 export class StableDiffusionPipeline extends LoraPipeline<Parts> {
   /** The `_class_name`s of such folders. */
   static readonly classNames: readonly string[] = Object.keys(SD_KINDS);
+
+  private readonly turns = new Turns();
 
   private constructor(device: Device, parts: Parts, options: LoadPipelineOptions & SourceOptions) {
     super(device, parts, loraHolder('unet', parts.unet), options);
@@ -148,7 +151,7 @@ export class StableDiffusionPipeline extends LoraPipeline<Parts> {
     const { steps, beside, latents, edited, ...start } = begin;
     let control: ControlBranch | undefined;
     try {
-      if (controlNets.length > 0) control = new ControlBranch(this.device, controlNets, given, batch, [h, w]);
+      if (controlNets.length > 0) control = new ControlBranch(this.device, controlNets, given, batch, [h, w], this.turns);
       const watch = given.attentionMaps && this.watch(given, texts.text.shape);
       const run = { unet: watch?.unet ?? unet, sampler, shape, conditions, control, steps, beside, onProgress };
       const result = await runLatents(
@@ -163,7 +166,7 @@ export class StableDiffusionPipeline extends LoraPipeline<Parts> {
         },
         { ...given, generator, latents: latents ?? given.latents },
       );
-      return watch ? { ...result, attentionMaps: watch.maps(size[1], size[0]) } : result;
+      return watch ? { ...result, attentionMaps: await watch.maps(size[1], size[0]) } : result;
     } finally {
       conditions.dispose();
       control?.dispose();

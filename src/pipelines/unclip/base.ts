@@ -1,7 +1,8 @@
 /** From an embedding of a picture to the picture: what both kinds of unCLIP end in. */
-import { InvalidArgumentError, type Device } from '../../engine/index.ts';
+import { InvalidArgumentError, numel, type Device } from '../../engine/index.ts';
 import type { RunOptions } from '../../models/index.ts';
 import type { Sampler } from '../../sampler/index.ts';
+import type { Vec } from '../../sampler/vec.ts';
 import { BasePipeline, workOf, type RunShape } from '../run/basePipeline.ts';
 import type { GenerationOptions, GenerationResult } from '../options/generation.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
@@ -28,10 +29,14 @@ const ELSEWHERE = {
   scheduler: 'each stage has the one of its folder',
   width: 'its networks fix the size',
   height: 'its networks fix the size',
+  timesteps: 'give the number of steps of each stage',
+  sigmas: 'give the number of steps of each stage',
+  eta: 'the schedulers of the stages say how noise is added',
+  resume: 'stages run one behind the other',
 } as const;
 
 /** What a stage is run with, beside what is common to all. */
-interface Stage {
+interface Stage extends Pick<LatentRun, 'prepare'> {
   name: UnclipStep['stage'];
   sampler: Sampler;
   shape: LatentShape;
@@ -90,14 +95,16 @@ export abstract class UnclipBase extends BasePipeline {
 
   /** A stage from its noise to its end. */
   protected stage(
-    { name: stage, denoiser, sampler, shape, numInferenceSteps, latents }: Stage,
+    { name: stage, denoiser, prepare, sampler, shape, numInferenceSteps, latents }: Stage,
     { generator, checkFinite, signal, onStep }: UnclipCall,
   ): Promise<GenerationResult> {
     const { device } = this;
     const told: GenerationOptions['onStep'] = onStep && ((event) => onStep({ ...event, stage }));
     const decode = stage === 'prior' ? () => Promise.resolve([]) : this.toPictures;
-    const options = { numInferenceSteps, latents, generator, checkFinite, signal, onStep: told };
-    return runLatents({ device, sampler, shape, denoiser, decode }, options);
+    // Of the stages before the last, numbers are all that is wanted; previews are pictures all the same.
+    const outputType = stage === 'superRes' ? 'image' : 'latent';
+    const options = { numInferenceSteps, latents, generator, checkFinite, signal, onStep: told, outputType } as const;
+    return runLatents({ device, sampler, shape, denoiser, decode, prepare }, options);
   }
 
   /**
@@ -115,7 +122,6 @@ export abstract class UnclipBase extends BasePipeline {
     const lastTimestep = sampler.timesteps({ numInferenceSteps: steps }).at(-1)!;
     const [B] = imageEmbeddings.shape;
     const painted = await this.smallPictures(imageEmbeddings, joined(text, negative), options);
-    painted.images.forEach((image) => image.dispose());
     const small = {
       data: painted.latents.map((v) => Math.min(1, Math.max(-1, v))),
       shape: [B, 3, ...this.parts.small] as const,
@@ -123,9 +129,9 @@ export abstract class UnclipBase extends BasePipeline {
     const { onProgress } = this;
     const { signal, checkFinite } = options;
     const call: Omit<RunOptions, 'signal'> = { checkFinite, onProgress };
-    const enlarged = await resize.run(small, large[0], large[1], { signal, ...call });
     const shape: LatentShape = [B, 3, ...large];
-    const run = { first: superResFirst, last: superResLast, sampler, shape, lastTimestep, enlarged: enlarged.buffer };
+    const run = { first: superResFirst, last: superResLast, sampler, shape, lastTimestep };
+    let enlarged: Vec | undefined;
     const { images, latents, timing } = await this.stage(
       {
         name: 'superRes',
@@ -133,7 +139,11 @@ export abstract class UnclipBase extends BasePipeline {
         shape,
         numInferenceSteps: steps,
         latents: options.superResLatents,
-        denoiser: (space) => superResDenoiser(space, run, call),
+        prepare: async (space) => {
+          const { buffer } = await resize.run(small, large[0], large[1], { signal, ...call });
+          enlarged = space.copy(buffer, numel(shape), B); // another run may enlarge while this one goes on
+        },
+        denoiser: (space) => superResDenoiser(space, { ...run, enlarged: enlarged! }, call),
       },
       options,
     );
@@ -162,7 +172,8 @@ export abstract class UnclipBase extends BasePipeline {
       checkFinite,
       onProgress,
     });
-    const [context, classes] = [await told.context.read(), await told.classes.read()];
+    // Asked for at once: another call of the model would write over what is not asked for yet.
+    const [context, classes] = await Promise.all([told.context.read(), told.classes.read()]);
     const extra = textProj.config.extraTokens;
     const mask = new Float32Array(N * (extra + S)).fill(1);
     for (let n = 0; n < N; n++) mask.set(texts.mask.subarray(n * S, (n + 1) * S), n * (extra + S) + extra);

@@ -1,8 +1,8 @@
 /** The stages of unCLIP as denoisers: an embedding from a text, a small picture from an embedding, a large one from that. */
-import { numel } from '../../engine/index.ts';
 import type { RunOptions, UNet2D } from '../../models/index.ts';
 import type { PriorTransformer } from '../../models/transformers/priorModel.ts';
 import type { Denoiser, Sampler } from '../../sampler/index.ts';
+import type { Vec } from '../../sampler/vec.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
 import { guidedDenoiser, outputParts, repeatedState, type ToldNetwork } from '../run/guidedDenoiser.ts';
 import type { LatentShape } from '../run/latents.ts';
@@ -55,18 +55,16 @@ export interface SuperResRun {
   shape: LatentShape;
   /** What the last step's network is told. */
   lastTimestep: number;
-  /** The small picture, enlarged, as a dense f32 buffer of `shape`. */
-  enlarged: GPUBuffer;
+  /** The small picture, enlarged, of `shape`. */
+  enlarged: Vec;
 }
 
 /** Both networks on states [B,3,H,W], with the enlarged picture in the channels behind. */
 export function superResDenoiser(space: GpuSpace, run: SuperResRun, call: Call): Denoiser {
   const { first, last, sampler, shape, lastTimestep, enlarged } = run;
-  // A copy: another run may enlarge while this one waits.
-  const beside = space.copy(enlarged, numel(shape), shape[0]);
   const early = unet2dBeside(space, first, { shape, ...call });
   const late = unet2dBeside(space, last, { shape, ...call });
   return sampler.denoiser((v, timestep, signal) =>
-    (timestep === lastTimestep ? late : early)(v, beside, timestep, signal),
+    (timestep === lastTimestep ? late : early)(v, enlarged, timestep, signal),
   );
 }

@@ -53,8 +53,9 @@ export async function openUnclipTexts(
       const { inputIds, attentionMask } = tokenizer.encode(prompts, { maxLength: tokens, onWarning });
       // The mask is for the networks behind; the text encoder itself looks at padding.
       const out = await model.forward({ inputIds, signal });
-      const pooled = { data: await out.textEmbeds.read(), shape: [N, projectionDim] as const };
-      const data = await out.lastHiddenState.read();
+      // Asked for at once: another call of the model would write over what is not asked for yet.
+      const [vectors, data] = await Promise.all([out.textEmbeds.read(), out.lastHiddenState.read()]);
+      const pooled = { data: vectors, shape: [N, projectionDim] as const };
       return { data, shape: [N, tokens, hiddenSize], pooled, mask: Float32Array.from(attentionMask.data) };
     },
   };
@@ -105,7 +106,12 @@ export function joined(text: UnclipText, negative: UnclipText | undefined): Uncl
         `guidance, got [${text.shape.join()}]`,
     );
   }
-  const both = (a: Float32Array, b: Float32Array) => Float32Array.from([...a, ...b]);
+  const both = (a: Float32Array, b: Float32Array) => {
+    const all = new Float32Array(a.length + b.length);
+    all.set(a);
+    all.set(b, a.length);
+    return all;
+  };
   return {
     data: both(negative.data, text.data),
     shape: [2 * text.shape[0], text.shape[1], text.shape[2]],

@@ -105,6 +105,10 @@ describe('options', async () => {
     const guess = await run({ guessMode: true });
     expect(guess).not.toEqual(off);
     expect(guess).not.toEqual(await run({}));
+    // Calls that go on at once share the networks; what a ControlNet says in one of them stays its own.
+    const calls = [{}, { promptEmbeds: states(1, 7), latents: normals(8, 4 * 8 * 12) }];
+    const apart = [await run(calls[0]), await run(calls[1])];
+    expect(await Promise.all(calls.map(run))).toEqual(apart);
     await pipe.dispose();
   });
 
