@@ -26,7 +26,7 @@ import {
 } from '../run/basePipeline.ts';
 import type { GenerationOptions, GenerationResult } from '../options/generation.ts';
 import { planesOf, repeatedTo } from '../picture/imageInput.ts';
-import { resolveClass, type ClassLabel } from '../options/labels.ts';
+import { classNumber, type ClassLabel } from '../options/labels.ts';
 import { runLatents } from '../run/latentRun.ts';
 import { generatorOf, latentSize, type Generators, type LatentShape } from '../run/latents.ts';
 import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
@@ -249,7 +249,7 @@ export class ADMPipeline extends BasePipeline {
       return Array.from({ length: count }, () => Math.floor(Math.random() * numClasses));
     }
     const list = typeof classLabels === 'object' ? classLabels : [classLabels];
-    const classes = list.map((label) => classOf(label, labels, numClasses));
+    const classes = list.map((label) => classNumber(label, labels, numClasses));
     const count = pictureCount('batchSize', batchSize ?? Math.max(classes.length, pictures ?? 1));
     if (classes.length === count) return classes;
     if (classes.length === 1) return Array<number>(count).fill(classes[0]);
@@ -269,12 +269,6 @@ function enlarging(
 ): Pick<AdmOptions, 'timesteps' | 'numInferenceSteps' | 'timestepRespacing'> {
   if (!second) return { timesteps, numInferenceSteps, timestepRespacing: upsamplerRespacing ?? timestepRespacing };
   return { timesteps: undefined, numInferenceSteps: undefined, timestepRespacing: upsamplerRespacing };
-}
-
-function classOf(label: ClassLabel, labels: Readonly<Record<number, string>>, count: number): number {
-  if (typeof label === 'string') return resolveClass(label, labels);
-  if (Number.isInteger(label) && label >= 0 && label < count) return label;
-  throw new InvalidArgumentError(`generate: expected a class of 0 … ${count - 1}, got ${label}`);
 }
 
 const missing = (what: string, why: string) => new InvalidArgumentError(`generate: expected ${what}: ${why}`);

@@ -10,6 +10,7 @@ export const FILES: Readonly<Record<Role, RegExp>> = {
   bottom: /^(pixelsnail[_-])?bottom[\w.-]*\.safetensors$/i,
 };
 
+/** All of them, in the order in which they are loaded. */
 export const ROLES: readonly Role[] = ['vqvae', 'top', 'bottom'];
 
 /** The same as their scripts save them. */

@@ -7,6 +7,7 @@ import type { GeneratedImage } from '../picture/image.ts';
 
 /** Names of the levels, coarse to fine; an autoencoder with one level has the first. */
 export const LEVELS = ['top', 'bottom'] as const;
+/** One of {@link LEVELS}. */
 export type Level = (typeof LEVELS)[number];
 
 /** Indices of the codebooks: the top level's, and those of the bottom level, which is twice as large, where there is one. */

@@ -43,7 +43,7 @@ async function placesOf(directory: Directory, signal?: AbortSignal): Promise<Par
   const indexed = await directory.has('model_index.json', signal);
   const components = indexed ? (await readModelIndex(directory, CLASS_NAMES, signal)).components : undefined;
   const pickle = listed.find((name) => PICKLED.test(name));
-  if (pickle !== undefined && !ROLES.some((role) => listed.some((name) => FILES[role].test(name)))) {
+  if (!components && pickle !== undefined && !ROLES.some((role) => listed.some((name) => FILES[role].test(name)))) {
     throw new FormatError(
       `${directory.name}: expected vqvae….safetensors and its like, got ${pickle}, which is a pickle: loading it could run ` +
         "code, so it is refused; convert it (in Python: d = torch.load('FILE.pt', map_location='cpu'); " +

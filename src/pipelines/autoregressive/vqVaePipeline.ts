@@ -10,6 +10,7 @@
  */
 import { InvalidArgumentError, throwIfAborted, type Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
+import type { RunOptions } from '../../models/modelRuntime.ts';
 import type { CodeMap, PixelSnail } from '../../models/pixelSnail/pixelSnailModel.ts';
 import { TorchGenerator } from '../../sampler/noise/torchGenerator.ts';
 import type { Codes } from '../autoencoder/autoencoderPipeline.ts';
@@ -40,6 +41,7 @@ const REFUSED = {
   resume: 'pass the levels that are done as `codes`',
   numInferenceSteps: NO_STEPS,
   timesteps: NO_STEPS,
+  sigmas: NO_STEPS,
   guidanceScale: NO_STEPS,
   eta: 'its place has `temperature`',
 };
@@ -60,7 +62,7 @@ export class VQVAEPipeline extends BasePipeline {
       all,
       async (space, z, shape, options) => {
         const codes = codesOfPlanes(Float32Array.from(await space.read(z)), shape, parts.vqvae.levels);
-        return this.decodeCodes(codes, options.signal);
+        return this.picturesOf(codes, options);
       },
       onProgress,
     );
@@ -133,12 +135,19 @@ export class VQVAEPipeline extends BasePipeline {
    * Codes of every level → pictures: those of a result or of {@link encodeToCodes}, edited ones, of any size.
    * @throws InvalidArgumentError for codes beyond the codebook or shapes that do not fit; as {@link encodeToCodes}
    */
-  async decodeCodes(codes: { top: CodeMap; bottom?: CodeMap }, signal?: AbortSignal): Promise<GeneratedImage[]> {
+  decodeCodes(codes: { top: CodeMap; bottom?: CodeMap }, signal?: AbortSignal): Promise<GeneratedImage[]> {
+    return this.picturesOf(codes, { signal });
+  }
+
+  private async picturesOf(
+    codes: { top: CodeMap; bottom?: CodeMap },
+    options: Pick<RunOptions, 'signal' | 'checkFinite'>,
+  ): Promise<GeneratedImage[]> {
     const { vqvae } = this.parts;
     const levels = Object.fromEntries(
       LEVELS.slice(0, vqvae.levels).map((level) => [level, this.checked(level, codes[level], codes.top?.shape)]),
     ) as unknown as CodeLevels;
-    const out = await vqvae.decode(levels, { signal, onProgress: this.onProgress });
+    const out = await vqvae.decode(levels, { ...options, onProgress: this.onProgress });
     return anyPicturesOf(this.device, out.buffer, out.shape);
   }
 
@@ -150,7 +159,7 @@ export class VQVAEPipeline extends BasePipeline {
    * them but a lost device the pipeline stays usable.
    */
   async generate(options: CodePriorOptions = {}): Promise<CodePriorResult> {
-    const { signal, outputType = 'image' } = options;
+    const { signal, checkFinite, outputType = 'image' } = options;
     throwIfAborted(signal, 'generate');
     refuseOptions(options, REFUSED);
     this.checkSize(options);
@@ -165,13 +174,13 @@ export class VQVAEPipeline extends BasePipeline {
       codes[level] = await this.drawLevel(level, codes, draw, options, async (row, rows) => {
         stepMs.push(performance.now() - before);
         const event = { step: ++step, steps, level, row, rows, codes: copyOf(codes as CodeLevels) };
-        await options.onStep?.({ ...event, preview: () => this.decodeCodes(event.codes, signal) });
+        await options.onStep?.({ ...event, preview: () => this.picturesOf(event.codes, { signal, checkFinite }) });
         before = performance.now();
       });
     }
     const levels = codes as CodeLevels;
     const decoding = performance.now();
-    const images = outputType === 'latent' ? [] : await this.decodeCodes(levels, signal);
+    const images = outputType === 'latent' ? [] : await this.picturesOf(levels, { signal, checkFinite });
     const done = performance.now();
     const timing = { totalMs: done - started, stepMs, decodeMs: done - decoding };
     return { images, latents: planesOfCodes(levels).data, codes: levels, timing };
@@ -214,7 +223,7 @@ export class VQVAEPipeline extends BasePipeline {
     const data = await prior.sample({
       batch,
       condition,
-      uniforms: uniforms(level, batch * rows * W),
+      uniforms: uniforms(level),
       temperature: temperature(level),
       signal: options.signal,
       checkFinite: options.checkFinite,
@@ -243,8 +252,15 @@ export class VQVAEPipeline extends BasePipeline {
     };
     LEVELS.forEach(temperature);
     const own = list ?? [generatorOf(generator as number | TorchGenerator | undefined)];
-    const uniforms = (level: Level, count: number): ArrayLike<number> => {
+    if (!own.every((g) => g instanceof TorchGenerator)) {
+      throw new InvalidArgumentError(
+        'generate: expected a seed or a TorchGenerator, since codes are drawn by uniforms; pass one, or uniforms',
+      );
+    }
+    const uniforms = (level: Level): ArrayLike<number> => {
       const given = options.uniforms?.[level];
+      const [h, w] = this.prior(level).config.shape;
+      const count = batch * h * w;
       if (!given) return own.flatMap((g) => [...g.rand(count / own.length)]);
       const bad = Array.from(given).find((u) => !(u >= 0 && u < 1));
       if (given.length === count && bad === undefined) return given;
@@ -252,6 +268,8 @@ export class VQVAEPipeline extends BasePipeline {
         `generate: expected ${count} uniforms in [0, 1) of the ${level} level, got ${bad ?? given.length}`,
       );
     };
+    // Said before the top level is drawn, which may take minutes.
+    LEVELS.filter((level) => options.uniforms?.[level] && this.parts[level]).forEach(uniforms);
     return { batch, temperature, uniforms };
   }
 
@@ -310,7 +328,8 @@ export class VQVAEPipeline extends BasePipeline {
 interface Drawing {
   batch: number;
   temperature(level: Level): number;
-  uniforms(level: Level, count: number): ArrayLike<number>;
+  /** Draws in [0, 1), [B,h,w] of the level; a generator goes on. */
+  uniforms(level: Level): ArrayLike<number>;
 }
 
 /** A caller may keep them while the next row is drawn. */

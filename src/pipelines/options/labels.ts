@@ -49,3 +49,13 @@ export function resolveClass(label: ClassLabel, labels: Readonly<Record<number, 
   const known = Object.entries(labels).map(([id, name]) => `${id} ${name}`);
   throw new InvalidArgumentError(`generate: expected a class of ${known.join(', ')}; got ${JSON.stringify(label)}`);
 }
+
+/**
+ * The number of a class of a network that knows `count`, of which `labels` names some or none.
+ * @throws InvalidArgumentError for one that is not there
+ */
+export function classNumber(label: ClassLabel, labels: Readonly<Record<number, string>>, count: number): number {
+  if (typeof label === 'string') return resolveClass(label, labels);
+  if (Number.isInteger(label) && label >= 0 && label < count) return label;
+  throw new InvalidArgumentError(`generate: expected a class of 0 … ${count - 1}, got ${label}`);
+}

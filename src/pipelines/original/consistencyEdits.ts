@@ -41,6 +41,11 @@ export function editOf(options: ConsistencyOptions, channels: number, usual: Edi
   if (!CONSISTENCY_EDITS.some((known) => known === edit)) {
     throw new InvalidArgumentError(`generate: expected edit ${CONSISTENCY_EDITS.join(', ')}, got ${String(edit)}`);
   }
+  if (options.sampler !== undefined) {
+    throw new InvalidArgumentError(
+      `generate: expected no sampler with edit, got ${options.sampler}: an edit is a multistep run of its own; leave it out`,
+    );
+  }
   if (!image) throw new InvalidArgumentError(`generate: expected image with edit ${edit}, got none; pass the picture`);
   if ((options.maskImage !== undefined) !== (edit === 'inpainting')) {
     throw new InvalidArgumentError('generate: expected maskImage with inpainting, and with nothing else');

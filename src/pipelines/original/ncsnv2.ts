@@ -106,7 +106,7 @@ export class NCSNv2Pipeline extends PixelPipeline {
     refuseOptions(options, FOREIGN);
     const { network, setup, device, toPictures: decode } = this;
     const { stepsEach = setup.stepsEach, stepSize = setup.stepSize, denoise = setup.denoise } = options;
-    if (!Number.isInteger(stepsEach) || stepsEach! < 1 || !(stepSize! > 0)) {
+    if (!Number.isInteger(stepsEach) || stepsEach! < 1 || !(stepSize! > 0 && stepSize! < Infinity)) {
       throw new InvalidArgumentError(
         `generate: expected stepsEach ≥ 1 and stepSize > 0, got ${stepsEach} and ${stepSize}; where the config's ` +
           'sampling section has no n_steps_each and step_lr, pass them',

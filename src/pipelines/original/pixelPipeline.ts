@@ -6,7 +6,7 @@ import type { Network } from '../../sampler/index.ts';
 import { TorchGenerator } from '../../sampler/noise/torchGenerator.ts';
 import { BasePipeline, pictureCount, workOf, type Part, type RunShape, type Work } from '../run/basePipeline.ts';
 import type { GpuSpace } from '../gpu/gpuSpace.ts';
-import { resolveClass, type ClassLabel } from '../options/labels.ts';
+import { classNumber, type ClassLabel } from '../options/labels.ts';
 import type { Generators, LatentShape } from '../run/latents.ts';
 import type { LoadPipelineOptions } from '../options/loadOptions.ts';
 import { pixelDecoder } from '../run/pixelDecoder.ts';
@@ -68,17 +68,11 @@ export function classesOf(
     throw new InvalidArgumentError('generate: expected no classLabels: the network knows no classes; leave them out');
   }
   const list = typeof classLabels === 'object' ? classLabels : [classLabels];
-  const classes = list.map((label) => classOf(label, labels, count));
+  const classes = list.map((label) => classNumber(label, labels, count));
   const batch = pictureCount('batchSize', batchSize ?? classes.length);
   if (classes.length === batch) return { classes, batch };
   if (classes.length === 1) return { classes: Array<number>(batch).fill(classes[0]), batch };
   throw new InvalidArgumentError(`generate: expected 1 or ${batch} classLabels, got ${classes.length}`);
-}
-
-function classOf(label: ClassLabel, labels: Readonly<Record<number, string>>, count: number): number {
-  if (typeof label === 'string') return resolveClass(label, labels);
-  if (Number.isInteger(label) && label >= 0 && label < count) return label;
-  throw new InvalidArgumentError(`generate: expected a class of 0 … ${count - 1}, got ${label}`);
 }
 
 /** A class per picture from the run's own generators, as `torch.randint`; from others that have none, at random. */

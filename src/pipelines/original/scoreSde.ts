@@ -41,6 +41,19 @@ const FOREIGN = {
   guidanceScale: 'the network is not guided; leave it out',
 };
 
+/** What only one of the two methods reads. */
+const FLOW_CHOOSES = "method 'ode' follows the probability flow by RK45; leave it out, or take method: 'pc'";
+const OF_PC = {
+  predictor: FLOW_CHOOSES,
+  corrector: FLOW_CHOOSES,
+  snr: FLOW_CHOOSES,
+  correctorSteps: FLOW_CHOOSES,
+  probabilityFlow: FLOW_CHOOSES,
+  numInferenceSteps: "method 'ode' chooses its steps; give rtol and atol",
+};
+const STEPS_ARE_FIXED = "method 'pc' takes the steps it is told; leave it out, or take method: 'ode'";
+const OF_ODE = { rtol: STEPS_ARE_FIXED, atol: STEPS_ARE_FIXED };
+
 /** A run without what is said of pictures. */
 interface Run extends Pick<SampleOptions, 'x' | 'denoiser' | 'generator' | 'resume' | 'signal' | 'onStep'> {
   sde: Sde;
@@ -111,9 +124,10 @@ export class ScoreSDEPipeline extends PixelPipeline {
     if (method !== 'pc' && method !== 'ode') {
       throw new InvalidArgumentError(`generate: expected method pc or ode, got ${String(method)}`);
     }
+    refuseOptions(options, method === 'ode' ? OF_PC : OF_ODE);
     const batch = pictureCount('batchSize', options.batchSize ?? options.seeds?.length);
     const shape: LatentShape = [batch, this.network.config.numChannels, ...latentSize(this, options)];
-    const sde = setup.process(this.stepsOf(options, method));
+    const sde = setup.process(this.stepsOf(options));
     if (method === 'ode') this.expectFlow('generate');
     const end = checkEnd(options.end ?? sde.end);
     const continuous = method === 'ode' || setup.continuous;
@@ -180,14 +194,9 @@ export class ScoreSDEPipeline extends PixelPipeline {
   }
 
   /** Steps that a call takes. @throws InvalidArgumentError where it may not choose them */
-  private stepsOf({ numInferenceSteps }: ScoreSdeOptions, method: 'pc' | 'ode'): number {
+  private stepsOf({ numInferenceSteps }: ScoreSdeOptions): number {
     const { steps, continuous } = this.setup;
     if (numInferenceSteps === undefined) return steps;
-    if (method === 'ode') {
-      throw new InvalidArgumentError(
-        "generate: expected no numInferenceSteps with method 'ode', which chooses its steps; give rtol and atol",
-      );
-    }
     if (continuous || numInferenceSteps === steps) return numInferenceSteps;
     throw new InvalidArgumentError(
       `generate: expected numInferenceSteps ${steps}, got ${numInferenceSteps}: the network was trained on those levels ` +

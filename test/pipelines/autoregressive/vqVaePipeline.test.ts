@@ -20,7 +20,7 @@ import type { CodePriorOptions, RowStep } from '../../../src/pipelines/autoregre
 import { pixelSnailArguments, vqVaeLayout } from '../../../src/pipelines/autoregressive/shapesOfWeights.ts';
 import { VQVAEPipeline } from '../../../src/pipelines/autoregressive/vqVaePipeline.ts';
 import { Pipeline } from '../../../src/pipelines/index.ts';
-import { TorchGenerator } from '../../../src/sampler/index.ts';
+import { PhiloxGenerator, TorchGenerator } from '../../../src/sampler/index.ts';
 import { f32, file, type Tensor } from '../../loading/files.ts';
 import { failure } from '../../models/fixtures.ts';
 import { adapters } from '../../support/gpu.ts';
@@ -253,6 +253,9 @@ describe(`VQ-VAE-2 with its priors on ${adapter}`, () => {
       [{ batchSize: 3, generator: [new TorchGenerator(1)] }, /one generator or 3/],
       [{ uniforms: { top: [0.5] } }, /4 uniforms/],
       [{ uniforms: { top: [0, 0.5, 1, 0] } }, /\[0, 1\)/],
+      [{ uniforms: { bottom: [0.5] }, onStep: () => expect.unreachable('the top level was drawn') }, /16 uniforms/],
+      [{ generator: new PhiloxGenerator(1) }, /a seed or a TorchGenerator/],
+      [{ sigmas: [1] }, /no sigmas/],
       [{ width: 32 }, /width 16, got 32/],
       [{ classLabels: 3 }, /no classLabels.*no classes/],
       [{ numInferenceSteps: 3 }, /no numInferenceSteps/],

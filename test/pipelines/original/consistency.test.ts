@@ -260,6 +260,8 @@ describe(`consistency models on ${adapter}`, () => {
     };
     const again = await pipe.generate({ ...call, image: repeated, edit: 'superResolution', patchSize: 4 });
     expect(again.latents).toEqual(large);
+    const error = await failure(pipe.generate({ ...call, edit: 'colorization', sampler: 'heun' }));
+    expect(error.message).toMatch(/no sampler with edit/);
     await pipe.dispose();
     expect(await heldBy(device)).toEqual(before);
   });

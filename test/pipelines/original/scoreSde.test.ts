@@ -159,6 +159,8 @@ describe(`score_sde on ${adapter}`, () => {
       { batchSize: 0 },
       { width: 7 },
       { method: 'ode', rtol: 0 },
+      { method: 'ode', snr: 0.1 },
+      { method: 'pc', rtol: 1e-3 },
       { classLabels: 1 } as ScoreSdeOptions,
       { guidanceScale: 3 } as ScoreSdeOptions,
     ];
