@@ -26,7 +26,7 @@ import {
 } from '../run/basePipeline.ts';
 import type { GenerationOptions, GenerationResult } from '../options/generation.ts';
 import { planesOf, repeatedTo } from '../picture/imageInput.ts';
-import { classNumber, type ClassLabel } from '../options/labels.ts';
+import { classNumber } from '../options/labels.ts';
 import { runLatents } from '../run/latentRun.ts';
 import { generatorOf, latentSize, type Generators, type LatentShape } from '../run/latents.ts';
 import { networkOptions, type LoadPipelineOptions } from '../options/loadOptions.ts';
