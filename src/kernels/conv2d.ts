@@ -24,12 +24,11 @@ import {
   type Activation,
 } from './common.ts';
 import shader from './conv2d.wgsl';
-import matrixShader from './conv2dMatrix.wgsl';
+import { matrixWays } from './conv2dMatrix.ts';
 import subgroupShader from './conv2dSubgroup.wgsl';
 import tileShader from './conv2dTile.wgsl';
 import { canShare, SHARED, sharesHere } from './eights.ts';
 import { linearOp } from './matmul.ts';
-import { MATRICES, MATRIX, matrixColumns4, matrixFits, matrixRows, usualMatrix } from './matrices.ts';
 import { packConv, packVector } from './packing.ts';
 import { TILE, tileFits, TILES, usualTile } from './tiles.ts';
 import { hasWinograd, lowerWinograd } from './winograd.ts';
@@ -81,25 +80,6 @@ export const conv2dTileKernel = defineKernel({
     return [ceilDiv(O4, t.WG_N * t.COLS), y, z];
   },
   valid: tileFits,
-});
-
-/** The same by subgroup matrices; for GPUs that have them, and halves. */
-export const conv2dMatrixKernel = defineKernel({
-  shader: matrixShader,
-  tunables: {
-    ...MATRIX,
-    EXACT: [false, true],
-    ACT: Object.values(ACTIVATIONS),
-    HAS_BIAS: [true, false],
-    HAS_SHIFT: [false, true],
-    HAS_RESIDUAL: [false, true],
-    UP: [1, 2],
-  },
-  grid({ B, OH, OW, O4 }, t) {
-    const [y, z] = linearGrid(ceilDiv(B * OH * OW, matrixRows(t)));
-    return [ceilDiv(O4, matrixColumns4(t)), y, z];
-  },
-  valid: matrixFits,
 });
 
 /** Pixels of zeros on each side, ≥ 0. */
@@ -160,7 +140,7 @@ function lowerDirect(
   { inputs, attrs: a, output }: Node<Conv2dAttrs>,
   to: Lowering,
   kernel: Kernel,
-  tile: Record<string, number | boolean>,
+  tile: Record<string, number>,
 ): void {
   const { x, weight, bias, shift, residual } = inputs;
   const { B, H, W, OH, OW, O, R, S, stride, dilation, top, left, scale, up = 1, shiftAt = 0 } = a;
@@ -201,12 +181,8 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
   for (const [name, tile] of software ? [] : Object.entries(TILES)) {
     ways[name] = () => lowerDirect(node, to, conv2dTileKernel, tile);
   }
-  for (const [name, tile] of to.graph.dtype === 'f16' ? Object.entries(MATRICES) : []) {
-    if (!matrixFits(tile, to.caps)) continue;
-    const [M, N4, K4] = [a.B * a.OH * a.OW, ceilDiv(a.O, 4), a.R * a.S * ceilDiv(a.I, 4)];
-    const EXACT = M % matrixRows(tile) === 0 && N4 % matrixColumns4(tile) === 0 && K4 % tile.K4S === 0;
-    ways[name] = () => lowerDirect(node, to, conv2dMatrixKernel, { ...tile, EXACT });
-  }
+  const matrices = matrixWays(node, to);
+  Object.assign(ways, matrices.ways);
   // A weight laid out otherwise is another convolution's, such as a gradient's: its taps are not those of the checkpoint.
   if (hasWinograd(a) && node.inputs.weight!.constant?.packing.id === packConv.id) {
     for (const tile of to.graph.dtype === 'f32' ? ([2, 4] as const) : ([2] as const)) {
@@ -216,7 +192,7 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
     }
   }
   const names = Object.keys(ways);
-  const usual = usualWay(a, to, names);
+  const usual = (!software && matrices.usual) || usualWay(a, to, names);
   // Measuring costs time: two ways that differ little are enough, and lanes that could share do.
   const worth = shared && software ? names.filter((name) => / [23]$/.test(name) || name === usual) : names;
   return [classOf(a), ways, usual, worth];
@@ -228,8 +204,7 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
  * 3 … 512 channels. All of a model's layers take the same number of rows, since each shader takes long to compile there.
  */
 function usualWay({ B, OH, OW, I, O }: Conv2dAttrs, { caps }: Lowering, ways: readonly string[]): string {
-  const [pixels, O4] = [B * OH * OW, ceilDiv(O, 4)];
-  if (!caps.software) return usualMatrix(pixels, O4, ways) ?? usualTile(pixels, O4) ?? 'plain';
+  if (!caps.software) return usualTile(B * OH * OW, ceilDiv(O, 4)) ?? 'plain';
   if (!canShare(caps)) return 'plain';
   const tiles = (size: number) => B * ceilDiv(OH, size) * ceilDiv(OW, size);
   const wanted = [];

@@ -7,7 +7,7 @@
 // Implicit matrix multiplication: rows are pixels, four k are four channels under one tap. A workgroup of SUBS_M × SUBS_N
 // subgroups computes 16·ROWS·SUBS_M pixels × 32·SUBS_N channels, each subgroup 16·ROWS × 32 of them, 4·K4S k at a time.
 // EXACT leaves out what guards the edges of the matrix, for sizes that tiles divide.
-//@use storage activation convPart matrix
+//@use storage activation convPart convOut matrix
 const SUBS_M = 2u;
 const SUBS_N = 4u;
 const ROWS = 4u;
@@ -47,22 +47,10 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> out: array<Elem4>;       // [B, OH, OW, O4]
 @group(0) @binding(6) var<uniform> p: Params;
 
-fn put(m: u32, o4: u32, sum: vec4<f32>) {
-  if (!EXACT && o4 >= p.O4) { return; }
-  var v = sum;
-  if (HAS_BIAS) { v += bias[o4]; }
-  if (HAS_SHIFT) { v += load4(shift[m / (p.OH * p.OW) * p.shift4 + p.shiftAt + o4]); }
-  v = activate(v, ACT);
-  // The only activation that makes padding lanes non-zero.
-  if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, 4u * o4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.O)); }
-  if (HAS_RESIDUAL) { v += load4(residual[m * p.O4 + o4]); }
-  out[m * p.O4 + o4] = store4(v * p.scale);
-}
-
 fn finishPair(m: u32, o4: u32, first: vec4<f32>, second: vec4<f32>) {
   if (!EXACT && m >= p.B * p.OH * p.OW) { return; }
-  put(m, o4, first);
-  put(m, o4 + 1u, second);
+  if (EXACT || o4 < p.O4) { finish(m, o4, first); }
+  if (EXACT || o4 + 1u < p.O4) { finish(m, o4 + 1u, second); }
 }
 
 @compute @workgroup_size(WG)

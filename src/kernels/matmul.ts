@@ -18,7 +18,7 @@ import matrixShader from './matmulMatrix.wgsl';
 import splitShader from './matmulSplit.wgsl';
 import subgroupShader from './matmulSubgroup.wgsl';
 import tileShader from './matmulTile.wgsl';
-import { MATRICES, MATRIX, matrixColumns4, matrixFits, matrixRows, usualMatrix } from './matrices.ts';
+import { MATRICES, MATRIX, matrixColumns4, matrixExact, matrixFits, matrixRows, usualMatrix } from './matrices.ts';
 import { packMatrix, packVector } from './packing.ts';
 import { TILE, tileFits, TILES, usualTile } from './tiles.ts';
 import { vectorLinearOp, type VectorLinearAttrs } from './vectorLinear.ts';
@@ -224,7 +224,7 @@ export const linearOp: Op<LinearAttrs> = {
     }
     for (const [name, tile] of to.graph.dtype === 'f16' ? Object.entries(MATRICES) : []) {
       if (!matrixFits(tile, to.caps)) continue;
-      const EXACT = M % matrixRows(tile) === 0 && columns % matrixColumns4(tile) === 0 && K4 % tile.K4S === 0;
+      const EXACT = matrixExact(tile, M, columns, K4);
       ways[name] = () => dispatch(matmulMatrixKernel, { ...tile, EXACT, GATED: gated });
     }
     const shared = canShare(to.caps) && M >= 4 ? `shared ${usualEights(M)}` : 'plain';

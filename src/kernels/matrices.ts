@@ -42,6 +42,38 @@ export const MATRICES: Readonly<Record<string, MatrixTile>> = {
 /** Workgroups that run side by side on a large card, one per multiprocessor. */
 const SIDE_BY_SIDE = 128;
 
+const groupsOf = (t: MatrixTile, rows: number, columns4: number) =>
+  ceilDiv(rows, matrixRows(t)) * ceilDiv(columns4, matrixColumns4(t));
+
+/** Fewest vec4 of a sum that are worth a part. */
+const PART4 = 32;
+
+/** A tile, and how many vec4 of every sum a workgroup takes. */
+export interface MatrixParts {
+  tile: MatrixTile;
+  part4: number;
+  /** Whether that is the usual way: tiles for half the card at most. */
+  usual: boolean;
+}
+
+/**
+ * How to compute sums of `k4` vec4 in parts by the largest tiles, two workgroups for each multiprocessor; undefined where
+ * there are tiles enough, or next to none, or sums are short.
+ */
+export function matrixParts(rows: number, columns4: number, k4: number, caps: Capabilities): MatrixParts | undefined {
+  const [tile] = Object.values(MATRICES).filter((t) => matrixFits(t, caps));
+  if (!tile || rows < 32 || columns4 < 8) return undefined;
+  const groups = groupsOf(tile, rows, columns4);
+  const parts = Math.min(Math.floor((2 * SIDE_BY_SIDE) / groups), Math.floor(k4 / PART4));
+  if (parts < 2) return undefined;
+  return { tile, part4: tile.K4S * ceilDiv(k4, parts * tile.K4S), usual: 2 * groups <= SIDE_BY_SIDE };
+}
+
+/** Whether a tile divides rows, columns and sums. */
+export function matrixExact(t: MatrixTile, rows: number, columns4: number, k4: number): boolean {
+  return rows % matrixRows(t) === 0 && columns4 % matrixColumns4(t) === 0 && k4 % t.K4S === 0;
+}
+
 /** Sums per unit of time, relative to the largest tile: a smaller one loads more for each. */
 const RATE: Readonly<Record<string, number>> = { 'matrix 128x64': 0.85, 'matrix 64': 0.7 };
 
@@ -49,9 +81,9 @@ const RATE: Readonly<Record<string, number>> = { 'matrix 128x64': 0.85, 'matrix 
 export function usualMatrix(rows: number, columns4: number, ways: readonly string[]): string | undefined {
   if (rows < 32 || columns4 < 8) return undefined;
   const time = (name: string) => {
-    const [down, across] = [matrixRows(MATRICES[name]), matrixColumns4(MATRICES[name])];
-    const rounds = ceilDiv(ceilDiv(rows, down) * ceilDiv(columns4, across), SIDE_BY_SIDE);
-    return (rounds * down * across) / (RATE[name] ?? 1);
+    const tile = MATRICES[name];
+    const rounds = ceilDiv(groupsOf(tile, rows, columns4), SIDE_BY_SIDE);
+    return (rounds * matrixRows(tile) * matrixColumns4(tile)) / (RATE[name] ?? 1);
   };
   const here = Object.keys(MATRICES).filter((name) => ways.includes(name));
   return here.reduce<string | undefined>((best, name) => (best && time(best) <= time(name) ? best : name), undefined);

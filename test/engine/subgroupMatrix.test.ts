@@ -11,7 +11,8 @@ import {
   type Kernel,
   type Tunables,
 } from '../../src/engine/index.ts';
-import { conv2d, conv2dMatrixKernel } from '../../src/kernels/conv2d.ts';
+import { conv2d } from '../../src/kernels/conv2d.ts';
+import { conv2dMatrixKernel, conv2dMatrixSplitKernel } from '../../src/kernels/conv2dMatrix.ts';
 import { linear, matmulMatrixKernel } from '../../src/kernels/matmul.ts';
 import { MATRICES, matrixFits } from '../../src/kernels/matrices.ts';
 import { installGlobals } from '../../src/node/adapter.ts';
@@ -58,15 +59,16 @@ describe('products by subgroup matrices', () => {
   });
 
   it('serve convolutions of many pixels and channels', () => {
-    const kernelFor = (channels: number, H: number) => {
+    const kernelsFor = (channels: number, H: number) => {
       const g = new Graph('f16');
       const x = g.input('x', [2, H, H, 64], { layout: 'rows', dtype: 'f16' });
       g.output('y', conv2d(x, { key: 'w', shape: [channels, 64, 3, 3] }, undefined, { padding: 1 }));
-      return lowerNodes(g, g.nodes, CAPS)[0].kernel.name;
+      return lowerNodes(g, g.nodes, CAPS).map(({ kernel }) => kernel.name);
     };
-    expect(kernelFor(320, 64)).toBe('conv2dMatrix');
-    expect(kernelFor(4, 64)).not.toBe('conv2dMatrix');
-    expect(kernelFor(320, 2)).not.toBe('conv2dMatrix');
+    expect(kernelsFor(320, 64)).toEqual(['conv2dMatrix']);
+    expect(kernelsFor(320, 8)).toEqual(['conv2dMatrixSplit', 'conv2dJoin']);
+    expect(kernelsFor(4, 64)).toEqual(['conv2d']);
+    expect(kernelsFor(320, 2)).toEqual(['conv2d']);
   });
 
   it('fit into what every adapter has, but for the deep one', () => {
@@ -88,17 +90,18 @@ describe('products by subgroup matrices', () => {
     const compile = async ({ shader, name }: Kernel, tunables: Tunables[]) => {
       for (const storage of ['f16', 'f32'] as const) {
         for (const t of tunables) {
-          await device.pipelines.get(specialise(shader, storage, { ACT: 1, ...t }), shader.bindings, name);
+          await device.pipelines.get(specialise(shader, storage, t), shader.bindings, name);
         }
       }
     };
     await compile(matmulMatrixKernel, [
       ...tiles,
-      { HAS_RESIDUAL: true, HAS_GATE: true, HAS_SECOND: true, EXACT: true },
+      { HAS_RESIDUAL: true, HAS_GATE: true, HAS_SECOND: true, EXACT: true, ACT: 1 },
       { HAS_RESIDUAL: true, IN_PLACE: true, HAS_SECOND: true },
       { GATED: true },
     ]);
-    await compile(conv2dMatrixKernel, [...tiles, { HAS_SHIFT: true, HAS_RESIDUAL: true, UP: 2, EXACT: true }]);
+    await compile(conv2dMatrixKernel, [...tiles, { HAS_SHIFT: true, HAS_RESIDUAL: true, UP: 2, EXACT: true, ACT: 1 }]);
+    await compile(conv2dMatrixSplitKernel, [{ EXACT: true }, { UP: 2 }]);
     device.dispose();
   });
 });

@@ -56,6 +56,19 @@ const CASES: Case[] = [
     ...{ name: '2×3/2, dilation 3', way: 'matrix 128x64', R: 2, S: 3, stride: 2, dilation: 3, top: 1, left: 2 },
     ...{ bottom: 0, right: 4, B: 3, H: 17, W: 15, I: 3, O: 70, bias: true, shift: true, residual: true },
   },
+  {
+    name: '3×3, in parts',
+    way: 'matrix split',
+    ...around,
+    B: 2,
+    H: 6,
+    W: 7,
+    I: 29,
+    O: 70,
+    act: 'silu',
+    bias: true,
+    shift: true,
+  },
   { name: '3×3 of doubled pixels', way: 'matrix 64', ...around, B: 1, H: 5, W: 7, I: 36, O: 40, up: 2, residual: true },
 ];
 
@@ -82,7 +95,8 @@ describe.each(adapters())('conv2d by subgroup matrices on %s', (adapter) => {
     const attrs = { B, H, W, I, OH, OW, O, R, S, stride, dilation, top, left, act, scale: 0.5, up, shiftAt: 8 };
     g.output('y', g.record(conv2dOp, of, attrs, [B, OH, OW, O]));
     const { outputs, dispatches } = await runGraph(device, g, { inputs, weights, choices: { get: () => way } });
-    expect(dispatches.map(({ kernel }) => kernel.name)).toEqual(['conv2dMatrix']);
+    const kernels = way === 'matrix split' ? ['conv2dMatrixSplit', 'conv2dJoin'] : ['conv2dMatrix'];
+    expect(dispatches.map(({ kernel }) => kernel.name)).toEqual(kernels);
     expect(dispatches[0].tunables.EXACT).toBe(exact ?? false);
 
     const x = new Float32Array(B * up * H * up * W * I).map((_x, i) => {

@@ -1,0 +1,132 @@
+/** Convolutions by subgroup matrices, at once or, for small maps, in parts and then their sum. */
+import { defineKernel, linearGrid, type Lowering, type Node } from '../engine/index.ts';
+import { ACTIVATIONS, activationCode, ceilDiv, width4 } from './common.ts';
+import type { Conv2dAttrs } from './conv2d.ts';
+import joinShader from './conv2dJoin.wgsl';
+import shader from './conv2dMatrix.wgsl';
+import splitShader from './conv2dMatrixSplit.wgsl';
+import {
+  MATRICES,
+  MATRIX,
+  matrixColumns4,
+  matrixExact,
+  matrixFits,
+  matrixParts,
+  matrixRows,
+  usualMatrix,
+  type MatrixParts,
+  type MatrixTile,
+} from './matrices.ts';
+
+const BEHIND = {
+  ACT: Object.values(ACTIVATIONS),
+  HAS_BIAS: [true, false],
+  HAS_SHIFT: [false, true],
+  HAS_RESIDUAL: [false, true],
+};
+
+/** Implicit matrix multiplication by subgroup matrices; for GPUs that have them, and halves. */
+export const conv2dMatrixKernel = defineKernel({
+  shader,
+  tunables: { ...MATRIX, EXACT: [false, true], ...BEHIND, UP: [1, 2] },
+  grid({ B, OH, OW, O4 }, t) {
+    const [y, z] = linearGrid(ceilDiv(B * OH * OW, matrixRows(t)));
+    return [ceilDiv(O4, matrixColumns4(t)), y, z];
+  },
+  valid: matrixFits,
+});
+
+/** In two passes: parts of the sums, f32 [parts,B,OH,OW,O] … */
+export const conv2dMatrixSplitKernel = defineKernel({
+  shader: splitShader,
+  tunables: { ...MATRIX, EXACT: [false, true], UP: [1, 2] },
+  grid: ({ B, OH, OW, O4, R, S, I4, part4 }, t) => [
+    ceilDiv(O4, matrixColumns4(t)),
+    ceilDiv(B * OH * OW, matrixRows(t)),
+    ceilDiv(R * S * I4, part4),
+  ],
+  valid: matrixFits,
+});
+
+/** … and their sum, with everything behind it. */
+export const conv2dJoinKernel = defineKernel({
+  shader: joinShader,
+  tunables: { WG: [64], ...BEHIND },
+  grid: ({ B, OH, OW, O4 }, t) => linearGrid(ceilDiv(B * OH * OW * O4, t.WG)),
+});
+
+/** The ways that a device offers for a convolution, by name, and the one that should take least time, if any will do. */
+export function matrixWays(
+  node: Node<Conv2dAttrs>,
+  to: Lowering,
+): { ways: Record<string, () => void>; usual?: string } {
+  const ways: Record<string, () => void> = {};
+  if (to.graph.dtype !== 'f16') return { ways };
+  const { B, OH, OW, I, O, R, S } = node.attrs;
+  const [pixels, O4, K4] = [B * OH * OW, ceilDiv(O, 4), R * S * ceilDiv(I, 4)];
+  for (const [name, tile] of Object.entries(MATRICES)) {
+    if (!matrixFits(tile, to.caps)) continue;
+    ways[name] = () => lowerWhole(node, to, tile, matrixExact(tile, pixels, O4, K4));
+  }
+  const usual = usualMatrix(pixels, O4, Object.keys(ways));
+  const parts = matrixParts(pixels, O4, K4, to.caps);
+  if (!parts) return { ways, usual };
+  ways['matrix split'] = () => lowerParts(node, to, parts, matrixExact(parts.tile, pixels, O4, K4));
+  return { ways, usual: parts.usual ? 'matrix split' : usual };
+}
+
+/** The fields of `Params` that say where things lie. */
+function geometry({ B, H, W, I, OH, OW, O, R, S, stride, dilation, top, left }: Conv2dAttrs) {
+  return { B, H, W, I4: ceilDiv(I, 4), OH, OW, O4: ceilDiv(O, 4), R, S, stride, dilation, top, left };
+}
+
+/** What happens to a sum: tunables and fields of `Params`. */
+function behind({ inputs: { bias, shift, residual }, attrs }: Node<Conv2dAttrs>) {
+  const has = { HAS_BIAS: bias !== undefined, HAS_SHIFT: shift !== undefined, HAS_RESIDUAL: residual !== undefined };
+  return {
+    tunables: { ACT: activationCode(attrs.act), ...has },
+    params: {
+      ...{ O: attrs.O, scale: attrs.scale },
+      shift4: shift ? width4(shift) : 0,
+      shiftAt: (attrs.shiftAt ?? 0) / 4,
+    },
+  };
+}
+
+const flopsOf = ({ B, OH, OW, O, I, R, S }: Conv2dAttrs) => 2 * B * OH * OW * O * I * R * S;
+
+function lowerWhole(node: Node<Conv2dAttrs>, to: Lowering, tile: MatrixTile, EXACT: boolean): void {
+  const { inputs, attrs, output } = node;
+  const { x, weight, bias, shift, residual } = inputs;
+  const { tunables, params } = behind(node);
+  to.dispatch({
+    kernel: conv2dMatrixKernel,
+    tunables: { ...tile, EXACT, ...tunables, UP: attrs.up ?? 1 },
+    params: { ...geometry(attrs), ...params },
+    bindings: { input: x, w: weight, bias, shift, residual, out: output },
+    flops: flopsOf(attrs),
+  });
+}
+
+function lowerParts(node: Node<Conv2dAttrs>, to: Lowering, { tile, part4 }: MatrixParts, EXACT: boolean): void {
+  const { inputs, attrs, output } = node;
+  const { x, weight, bias, shift, residual } = inputs;
+  const sizes = geometry(attrs);
+  const { B, OH, OW, O4, R, S, I4 } = sizes;
+  const parts = ceilDiv(R * S * I4, part4);
+  const sums = to.scratch([parts, B * OH * OW, 4 * O4], 'f32');
+  to.dispatch({
+    kernel: conv2dMatrixSplitKernel,
+    tunables: { ...tile, EXACT, UP: attrs.up ?? 1 },
+    params: { ...sizes, part4 },
+    bindings: { input: x, w: weight, sums },
+    flops: flopsOf(attrs),
+  });
+  const { tunables, params } = behind(node);
+  to.dispatch({
+    kernel: conv2dJoinKernel,
+    tunables,
+    params: { B, OH, OW, O4, parts, ...params },
+    bindings: { sums, bias, shift, residual, out: output },
+  });
+}
