@@ -61,12 +61,8 @@ fn loadWeights(k4: u32, k: u32, n4: u32) -> Loads {
   return v;
 }
 
-// Hands on 16×16 sums, from row m and vec4 column n4 on: two vec4 to a lane.
-fn handOn(sums: Result, m: u32, n4: u32, lane: u32) {
-  let slot = lane / SG * RESULT;
-  workgroupBarrier();
-  subgroupMatrixStore<row_major>(&pool, slot, sums, RESULT_STEP);
-  workgroupBarrier();
+// Hands on the 16×16 sums that lie at `slot`, from row m and vec4 column n4 on: two vec4 to a lane.
+fn handOn(slot: u32, m: u32, n4: u32, lane: u32) {
   let row = lane % SG / 2u;
   let pair = lane % 2u;
   let at = slot + row * RESULT_STEP + 4u * pair;
@@ -121,7 +117,9 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, lane: u32) {
       rows = loadRows(row0, row1, row2, row3, depth);
       weights = loadWeights(k4 + start + K4S + block, lane % 4u, n0 + column);
     }
-    for (var k = 0u; k < K4S; k += 4u) {
+    // A constant end and steps of one: nothing is put in to guard against a loop without end.
+    for (var sixteen = 0u; sixteen < K4S / 4u; sixteen++) {
+      let k = 4u * sixteen;
       let b0 = subgroupMatrixLoad<Right, row_major>(&pool, right + 4u * k * WEIGHT_STEP, WEIGHT_STEP);
       let b1 = subgroupMatrixLoad<Right, row_major>(&pool, right + 4u * k * WEIGHT_STEP + 4u, WEIGHT_STEP);
       let a0 = subgroupMatrixLoad<Left, row_major>(&pool, left + k, ROW_STEP);
@@ -141,6 +139,7 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, lane: u32) {
     }
   }
   // One epilogue for all of them, so that the shader stays small.
+  let slot = lane / SG * RESULT;
   for (var i = 0u; i < 2u * ROWS; i++) {
     var sums = c00;
     switch i {
@@ -153,6 +152,9 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, lane: u32) {
       case 7u: { sums = c31; }
       default: {}
     }
-    handOn(sums, m0 + down + i / 2u * 16u, n0 + across + i % 2u * 4u, lane);
+    workgroupBarrier();
+    subgroupMatrixStore<row_major>(&pool, slot, sums, RESULT_STEP);
+    workgroupBarrier();
+    handOn(slot, m0 + down + i / 2u * 16u, n0 + across + i % 2u * 4u, lane);
   }
 }
