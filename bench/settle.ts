@@ -9,8 +9,12 @@ import { openProbe } from './roofline/roofline.ts';
 /** Free is a machine on which the work takes at most this many times the least ever seen, so many times in a row. */
 const SLACK = 1.15;
 const IN_A_ROW = 3;
-/** Milliseconds after which the machine is taken as it is: one that others use never comes to rest. */
-const LONGEST = 1000;
+/**
+ * Milliseconds after which the machine is taken as it is; onnxruntime's threads need 30 to 60. One that others use never comes
+ * to rest: each time in vain, half as long is waited the next time, down to the shortest.
+ */
+const LONGEST = 400;
+const SHORTEST = 25;
 /** How often the work is done to find how long it takes at least. */
 const CALIBRATION = 20;
 
@@ -40,15 +44,17 @@ export async function restBy(
   };
   for (let i = 0; i < CALIBRATION; i++) await once();
   const waited = { times: 0, inVain: 0, ms: 0 };
+  let longest = LONGEST;
   return {
     waited,
     async settle() {
       const start = now();
       let free = 0;
-      while (free < IN_A_ROW && now() - start < LONGEST) free = (await once()) ? free + 1 : 0;
+      while (free < IN_A_ROW && now() - start < longest) free = (await once()) ? free + 1 : 0;
       waited.times++;
       waited.ms += now() - start;
       if (free < IN_A_ROW) waited.inVain++;
+      longest = free < IN_A_ROW ? Math.max(SHORTEST, longest / 2) : LONGEST;
     },
   };
 }
