@@ -51,7 +51,7 @@ describe('the interval of a median', () => {
     [9, 2],
     [20, 6],
     [100, 40],
-  ])('of %i values goes from the %ith smallest to the one as far from the largest', (n, k) => {
+  ])('of %i values goes from number %i of the sorted ones to the one as far from the end', (n, k) => {
     expect(medianInterval(upTo(n))).toEqual({ low: k, high: n + 1 - k });
   });
 
