@@ -125,9 +125,14 @@ export function rewriteRows(report: BenchReport): Rows {
   const rows = report.results
     .filter((r) => r.suite === 'rewrites')
     .map((r) => {
-      const of = r.gain ? r.name.slice(r.gain.against.length) : '';
+      const title = r.gain ? r.name.slice(r.gain.against.length + 1) : '–';
       return [
-        ...[r.gain?.against ?? r.name, r.dtype, of.replace(/^ without /, '') || '–', `${r.dispatches}`],
+        ...[
+          r.gain?.against ?? r.name,
+          r.dtype,
+          title === 'once more' ? '–, once more' : title.replace(/^without /, ''),
+          `${r.dispatches}`,
+        ],
         ...[r.activations ? mib(r.activations.peakBytes) : '–', mib(r.peakBytes)],
         ...[digits(r.ms), (100 * r.spread).toFixed(0), r.gpuMs === null ? '–' : digits(r.gpuMs)],
         ...(r.gain ? [times(r.gain.ratio), interval(r.gain, times), `${r.gain.pairs}`] : ['', '', '']),

@@ -108,12 +108,19 @@ describe('a document', () => {
     const on = result({ suite: 'rewrites', name: 'a/b-1x8', dispatches: 7, activations });
     const gain = { against: 'a/b-1x8', ratio: 1.254, low: 1.2, high: 1.3, pairs: 15 };
     const off = result({ ...on, name: 'a/b-1x8 without fold-shift', ms: 12.5, gpuMs: null, dispatches: 9, gain });
-    const filled = fillDocument('<!-- bench:a rewrites --><!-- /bench -->', 'a', report({ results: [on, off] }));
+    const again = result({
+      ...on,
+      name: 'a/b-1x8 once more',
+      gain: { ...gain, ratio: 1.01, low: null, high: null, pairs: 3 },
+    });
+    const results = [on, off, again];
+    const filled = fillDocument('<!-- bench:a rewrites --><!-- /bench -->', 'a', report({ results }));
     expect(rowsOf(filled)).toEqual([
       '| network | type | without | disp. | activations, MiB | held, MiB | ms | ±% | GPU ms | gain | with 95 % | pairs |',
       '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
       '| a/b-1x8 | f32 | – | 7 | 2 | 1 | 10 | 2 | 8 |  |  |  |',
       '| a/b-1x8 | f32 | fold-shift | 9 | 2 | 1 | 12.5 | 2 | – | × 1.25 | × 1.20 … × 1.30 | 15 |',
+      '| a/b-1x8 | f32 | –, once more | 7 | 2 | 1 | 10 | 2 | 8 | × 1.01 | – | 3 |',
     ]);
     expect(reportTable(report({ results: [on, off] }))).toMatch(/gain[\s\S]*fold-shift .* × 1.25\n/);
   });
