@@ -14,6 +14,7 @@ import {
 } from '../engine/index.ts';
 import type { Lowering, Node, Op, Tensor } from '../engine/index.ts';
 import blockShader from './attentionBlock.wgsl';
+import { attentionMatrixKernel, matrixWays, usualMatrixWay } from './attentionMatrices.ts';
 import mixShader from './attentionMix.wgsl';
 import mixSubgroupShader from './attentionMixSubgroup.wgsl';
 import rowShader from './attentionRow.wgsl';
@@ -150,6 +151,14 @@ export const attentionOp: Op<AttentionAttrs> = {
     for (const [name, way] of Object.entries(tiles)) {
       ways[name] = () => lowerTile(to, way, { ...params, D4 }, bindings, flops);
     }
+    // What is multiplied must be halves as it stands.
+    const matrices = to.graph.dtype === 'f16' ? matrixWays(T, D4, to.caps) : {};
+    for (const [name, tunables] of Object.entries(matrices)) {
+      ways[name] = () => {
+        const kernel = attentionMatrixKernel;
+        to.dispatch({ kernel, tunables: { ...tunables, HAS_MASK }, params, bindings, flops });
+      };
+    }
     const shared = canShare(to.caps) && T >= 4;
     for (const eights of shared ? [1, 2, 3] : [0]) {
       ways[`matrix ${eights}`] = () => lowerMatrix(node, to, { ...params, D4 }, eights);
@@ -157,7 +166,8 @@ export const attentionOp: Op<AttentionAttrs> = {
     const matrix = `matrix ${shared ? usualEights(T) : 0}`;
     const tile = usualTileWay(tiles, S) ?? 'block';
     if (algorithm) return ways[{ row: 'row', block: 'block', tile, matrix }[algorithm]]();
-    const usual = to.caps.software ? matrix : usualOnGpu(T, D4, tile);
+    const onGpu = usualMatrixWay(matrices, T, B * heads) ?? usualOnGpu(T, D4, tile);
+    const usual = to.caps.software ? matrix : onGpu;
     const worth = Object.keys(ways).filter(
       (name) => name === usual || (to.caps.software ? /^matrix [23]$/.test(name) : worthOnGpu(name, T, B * heads)),
     );
@@ -192,7 +202,7 @@ function usualOnGpu(T: number, D4: number, tile: string): string {
 /** Ways that may be fastest: `block` reads all keys once per four queries, `row` fills a card only with many queries. */
 function worthOnGpu(name: string, T: number, heads: number): boolean {
   if (name === 'row') return T * heads >= MANY_ROWS;
-  return name === 'block' ? T < 64 : name.startsWith('tile');
+  return name === 'block' ? T < 64 : /^(tile|matrices) /.test(name);
 }
 
 type Shape = Record<

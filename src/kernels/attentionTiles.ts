@@ -47,6 +47,9 @@ const READ = 8;
 /** The same for a vec4 that is brought from a buffer to workgroup memory, and for a barrier. */
 const BRING = 40;
 const WAIT = 60;
+/** Bytes of workgroup memory that every adapter has; who takes more where there is more has fewer workgroups side by side. */
+const ROOM = 16384;
+
 /** Invocations of a workgroup, and what falls to each of them. */
 function sharesOf({ QUERIES, KEYS, SQ, DEPTH, OX, D4 }: Record<string, number>) {
   const WG = (KEYS / 4) * (QUERIES / SQ) * DEPTH;
@@ -94,9 +97,10 @@ export function attentionTile(
   least: number,
   limits: Limits,
 ): Tile | undefined {
-  const { maxComputeWorkgroupStorageSize: bytes, maxComputeInvocationsPerWorkgroup: most } = limits;
-  const key = [queries, keys, D4, least, bytes, most].join();
-  if (!found.has(key)) found.set(key, search(queries, keys, D4, least, limits));
+  const most = limits.maxComputeInvocationsPerWorkgroup;
+  const key = [queries, keys, D4, least, most].join();
+  const modest = { ...limits, maxComputeWorkgroupStorageSize: ROOM };
+  if (!found.has(key)) found.set(key, search(queries, keys, D4, least, modest));
   return found.get(key);
 }
 

@@ -1,0 +1,271 @@
+// out[b, t, h, :] = Σₛ softmaxₛ(scale · q[b, t, h, :]·k[b, s, h, :] + mask[b, h, t, s]) · v[b, s, h, :], by subgroup
+// matrices: halves multiplied, scores, their softmax and sums in f32, weights rounded to halves.
+//
+// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S]. A workgroup of DOWN × ACROSS
+// subgroups of 32 lanes owns 16·DOWN consecutive queries of one head, walks the keys 16·ACROSS at a time, and keeps the
+// softmax online (Milakov & Gimelshein 2018, Dao et al. 2022). For each tile of keys a subgroup multiplies 16 queries
+// by 16 keys; scores pass through workgroup memory, where TEAM lanes turn a row of them into weights; and a subgroup
+// mixes 16 rows × 16·COLS channels.
+//
+// Which lane holds which of its sums is the driver's secret, so they cannot be scaled row by row where they are. They
+// are taken out, into registers of a known order, where a row's maximum grows by more than SLACK, which is rare after
+// the first keys: until then weights may be up to e^SLACK, which halves hold as well as any.
+// `pool` holds a vec4 of halves, or two f32, to a vec2<u32>, in rows of two more than they hold, so that eight rows of
+// 16 bytes stand in different banks. While one tile is worked on, the next is on its way into registers. Takes
+// subgroups for runs of SG consecutive invocations, which is why places that depend on a lane's subgroup are the same
+// within one; the compiler cannot know.
+//@use storage exponential score
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+enable f16;
+enable chromium_experimental_subgroup_matrix;
+const DOWN = 2u;
+const ACROSS = 2u;
+const D4 = 16u;            // at most 20·ACROSS
+const HAS_MASK = false;
+
+struct Params {
+  B: u32,           // batch
+  T: u32,           // queries
+  S: u32,           // keys
+  heads: u32,
+  scale: f32,
+  maskBatch: u32,   // elements of mask from one batch item to the next; 0 when shared
+  maskHead: u32,    // elements of mask from one head to the next; 0 when shared
+  maskRow: u32,     // elements of mask from one query to the next; 0 when shared
+  q4: u32,          // vec4 per row of the tensor that holds q, and in front of q in it; likewise k and v
+  qAt: u32,
+  k4: u32,
+  kAt: u32,
+  v4: u32,
+  vAt: u32,
+}
+
+@group(0) @binding(0) var<storage, read> q: array<Elem4>;               // [B, T, q4], of which [heads, D4] behind qAt
+@group(0) @binding(1) var<storage, read> k: array<Elem4>;               // [B, S, k4]
+@group(0) @binding(2) var<storage, read> v: array<Elem4>;               // [B, S, v4]
+@group(0) @binding(3) var<storage, read> mask: array<f32>;              // [B|1, heads|1, T|1, S]
+@group(0) @binding(4) var<storage, read_write> out: array<Elem4>;       // [B, T, heads, D4]
+@group(0) @binding(5) var<uniform> p: Params;
+
+const SG = 32u;
+const WG = SG * DOWN * ACROSS;
+const QUERIES = 16u * DOWN;
+const KEYS = 16u * ACROSS;
+const TEAM = 2u * ACROSS;                       // lanes of a row, eight keys each
+const BLOCKS = (D4 + 3u) / 4u;                  // matrices along the channels …
+const COLS = (BLOCKS + ACROSS - 1u) / ACROSS;   // … of which a subgroup mixes so many
+const STEP = 4u * BLOCKS + 2u;                  // from one query, key or value to the next
+const SCORE_STEP = 8u * ACROSS + 2u;            // from one row of scores to the next; the last two are shared by a team
+const KEY_AT = QUERIES * STEP;                  // where keys begin, and later the values of the same
+const SCORE_AT = KEY_AT + KEYS * STEP;
+const LOADS = (KEYS * 4u * BLOCKS + WG - 1u) / WG;
+const SLACK = 8.0;
+
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;
+alias Result = subgroup_matrix_result<f32, 16, 16>;
+alias Loads = array<vec2<u32>, LOADS>;
+
+var<workgroup> pool: array<vec2<u32>, SCORE_AT + QUERIES * SCORE_STEP>;
+var<workgroup> keep: array<f32, QUERIES>;       // what remains of a row's earlier sums
+var<workgroup> growing: atomic<u32>;
+var<workgroup> grows: u32;                      // the same for all to read
+
+// Eight neighbouring channels of a row.
+struct Pair {
+  first: vec4<f32>,
+  second: vec4<f32>,
+}
+
+fn halves(e: Elem4) -> vec2<u32> { return bitcast<vec2<u32>>(vec4<f16>(e)); }
+
+fn loadKeys(row0: u32, s0: u32, lane: u32) -> Loads {
+  var x: Loads;
+  for (var i = 0u; i < LOADS; i++) {
+    let d = (i * WG + lane) % (4u * BLOCKS);
+    let s = min(s0 + (i * WG + lane) / (4u * BLOCKS), p.S - 1u);
+    if (D4 % 4u == 0u || d < D4) { x[i] = halves(k[row0 + s * p.k4 + d]); }
+  }
+  return x;
+}
+
+fn loadValues(row0: u32, s0: u32, lane: u32) -> Loads {
+  var x: Loads;
+  for (var i = 0u; i < LOADS; i++) {
+    let d = (i * WG + lane) % (4u * BLOCKS);
+    let s = min(s0 + (i * WG + lane) / (4u * BLOCKS), p.S - 1u);
+    if (D4 % 4u == 0u || d < D4) { x[i] = halves(v[row0 + s * p.v4 + d]); }
+  }
+  return x;
+}
+
+fn stage(x: Loads, lane: u32) {
+  for (var i = 0u; i < LOADS; i++) {
+    let at = i * WG + lane;
+    if (at < KEYS * 4u * BLOCKS) { pool[KEY_AT + at / (4u * BLOCKS) * STEP + at % (4u * BLOCKS)] = x[i]; }
+  }
+}
+
+fn pairAt(at: u32) -> Pair {
+  return Pair(bitcast<vec4<f32>>(vec4<u32>(pool[at], pool[at + 1u])),
+              bitcast<vec4<f32>>(vec4<u32>(pool[at + 2u], pool[at + 3u])));
+}
+
+// Adds sums to those that were taken out before, and multiplies both by what remains of a row.
+fn takeOut(taken: Pair, sums: Result, factor: f32, slot: u32, lane: u32) -> Pair {
+  workgroupBarrier();
+  subgroupMatrixStore<row_major>(&pool, slot, sums, SCORE_STEP);
+  workgroupBarrier();
+  let now = pairAt(slot + lane % SG / 2u * SCORE_STEP + lane % 2u * 4u);
+  return Pair((taken.first + now.first) * factor, (taken.second + now.second) * factor);
+}
+
+fn halvesOf(x: vec4<f32>) -> vec2<u32> { return vec2<u32>(pack2x16float(x.xy), pack2x16float(x.zw)); }
+
+fn right(lines: u32, column: u32) -> u32 { return KEY_AT + lines * 16u * STEP + 4u * min(column, BLOCKS - 1u); }
+
+// Scores of four keys from s on, of which all beyond the last weigh nothing.
+fn finishScores(x: vec4<f32>, masks: u32, s: vec4<u32>) -> vec4<f32> {
+  var y = x * p.scale;
+  if (HAS_MASK) {
+    let m = masks + min(s, vec4<u32>(p.S - 1u));
+    y += vec4<f32>(clampMask(mask[m.x]), clampMask(mask[m.y]), clampMask(mask[m.z]), clampMask(mask[m.w]));
+  }
+  return select(vec4<f32>(LOWEST), y, s < vec4<u32>(p.S));
+}
+
+fn put(row: u32, column: u32, x: Pair, factor: f32) {
+  if (column < D4) { out[row * D4 + column] = store4(x.first * factor); }
+  if (column + 1u < D4) { out[row * D4 + column + 1u] = store4(x.second * factor); }
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let t0 = group.x * QUERIES;
+  let head = group.y;
+  let b = group.z;
+  let queries = b * p.T * p.q4 + p.qAt + head * D4;
+  let keys = b * p.S * p.k4 + p.kAt + head * D4;
+  let values = b * p.S * p.v4 + p.vAt + head * D4;
+  let row = lane / TEAM;
+  let member = lane % TEAM;
+  let masks = b * p.maskBatch + head * p.maskHead + min(t0 + row, p.T - 1u) * p.maskRow;
+  let down = lane / SG / ACROSS;
+  let across = lane / SG % ACROSS;
+  let slot = SCORE_AT + down * 16u * SCORE_STEP + across * 8u;
+  let shared4 = SCORE_AT + row * SCORE_STEP + 8u * ACROSS;
+  for (var i = 0u; i < (QUERIES * 4u * BLOCKS + WG - 1u) / WG; i++) {
+    let at = i * WG + lane;
+    let d = at % (4u * BLOCKS);
+    var x: vec2<u32>;
+    if (D4 % 4u == 0u || d < D4) { x = halves(q[queries + min(t0 + at / (4u * BLOCKS), p.T - 1u) * p.q4 + d]); }
+    if (at < QUERIES * 4u * BLOCKS) { pool[at / (4u * BLOCKS) * STEP + d] = x; }
+  }
+  var held = loadKeys(keys, 0u, lane);
+  var top = LOWEST;
+  var sum = vec4<f32>(0.0);
+  var c0: Result;
+  var c1: Result;
+  var c2: Result;
+  var c3: Result;
+  var c4: Result;
+  var o0: Pair;
+  var o1: Pair;
+  var o2: Pair;
+  var o3: Pair;
+  var o4: Pair;
+  for (var s0 = 0u; s0 < p.S; s0 += KEYS) {
+    workgroupBarrier();
+    stage(held, lane);
+    workgroupBarrier();
+    held = loadValues(values, s0, lane);
+    var scores = Result();
+    for (var d = 0u; d < BLOCKS; d++) {
+      let x = subgroupMatrixLoad<Left, row_major>(&pool, down * 16u * STEP + 4u * d, STEP);
+      let y = subgroupMatrixLoad<Right, col_major>(&pool, KEY_AT + across * 16u * STEP + 4u * d, STEP);
+      scores = subgroupMatrixMultiplyAccumulate(x, y, scores);
+    }
+    subgroupMatrixStore<row_major>(&pool, slot, scores, SCORE_STEP);
+    workgroupBarrier();
+    stage(held, lane);
+    let mine = pairAt(SCORE_AT + row * SCORE_STEP + 4u * member);
+    let s = s0 + 8u * member + vec4<u32>(0u, 1u, 2u, 3u);
+    let first = finishScores(mine.first, masks, s);
+    let second = finishScores(mine.second, masks, s + 4u);
+    let high4 = max(first, second);
+    let high = max(max(high4.x, high4.y), max(high4.z, high4.w));
+    pool[shared4 + member / 2u][member % 2u] = bitcast<u32>(high);
+    workgroupBarrier();
+    var rowTop = top;
+    for (var i = 0u; i < TEAM; i++) { rowTop = max(rowTop, bitcast<f32>(pool[shared4 + i / 2u][i % 2u])); }
+    if (rowTop > top + SLACK) { atomicStore(&growing, 1u); }
+    workgroupBarrier();
+    if (lane == 0u) { grows = atomicExchange(&growing, 0u); }
+    if (workgroupUniformLoad(&grows) == 1u) {
+      let factor = exponential(vec4<f32>(top - rowTop)).x;
+      top = rowTop;
+      sum *= factor;
+      if (member == 0u) { keep[row] = factor; }
+      workgroupBarrier();
+      if (s0 > 0u) {
+        let left = keep[down * 16u + lane % SG / 2u];
+        o0 = takeOut(o0, c0, left, slot, lane);
+        c0 = Result();
+        if (COLS > 1u) { o1 = takeOut(o1, c1, left, slot, lane); c1 = Result(); }
+        if (COLS > 2u) { o2 = takeOut(o2, c2, left, slot, lane); c2 = Result(); }
+        if (COLS > 3u) { o3 = takeOut(o3, c3, left, slot, lane); c3 = Result(); }
+        if (COLS > 4u) { o4 = takeOut(o4, c4, left, slot, lane); c4 = Result(); }
+        workgroupBarrier();
+      }
+    }
+    let w0 = exponential(first - top);
+    let w1 = exponential(second - top);
+    sum += w0 + w1;
+    pool[SCORE_AT + row * SCORE_STEP + 2u * member] = halvesOf(w0);
+    pool[SCORE_AT + row * SCORE_STEP + 2u * member + 1u] = halvesOf(w1);
+    workgroupBarrier();
+    if (s0 + KEYS < p.S) { held = loadKeys(keys, s0 + KEYS, lane); }
+    for (var i = 0u; i < ACROSS; i++) {
+      let x = subgroupMatrixLoad<Left, row_major>(&pool, SCORE_AT + down * 16u * SCORE_STEP + 4u * i, SCORE_STEP);
+      let y0 = subgroupMatrixLoad<Right, row_major>(&pool, right(i, across * COLS), STEP);
+      c0 = subgroupMatrixMultiplyAccumulate(x, y0, c0);
+      if (COLS > 1u) {
+        let y1 = subgroupMatrixLoad<Right, row_major>(&pool, right(i, across * COLS + 1u), STEP);
+        c1 = subgroupMatrixMultiplyAccumulate(x, y1, c1);
+      }
+      if (COLS > 2u) {
+        let y2 = subgroupMatrixLoad<Right, row_major>(&pool, right(i, across * COLS + 2u), STEP);
+        c2 = subgroupMatrixMultiplyAccumulate(x, y2, c2);
+      }
+      if (COLS > 3u) {
+        let y3 = subgroupMatrixLoad<Right, row_major>(&pool, right(i, across * COLS + 3u), STEP);
+        c3 = subgroupMatrixMultiplyAccumulate(x, y3, c3);
+      }
+      if (COLS > 4u) {
+        let y4 = subgroupMatrixLoad<Right, row_major>(&pool, right(i, across * COLS + 4u), STEP);
+        c4 = subgroupMatrixMultiplyAccumulate(x, y4, c4);
+      }
+    }
+  }
+  pool[shared4 + member / 2u][member % 2u] = bitcast<u32>(dot(sum, vec4<f32>(1.0)));
+  workgroupBarrier();
+  let t = t0 + down * 16u + lane % SG / 2u;
+  let sums4 = SCORE_AT + (down * 16u + lane % SG / 2u) * SCORE_STEP + 8u * ACROSS;
+  var total = 0.0;
+  for (var i = 0u; i < TEAM; i++) { total += bitcast<f32>(pool[sums4 + i / 2u][i % 2u]); }
+  o0 = takeOut(o0, c0, 1.0, slot, lane);
+  if (COLS > 1u) { o1 = takeOut(o1, c1, 1.0, slot, lane); }
+  if (COLS > 2u) { o2 = takeOut(o2, c2, 1.0, slot, lane); }
+  if (COLS > 3u) { o3 = takeOut(o3, c3, 1.0, slot, lane); }
+  if (COLS > 4u) { o4 = takeOut(o4, c4, 1.0, slot, lane); }
+  if (t >= p.T) { return; }
+  let at = (b * p.T + t) * p.heads + head;
+  let column = across * COLS * 4u + lane % 2u * 2u;
+  let factor = 1.0 / total;
+  put(at, column, o0, factor);
+  // A subgroup's columns end where the next one's begin, and those of the last at the edge.
+  if (COLS > 1u) { put(at, column + 4u, o1, factor); }
+  if (COLS > 2u) { put(at, column + 8u, o2, factor); }
+  if (COLS > 3u) { put(at, column + 12u, o3, factor); }
+  if (COLS > 4u) { put(at, column + 16u, o4, factor); }
+}
