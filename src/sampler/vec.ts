@@ -85,7 +85,7 @@ export interface VecSpace {
   threshold(form: LinearForm, ratio: number, maxValue: number): Vec;
   /**
    * Per item: v·(amount·std(reference)/std(v) + 1 − amount), std unbiased over the item.
-   * Lin et al. 2023 (Common Diffusion Noise Schedules …), equations 15 and 16.
+   * Lin et al. 2023 (Common Diffusion Noise Schedules …), section 3.4.
    */
   matchStd(form: LinearForm, reference: Vec, amount: number): Vec;
   /**

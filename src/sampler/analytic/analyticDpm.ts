@@ -30,7 +30,7 @@ export function pictureVariance({ alpha, sigma }: NoiseLevel, gamma: number): nu
   return Math.min(Math.max((sigma / alpha) ** 2 * (1 - gamma), 0), 1);
 }
 
-/** σ*² of a step: λ² and what x₀'s own variance adds. Theorem 1; equation 13 for DDPM's λ² = β̃. */
+/** σ*² of a step: λ² and what x₀'s own variance adds. Theorem 1; DDPM's λ² is β̃. */
 export function analyticVariance(step: Transition, gamma: number, { mean = 'ddpm', eta = 0 }: AnalyticOptions): number {
   const { from, to } = step;
   const lambda2 = (mean === 'ddpm' ? 1 : eta ** 2) * smallVariance(step);
@@ -56,7 +56,7 @@ export function analyticDpm(gammaAt: GammaAt, options: AnalyticOptions = {}): So
     const step = { from, to };
     const kept2 = Math.max(to.sigma ** 2 - eta ** 2 * smallVariance(step), 0);
     const centre =
-      mean === 'ddpm' ? posteriorMean(x, x0, step) : LinearForm.of(x0, to.alpha).plus(eps, Math.sqrt(kept2)); // equation 2
+      mean === 'ddpm' ? posteriorMean(x, x0, step) : LinearForm.of(x0, to.alpha).plus(eps, Math.sqrt(kept2)); // DDIM's, of any λ²
     if (to.sigma === 0) return { x: centre.materialise(), x0 };
     const variance = analyticVariance(step, gammaAt(from), options);
     const kept = to.timestep < clipBelow ? Math.min(variance, pixelVariance(clipPixels)) : variance;

@@ -30,7 +30,7 @@ export function consistency({ sigmaMin = 0, sNoise = 1 }: ConsistencyOptions = {
         .plus(noise(x), sNoise * spread)
         .materialise(),
       x0,
-    }; // line 4
+    }; // x̂_τ = x + √(τ² − ε²)·z
   };
 }
 

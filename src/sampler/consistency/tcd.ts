@@ -1,4 +1,4 @@
-/** Trajectory consistency sampling. Zheng et al. 2024, https://arxiv.org/abs/2402.19159 */
+/** Trajectory consistency sampling. Zheng et al. 2024, https://arxiv.org/abs/2402.19159, algorithm 4. */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import type { NoiseLevel } from '../schedule/schedule.ts';
 import type { Solver } from '../solver.ts';

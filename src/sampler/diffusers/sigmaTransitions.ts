@@ -169,7 +169,7 @@ export function singlestepTransitions(
 }
 
 /**
- * Orders of the steps: all full, or the last ones lower and the very last 1. Lu et al. 2022, section 3.4. A step to no
+ * Orders of the steps: all full, or the last ones lower and the very last 1. Lu et al. 2022, DPM-Solver-fast. A step to no
  * noise is infinitely long in λ, where only order 1 has an answer.
  */
 function singlestepSizes(count: number, order: number, lowerAtEnd: boolean, toZero: boolean): number[] {

@@ -46,7 +46,7 @@ export { pairs as transitionsOf } from '../solver.ts';
 export type StagedStep = readonly NoiseLevel[];
 
 /**
- * Steps of orders up to `order` that use `evaluations` in all: DPM-Solver-fast, section 3.4. The last steps have
+ * Steps of orders up to `order` that use `evaluations` in all: DPM-Solver-fast. The last steps have
  * lower orders where the division leaves a rest. @throws as {@link spacedTimes}
  */
 export function fastSteps(

@@ -26,9 +26,9 @@ export function consistencyEdit({ replace, sigmaMin = 0.002 }: ConsistencyEditOp
     throw new InvalidArgumentError(`consistencyEdit: expected sigmaMin ≥ 0, got ${sigmaMin}; it is the model's own`);
   return async ({ x, from, to, denoise, noise, signal }) => {
     const { x0 } = await denoise(x, from, signal);
-    const edited = LinearForm.of(replace(x0.materialise())); // line 7
+    const edited = LinearForm.of(replace(x0.materialise())); // line 9
     const spread = Math.sqrt(Math.max(to.sigma ** 2 - sigmaMin ** 2, 0));
-    return { x: edited.plus(noise(x), spread).materialise(), x0: edited }; // line 6
+    return { x: edited.plus(noise(x), spread).materialise(), x0: edited }; // line 7, for the next
   };
 }
 

@@ -79,7 +79,7 @@ export function sigmaGrid(options: SigmaGridOptions): Float64Array {
   return along((u) => trained[roundHalfEven(u * (trained.length - 1))]);
 }
 
-/** u_(j−1) = √((u_j² + 1)/max(ᾱ_(j−1)/ᾱ_j, C₁) − 1) from u_M = 0, falling with j. Appendix C.3.4, equation 162. */
+/** u_(j−1) = √((u_j² + 1)/max(ᾱ_(j−1)/ᾱ_j, C₁) − 1) from u_M = 0, falling with j. Appendix C.3.2, equation 265. */
 export function iddpmSigmas({ c1 = 0.001, c2 = 0.008, m = 1000 }: Partial<SigmaGridOptions> = {}): number[] {
   const alphaBar = (j: number): number => Math.sin((Math.PI / 2) * (j / m / (c2 + 1))) ** 2;
   const u = Array<number>(m + 1).fill(0);

@@ -30,7 +30,7 @@ export interface GuidanceOptions {
   convention?: GuidanceConvention;
   /**
    * Guide only where low < sigma/alpha ≤ high, elsewhere the condition alone answers; 0 ≤ low < high, default all.
-   * Kynkäänniemi et al. 2024, https://arxiv.org/abs/2404.07724, equation 5.
+   * Kynkäänniemi et al. 2024, https://arxiv.org/abs/2404.07724.
    */
   interval?: readonly [low: number, high: number];
   /** Asked in place of the pair where no guidance is wanted: half the work there. */
@@ -66,7 +66,7 @@ export function perStep(
 
 /**
  * out = u + s·(c − u), in the network's own parameterisation. A learned variance is the conditional one's. Only
- * coefficients change, except with `guidanceRescale`, which needs two deviations first (Lin et al. 2023, equations 15 and 16).
+ * coefficients change, except with `guidanceRescale`, which needs two deviations first (Lin et al. 2023, section 3.4).
  *
  * @param weight s, or w with `convention: 'weight'`; a number, or by level (a per-step schedule: {@link perStep})
  * @throws InvalidArgumentError if the weight is not finite (of a schedule: on the call), the rescale not in [0, 1], or the

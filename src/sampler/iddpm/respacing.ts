@@ -35,7 +35,7 @@ export function respacedTimesteps(n: number, sections: string | readonly number[
   });
 }
 
-/** The chain over the kept timesteps: β = 1 − ᾱ/ᾱ_before, so that ᾱ stays. Section 4, equation 19. */
+/** The chain over the kept timesteps: β = 1 − ᾱ/ᾱ_before, so that ᾱ stays. Section 4. */
 export function respacedSchedule(schedule: NoiseSchedule, timesteps: readonly number[]): NoiseSchedule {
   const kept = timesteps.map((t) => schedule.at(t).alpha ** 2);
   const betas = kept.map((alphaBar, i) => 1 - alphaBar / (kept[i - 1] ?? 1));

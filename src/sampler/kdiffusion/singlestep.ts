@@ -26,7 +26,7 @@ export interface DpmFastPlan {
 }
 
 /**
- * ⌊nfe/3⌋ + 1 steps, third order but for the last, which use what is left. Lu et al. 2022, section 3.4.
+ * ⌊nfe/3⌋ + 1 steps, third order but for the last, which use what is left. Lu et al. 2022, DPM-Solver-fast.
  * @throws InvalidArgumentError if nfe < 3
  */
 export function dpmFastPlan(nfe: number, { sigmaMin, sigmaMax }: SigmaRange): DpmFastPlan {
@@ -77,7 +77,7 @@ export interface DpmppSdeOptions extends AncestralOptions {
   r?: number;
 }
 
-/** x·σ'/σ + (1 − σ'/σ)·x₀: the exact flow for a constant picture. Lu et al. 2022 (DPM-Solver++), eq. 9 with alpha = 1. */
+/** x·σ'/σ + (1 − σ'/σ)·x₀: the exact flow for a constant picture. Lu et al. 2022 (DPM-Solver++), its first order, alpha = 1. */
 function flow(x: Vec, picture: LinearForm, from: number, to: number): LinearForm {
   return LinearForm.of(x, to / from).plus(picture, 1 - to / from);
 }

@@ -69,7 +69,7 @@ export async function logLikelihood(options: LikelihoodOptions): Promise<Likelih
   return showError ? { ...found, differenceError: state.extra.slice(x.batch) } : found;
 }
 
-/** vᵀ·J·v of the flow's slope at x for each item, to second order in d: forward passes only. */
+/** vᵀ·J·v of the flow's slope at x for each item, to second order in d: forward passes only. Equation 40, one probe. */
 async function divergence(options: LikelihoodOptions, t: number, x: Vec, d: number): Promise<number[]> {
   const at = (by: number): Promise<LinearForm> =>
     flowSlope(options, t, LinearForm.of(x).plus(options.probe, by).materialise());

@@ -29,7 +29,7 @@ export interface PredictorCorrectorOptions {
   onMove?: (kind: 'corrector' | 'predictor', x: Vec, mean: Vec) => void;
 }
 
-/** One reverse step of the discretised process; probability flow halves the score. Appendix E, equations 47 to 49. */
+/** One reverse step of the discretised process; probability flow halves the score (appendix D.3). Appendices E and F. */
 function predict(sde: Sde, x: Vec, score: LinearForm, z: Vec, t: number, options: PredictorCorrectorOptions): Move {
   const { predictor = 'reverse_diffusion', probabilityFlow = false } = options;
   const move = (mean: LinearForm, std: number): Move => ({ mean, noise: LinearForm.of(z, std) });

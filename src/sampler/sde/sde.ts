@@ -69,7 +69,7 @@ export function veSde(sigmaMin = 0.01, sigmaMax = 50, steps = 1000): Sde {
     diffusion: (t) => sigma(t) * Math.sqrt(2 * Math.log(ratio)),
     discrete(t) {
       const { now, before } = ancestral(t);
-      return { drift: 0, noise: Math.sqrt(now ** 2 - before ** 2) }; // equation 46
+      return { drift: 0, noise: Math.sqrt(now ** 2 - before ** 2) }; // equation 8
     },
     ancestral,
     langevinScale: () => 1,
@@ -111,7 +111,7 @@ export function vpSde(betaMin = 0.1, betaMax = 20, steps = 1000): Sde {
 export function subVpSde(betaMin = 0.1, betaMax = 20, steps = 1000): Sde {
   const vp = vpSde(betaMin, betaMax, steps);
   const diffusion = (t: number): number =>
-    vp.diffusion(t) * Math.sqrt(-Math.expm1(4 * linearLogAlpha(t, betaMin, betaMax))); // equation 28
+    vp.diffusion(t) * Math.sqrt(-Math.expm1(4 * linearLogAlpha(t, betaMin, betaMax))); // equation 12
   return {
     ...vp,
     kind: 'subvp',

@@ -7,7 +7,7 @@ import { LinearForm, type Vec } from '../vec.ts';
 /** Where alpha is 0, x is ε, and x₀ counts for nothing: anything above 0 keeps 0/0 away. */
 const SMALLEST_ALPHA = 1e-8;
 
-/** The paper's transfer part, x along a constant ε: DDIM's step. */
+/** The paper's transfer part, x along a constant ε: DDIM's step. Equation 9. */
 export function transfer(x: Vec, eps: Vec | LinearForm, from: NoiseLevel, to: NoiseLevel): LinearForm {
   const x0 = LinearForm.of(x).minus(eps, from.sigma);
   return x0.scale(to.alpha / Math.max(from.alpha, SMALLEST_ALPHA)).plus(eps, to.sigma);
