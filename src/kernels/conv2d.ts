@@ -193,9 +193,9 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
   }
   const names = Object.keys(ways);
   const usual = (!software && matrices.usual) || usualWay(a, to, names);
-  // Measuring costs time: two ways that differ little are enough, and lanes that could share do.
-  const worth = shared && software ? names.filter((name) => / [23]$/.test(name) || name === usual) : names;
-  return [classOf(a), ways, usual, worth];
+  // Measuring costs time: two ways that differ little are enough, lanes that could share do, and matrices leave others behind.
+  const few = shared && software ? / [23]$/ : /^matrix/.test(usual) ? /^(matrix|winograd|tile 128)/ : /./;
+  return [classOf(a), ways, usual, names.filter((name) => few.test(name) || name === usual)];
 }
 
 /**

@@ -14,11 +14,11 @@ import { ACTIVATIONS, activationCode, ceilDiv, expectSame, near, rowsOf, width4,
 import { canShare, SHARED, sharesHere } from './eights.ts';
 import shader from './matmul.wgsl';
 import joinShader from './matmulJoin.wgsl';
-import matrixShader from './matmulMatrix.wgsl';
+import { matmulMatrixKernel, matmulMatrixSplitKernel } from './matmulMatrix.ts';
 import splitShader from './matmulSplit.wgsl';
 import subgroupShader from './matmulSubgroup.wgsl';
 import tileShader from './matmulTile.wgsl';
-import { MATRICES, MATRIX, matrixColumns4, matrixExact, matrixFits, matrixRows, usualMatrix } from './matrices.ts';
+import { MATRICES, matrixExact, matrixFits, matrixParts, usualMatrix } from './matrices.ts';
 import { packMatrix, packVector } from './packing.ts';
 import { TILE, tileFits, TILES, usualTile } from './tiles.ts';
 import { vectorLinearOp, type VectorLinearAttrs } from './vectorLinear.ts';
@@ -81,27 +81,6 @@ export const matmulTileKernel = defineKernel({
     return [ceilDiv(t.GATED ? 2 * N4 : N4, t.WG_N * t.COLS), y, z];
   },
   valid: (t, caps) => tileFits(t, caps) && (!t.GATED || t.COLS === 2),
-});
-
-/** The same by subgroup matrices; for GPUs that have them, and halves. */
-export const matmulMatrixKernel = defineKernel({
-  shader: matrixShader,
-  tunables: {
-    ...MATRIX,
-    EXACT: [false, true],
-    ACT: Object.values(ACTIVATIONS),
-    HAS_BIAS: [true, false],
-    HAS_RESIDUAL: [false, true],
-    IN_PLACE: [false, true],
-    HAS_GATE: [false, true],
-    HAS_SECOND: [false, true],
-    GATED: [false, true],
-  },
-  grid({ M, N4 }, t) {
-    const [y, z] = linearGrid(ceilDiv(M, matrixRows(t)));
-    return [ceilDiv(t.GATED ? 2 * N4 : N4, matrixColumns4(t)), y, z];
-  },
-  valid: matrixFits,
 });
 
 /** In two passes where rows and columns are few and sums long: parts of the sums, f32 [parts,M,columns] … */
@@ -183,12 +162,12 @@ export const linearOp: Op<LinearAttrs> = {
         inPlace: 'residual',
         flops,
       });
-    const split = (part4: number) => {
+    const split = (part4: number, kernel: Kernel, tile: Record<string, number | boolean>) => {
       const parts = ceilDiv(K4, part4);
       const sums = to.scratch([parts, M, 4 * columns], 'f32');
       to.dispatch({
-        kernel: matmulSplitKernel,
-        tunables: { ROWS: M <= 8 ? 1 : M <= 16 ? 2 : 4, HAS_SECOND },
+        kernel,
+        tunables: { ...tile, HAS_SECOND },
         params: { M, K4, A4, part4, columns },
         bindings: { a: x, second, w: weight, sums },
         flops,
@@ -213,7 +192,8 @@ export const linearOp: Op<LinearAttrs> = {
     // As many parts as fill a card, each long enough to be worth it; a processor has few cores to fill.
     const wanted = ceilDiv(MANY, ceilDiv(M, 4) * columns);
     if (M <= FEW_ROWS && K4 >= 4 * PART4 && wanted > 1) {
-      ways.split = () => split(Math.max(PART4, ceilDiv(K4, wanted)));
+      const ROWS = M <= 8 ? 1 : M <= 16 ? 2 : 4;
+      ways.split = () => split(Math.max(PART4, ceilDiv(K4, wanted)), matmulSplitKernel, { ROWS });
     }
     // Barriers are dear where a processor plays the GPU, and such kernels take long to compile there.
     for (const [name, tile] of software ? [] : Object.entries(TILES)) {
@@ -222,18 +202,28 @@ export const linearOp: Op<LinearAttrs> = {
       const EXACT = M % (WG_M * ROWS) === 0 && columns % (WG_N * COLS) === 0 && K4 % K4S === 0;
       ways[name] = () => dispatch(matmulTileKernel, { ...tile, EXACT, GATED: gated });
     }
-    for (const [name, tile] of to.graph.dtype === 'f16' ? Object.entries(MATRICES) : []) {
+    const halves = to.graph.dtype === 'f16';
+    for (const [name, tile] of halves ? Object.entries(MATRICES) : []) {
       if (!matrixFits(tile, to.caps)) continue;
       const EXACT = matrixExact(tile, M, columns, K4);
       ways[name] = () => dispatch(matmulMatrixKernel, { ...tile, EXACT, GATED: gated });
+    }
+    const inParts = halves ? matrixParts(M, columns, K4, to.caps) : undefined;
+    if (inParts) {
+      const { tile, part4 } = inParts;
+      const EXACT = matrixExact(tile, M, columns, K4);
+      ways['matrix split'] = () => split(part4, matmulMatrixSplitKernel, { ...tile, EXACT });
     }
     const shared = canShare(to.caps) && M >= 4 ? `shared ${usualEights(M)}` : 'plain';
     const fitting = usualTile(M, columns);
     const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
     const names = Object.keys(ways);
-    const usual = software ? shared : (usualMatrix(M, columns, names) ?? tile ?? 'plain');
+    const onCard = inParts?.usual ? 'matrix split' : (usualMatrix(M, columns, names) ?? tile ?? 'plain');
+    const usual = software ? shared : onCard;
     const seldom = software ? ['split', ...(usual !== 'plain' ? ['plain'] : [])] : [];
-    const worth = names.filter((name) => !seldom.includes(name));
+    // Measuring costs time, and matrices leave others behind.
+    const few = /^matrix/.test(usual) ? /^(matrix|split|tile 128)/ : /./;
+    const worth = names.filter((name) => !seldom.includes(name) && few.test(name));
     to.choose(`${near(M)}x${near(4 * K4)}x${near(4 * columns)}`, ways, usual, worth);
   },
   readPart(node, name, from, at) {

@@ -6,7 +6,7 @@
 // a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
 // A workgroup of SUBS_M × SUBS_N subgroups computes 16·ROWS·SUBS_M rows × 32·SUBS_N columns, each subgroup 16·ROWS × 32 of
 // them, 4·K4S k at a time. EXACT leaves out what guards the edges, for sizes that tiles divide.
-//@use storage activation linearOut matrix
+//@use storage activation linearOut linearPart matrix
 const SUBS_M = 2u;
 const SUBS_N = 4u;
 const ROWS = 4u;
@@ -43,34 +43,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> out: array<Elem4>;       // [M, N4]
 @group(0) @binding(7) var<uniform> p: Params;
 
-struct Row {
-  a: u32,       // where it begins in a
-  second: u32,  // and in second
-}
-alias Depth = u32;
-
-fn rowOf(m: u32) -> Row {
-  var row = m;
-  if (!EXACT) { row = min(m, p.M - 1u); }
-  return Row(row * p.A4, row * (p.K4 - p.A4));
-}
-
-fn depthOf(k4: u32) -> Depth { return k4; }
-
-fn deeper(depth: Depth) -> Depth { return depth + K4S; }
-
-fn rowPart(row: Row, depth: Depth) -> Elem4 {
-  if (!EXACT && depth >= p.K4) { return Elem4(); }
-  if (HAS_SECOND && depth >= p.A4) { return second[row.second + depth - p.A4]; }
-  return a[row.a + depth];
-}
-
-fn weightPart(k4: u32, k: u32, n4: u32) -> Elem4 {
-  var columns = p.N4;
-  if (GATED) { columns *= 2u; }
-  if (EXACT) { return w[(k4 * columns + n4) * 4u + k]; }
-  return w[(min(k4, p.K4 - 1u) * columns + min(n4, columns - 1u)) * 4u + k];
-}
+fn columnsOfWeight() -> u32 { return select(p.N4, 2u * p.N4, GATED); }
 
 fn finishOne(m: u32, n4: u32, sum: vec4<f32>) {
   if (!EXACT && n4 >= p.N4) { return; }

@@ -45,14 +45,15 @@ const SIDE_BY_SIDE = 128;
 const groupsOf = (t: MatrixTile, rows: number, columns4: number) =>
   ceilDiv(rows, matrixRows(t)) * ceilDiv(columns4, matrixColumns4(t));
 
-/** Fewest vec4 of a sum that are worth a part. */
-const PART4 = 32;
+/** Fewest vec4 of a sum that are worth a part, and a second pass. */
+const PART4 = 64;
+const LONG4 = 512;
 
 /** A tile, and how many vec4 of every sum a workgroup takes. */
 export interface MatrixParts {
   tile: MatrixTile;
   part4: number;
-  /** Whether that is the usual way: tiles for half the card at most. */
+  /** Whether that is the usual way: tiles for half the card at most, and sums long enough to be worth a second pass. */
   usual: boolean;
 }
 
@@ -66,7 +67,8 @@ export function matrixParts(rows: number, columns4: number, k4: number, caps: Ca
   const groups = groupsOf(tile, rows, columns4);
   const parts = Math.min(Math.floor((2 * SIDE_BY_SIDE) / groups), Math.floor(k4 / PART4));
   if (parts < 2) return undefined;
-  return { tile, part4: tile.K4S * ceilDiv(k4, parts * tile.K4S), usual: 2 * groups <= SIDE_BY_SIDE };
+  const part4 = tile.K4S * ceilDiv(k4, parts * tile.K4S);
+  return { tile, part4, usual: 2 * groups <= SIDE_BY_SIDE && k4 >= LONG4 };
 }
 
 /** Whether a tile divides rows, columns and sums. */

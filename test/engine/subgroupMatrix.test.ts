@@ -13,7 +13,8 @@ import {
 } from '../../src/engine/index.ts';
 import { conv2d } from '../../src/kernels/conv2d.ts';
 import { conv2dMatrixKernel, conv2dMatrixSplitKernel } from '../../src/kernels/conv2dMatrix.ts';
-import { linear, matmulMatrixKernel } from '../../src/kernels/matmul.ts';
+import { linear } from '../../src/kernels/matmul.ts';
+import { matmulMatrixKernel, matmulMatrixSplitKernel } from '../../src/kernels/matmulMatrix.ts';
 import { MATRICES, matrixFits } from '../../src/kernels/matrices.ts';
 import { installGlobals } from '../../src/node/adapter.ts';
 import { openMatrixDevice } from '../support/emulateMatrices.ts';
@@ -55,20 +56,22 @@ describe('products by subgroup matrices', () => {
     expect(tileOf(8192, 320, 320)).toEqual(['matmulMatrix', 128, 64, 16, true]);
     expect(tileOf(128, 1280, 1280)).toEqual(['matmulMatrix', 64, 64, 32, true]);
     expect(tileOf(154, 768, 320)).toEqual(['matmulMatrix', 64, 64, 32, false]);
+    expect(tileOf(512, 4608, 1152)).toEqual(['matmulMatrixSplit', 128, 128, 16, true]);
     expect(tileOf(8, 1280, 1280)[0]).not.toBe('matmulMatrix');
   });
 
   it('serve convolutions of many pixels and channels', () => {
-    const kernelsFor = (channels: number, H: number) => {
+    const kernelsFor = (I: number, channels: number, H: number) => {
       const g = new Graph('f16');
-      const x = g.input('x', [2, H, H, 64], { layout: 'rows', dtype: 'f16' });
-      g.output('y', conv2d(x, { key: 'w', shape: [channels, 64, 3, 3] }, undefined, { padding: 1 }));
+      const x = g.input('x', [2, H, H, I], { layout: 'rows', dtype: 'f16' });
+      g.output('y', conv2d(x, { key: 'w', shape: [channels, I, 3, 3] }, undefined, { padding: 1 }));
       return lowerNodes(g, g.nodes, CAPS).map(({ kernel }) => kernel.name);
     };
-    expect(kernelsFor(320, 64)).toEqual(['conv2dMatrix']);
-    expect(kernelsFor(320, 8)).toEqual(['conv2dMatrixSplit', 'conv2dJoin']);
-    expect(kernelsFor(4, 64)).toEqual(['conv2d']);
-    expect(kernelsFor(320, 2)).toEqual(['conv2d']);
+    expect(kernelsFor(64, 320, 64)).toEqual(['conv2dMatrix']);
+    expect(kernelsFor(256, 320, 8)).toEqual(['conv2dMatrixSplit', 'conv2dJoin']);
+    expect(kernelsFor(64, 320, 8)).toEqual(['conv2dMatrix']);
+    expect(kernelsFor(64, 4, 64)).toEqual(['conv2d']);
+    expect(kernelsFor(64, 320, 2)).toEqual(['conv2d']);
   });
 
   it('fit into what every adapter has, but for the deep one', () => {
@@ -101,6 +104,7 @@ describe('products by subgroup matrices', () => {
       { GATED: true },
     ]);
     await compile(conv2dMatrixKernel, [...tiles, { HAS_SHIFT: true, HAS_RESIDUAL: true, UP: 2, EXACT: true, ACT: 1 }]);
+    await compile(matmulMatrixSplitKernel, [{ EXACT: true }, { HAS_SECOND: true }]);
     await compile(conv2dMatrixSplitKernel, [{ EXACT: true }, { UP: 2 }]);
     device.dispose();
   });

@@ -63,7 +63,7 @@ const CASES: Case[] = [
     B: 2,
     H: 6,
     W: 7,
-    I: 29,
+    I: 58,
     O: 70,
     act: 'silu',
     bias: true,

@@ -50,7 +50,8 @@ async function run({ way, M, K, N, L = 0, act = 'none', ...c }: Case, adapter: s
   };
   g.output('y', g.record(linearOp, of, { act, scale: 0.5, gated: c.gated, gateAt: 4 }, [2, M / 2, N]));
   const { outputs, dispatches } = await runGraph(device, g, { inputs, weights, choices: { get: () => way } });
-  expect(dispatches.map(({ kernel }) => kernel.name)).toEqual(['matmulMatrix']);
+  const kernels = way === 'matrix split' ? ['matmulMatrixSplit', 'matmulJoin'] : ['matmulMatrix'];
+  expect(dispatches.map(({ kernel }) => kernel.name)).toEqual(kernels);
   expect(dispatches[0].tunables.EXACT).toBe(c.exact ?? false);
 
   const rows = new Float32Array(M * (K + L));
@@ -77,6 +78,7 @@ const CASES: Case[] = [
   { way: 'matrix 128x64', M: 140, K: 36, L: 28, N: 70, gate: true, residual: true, bias: true },
   { way: 'matrix 64', M: 90, K: 70, N: 42, gated: true, act: 'gelu', bias: true, residual: true },
   { way: 'matrix 64', M: 64, K: 64, L: 32, N: 32, gated: true, act: 'gelu', bias: true, exact: true },
+  { way: 'matrix split', M: 40, K: 480, L: 42, N: 35, gated: true, act: 'gelu', bias: true, residual: true },
   { way: 'matrix 64', M: 2, K: 3, N: 5, bias: true },
 ];
 

@@ -1,0 +1,39 @@
+/** Products by subgroup matrices; for GPUs that have them, and halves. */
+import { defineKernel, linearGrid } from '../engine/index.ts';
+import { ACTIVATIONS, ceilDiv } from './common.ts';
+import { MATRIX, matrixColumns4, matrixFits, matrixRows } from './matrices.ts';
+import shader from './matmulMatrix.wgsl';
+import splitShader from './matmulMatrixSplit.wgsl';
+
+/** The sums at once, with everything behind them. */
+export const matmulMatrixKernel = defineKernel({
+  shader,
+  tunables: {
+    ...MATRIX,
+    EXACT: [false, true],
+    ACT: Object.values(ACTIVATIONS),
+    HAS_BIAS: [true, false],
+    HAS_RESIDUAL: [false, true],
+    IN_PLACE: [false, true],
+    HAS_GATE: [false, true],
+    HAS_SECOND: [false, true],
+    GATED: [false, true],
+  },
+  grid({ M, N4 }, t) {
+    const [y, z] = linearGrid(ceilDiv(M, matrixRows(t)));
+    return [ceilDiv(t.GATED ? 2 * N4 : N4, matrixColumns4(t)), y, z];
+  },
+  valid: matrixFits,
+});
+
+/** Parts of the sums, f32 [parts,M,columns], for `matmulJoin`. */
+export const matmulMatrixSplitKernel = defineKernel({
+  shader: splitShader,
+  tunables: { ...MATRIX, EXACT: [false, true], HAS_SECOND: [false, true] },
+  grid: ({ M, K4, part4, columns }, t) => [
+    ceilDiv(columns, matrixColumns4(t)),
+    ceilDiv(M, matrixRows(t)),
+    ceilDiv(K4, part4),
+  ],
+  valid: matrixFits,
+});
