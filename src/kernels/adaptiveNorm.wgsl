@@ -1,11 +1,10 @@
-// out[b, t, d] = (x[b, t, d] − mean) / √(var + eps) · (1 + m[b, scale + d]) + m[b, shift + d], mean and var over the D
+// out[b, t, d] = (in[b, t, d] − mean) / √(var + eps) · (1 + m[b, scale + d]) + m[b, shift + d], mean and var over the D
 // elements of a row: a layer norm whose scale and shift come from a condition (Peebles & Xie 2023, section 3.2).
 //
-// x, out [B, T, D4], m [B, stride], some of whose vectors are the two; D is a multiple of four. A team of LANES invocations
-// takes one row, each every LANES-th vec4 of it: once for the mean, once for the variance about it, once to write. Sums are
-// relative to the row's first element, so that a mean far above the deviation costs no precision. f32.
+// input, out [B, T, D4], m [B, stride], some of whose vectors are the two; D is a multiple of four. A team of LANES invocations
+// takes one row, each every LANES-th vec4 of it, for the moments as `teamMoments` does and once more to write. f32.
 // LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
-//@use storage team
+//@use storage team teamMoments
 const WG = 64u;
 const LANES = 64u;         // divides WG
 
@@ -19,7 +18,7 @@ struct Params {
   eps: f32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<Elem4>;                   // [B, T, D4]
+@group(0) @binding(0) var<storage, read> input: array<Elem4>;               // [B, T, D4]
 @group(0) @binding(1) var<storage, read> m: array<Elem4>;                   // [B, stride]
 @group(0) @binding(2) var<storage, read_write> out: array<Elem4>;           // [B, T, D4]
 @group(0) @binding(3) var<uniform> p: Params;
@@ -31,23 +30,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let team = (group.x + group.y * groups.x) * (WG / LANES) + lane / LANES;
   let row = min(team, p.M - 1u);
   let base = row * p.D4;
-  let count = f32(4u * p.D4);
-  let origin = load4(x[base]).x;
-  var total = vec4<f32>(0.0);
-  for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
-    total += load4(x[base + d4]) - origin;
-  }
-  let mean = origin + teamSum(dot(total, vec4<f32>(1.0)), lane) / count;
-  var spread = vec4<f32>(0.0);
-  for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
-    let e = load4(x[base + d4]) - mean;
-    spread = fma(e, e, spread);
-  }
-  let rstd = 1.0 / sqrt(teamSum(dot(spread, vec4<f32>(1.0)), lane) / count + p.eps);
+  let at = teamNormal(base, 4u * p.D4, p.eps, lane);
   if (team >= p.M) { return; }
   let vectors = row / p.T * p.stride;
   for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
-    let v = (load4(x[base + d4]) - mean) * rstd;
+    let v = (load4(input[base + d4]) - at.x) * at.y;
     out[base + d4] = store4(v * (1.0 + load4(m[vectors + p.scale + d4])) + load4(m[vectors + p.shift + d4]));
   }
 }

@@ -22,6 +22,7 @@ export const elementwiseKernel = defineKernel({
     OP: [0, 1, 2, 3],
     BROADCAST: [false, true],
     ACT: Object.values(ACTIVATIONS),
+    AHEAD: [false, true],
   },
   grid: ({ items, parts }) => linearGrid(items * parts),
 });
@@ -53,9 +54,10 @@ export const elementwiseOp: Op<ElementwiseAttrs> = {
     const items = BROADCAST ? output.shape[0] : 1;
     const item4 = (rowsOf(output) * C4) / items;
     const each = vec4Each(items * item4, to.caps);
+    const AHEAD = to.caps.software && attrs.act !== 'none' && attrs.act !== 'sigmoid';
     to.dispatch({
       kernel: elementwiseKernel,
-      tunables: { OP: OPS[attrs.kind], BROADCAST, ACT: activationCode(attrs.act) },
+      tunables: { OP: OPS[attrs.kind], BROADCAST, ACT: activationCode(attrs.act), AHEAD },
       params: {
         ...{ items, item4, each, parts: ceilDiv(item4, each * WG), C4, C: output.shape.at(-1)! },
         ...{ alpha: attrs.alpha, beta: attrs.beta },

@@ -10,6 +10,7 @@ const WG = 64u;
 const OP = 0u;             // 0: act(alpha·a)   1: act(alpha·a + beta·b)   2: act(alpha·a·b)   3: act(a·(1 + b) + c)
 const BROADCAST = false;
 const ACT = 0u;
+const AHEAD = false;       // not with a sigmoid
 
 struct Params {
   items: u32,     // batch items; 1 where no operand is broadcast
@@ -28,6 +29,14 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> out: array<Elem4>;       // [items, item4]
 @group(0) @binding(4) var<uniform> p: Params;
 
+fn combined(i: u32, j: u32) -> vec4<f32> {
+  let v = load4(a[i]);
+  if (OP == 0u) { return p.alpha * v; }
+  if (OP == 1u) { return p.alpha * v + p.beta * load4(b[j]); }
+  if (OP == 2u) { return p.alpha * v * load4(b[j]); }
+  return v * (1.0 + load4(b[j])) + load4(c[j]);
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
@@ -37,20 +46,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let first = index % p.parts * p.each * WG;
   let end = min(first + p.each * WG, p.item4);
   var c4 = (first + lane) % p.C4;
-  let stride = WG % p.C4;
-  for (var n = first + lane; n < end; n += WG) {
+  let C4 = p.C4;
+  let stride = WG % C4;
+  var n = first + lane;
+  if (n >= end) { return; }
+  // AHEAD, a round writes what the one before has read: an activation takes long from end to end, and a processor computes it
+  // beside the next loads. With their test at the end, loops have no round in which all lanes rest.
+  let last = end + select(0u, WG, AHEAD);
+  let start = n;
+  var v = vec4<f32>(0.0);
+  var y = vec4<f32>(0.0);
+  loop {
     let i = item * p.item4 + n;
-    var j = i;
-    if (BROADCAST) { j = item * p.C4 + c4; }
-    var v = load4(a[i]);
-    if (OP == 0u) { v = p.alpha * v; }
-    if (OP == 1u) { v = p.alpha * v + p.beta * load4(b[j]); }
-    if (OP == 2u) { v = p.alpha * v * load4(b[j]); }
-    if (OP == 3u) { v = v * (1.0 + load4(b[j])) + load4(c[j]); }
-    v = activate(v, ACT);
-    if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, 4u * c4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.C)); }
-    out[i] = store4(v);
+    if (AHEAD) { y = activate(v, ACT); }
+    v = combined(i, select(i, item * p.C4 + c4, BROADCAST));
+    if (!AHEAD) { y = activate(v, ACT); }
+    if (ACT == ACT_SIGMOID) { y = select(vec4<f32>(0.0), y, 4u * c4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.C)); }
+    if (!AHEAD) { out[i] = store4(y); }
+    if (AHEAD && n != start) { out[i - WG] = store4(y); }
     c4 += stride;
-    if (c4 >= p.C4) { c4 -= p.C4; }
+    if (c4 >= C4) { c4 -= C4; }
+    continuing { n += WG; break if n >= last; }
   }
 }

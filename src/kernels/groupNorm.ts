@@ -11,15 +11,26 @@ import {
   linearGrid,
   numel,
   ShapeError,
+  type Capabilities,
+  type Graph,
+  type Lowering,
   type Op,
   type Tensor,
   type Weight,
 } from '../engine/index.ts';
 import { ACTIVATIONS, activationCode, ceilDiv, width4, type Activation } from './common.ts';
+import { concatOp } from './concat.ts';
 import applyShader from './groupNormApply.wgsl';
 import finaliseShader from './groupNormFinalise.wgsl';
 import slabShader from './groupNormSlab.wgsl';
 import statsShader from './groupNormStats.wgsl';
+import {
+  expectSubgroups,
+  groupNormSubgroupKernel,
+  lanesOver,
+  subgroupPays,
+  type NormSizes,
+} from './groupNormSubgroup.ts';
 import { packVector } from './packing.ts';
 
 /** First of three passes: mean and Σ(x − mean)² of every channel over chunks of pixels. */
@@ -41,7 +52,7 @@ export const groupNormApplyKernel = defineKernel({
   shader: applyShader,
   tunables: {
     WG: [64, 128, 256],
-    ROWS: [4, 1, 2, 8],
+    ROWS: [4, 1, 2, 8, 32],
     ACT: Object.values(ACTIVATIONS),
   },
   grid: ({ B, P, A4 }, t) => linearGrid(ceilDiv(B * ceilDiv(P, t.ROWS) * A4, t.WG)),
@@ -62,8 +73,8 @@ export const groupNormSlabKernel = defineKernel({
   valid: (t, { limits }) => t.WG <= limits.maxComputeInvocationsPerWorkgroup,
 });
 
-/** How many dispatches: `slab` one, `chunks` two, `passes` three, and two more where the input is two tensors. */
-export const GROUP_NORM_ALGORITHMS = ['slab', 'chunks', 'passes'] as const;
+/** How many dispatches: `subgroup` and `slab` one, `chunks` two, `passes` three, and two more where the input is two tensors. */
+export const GROUP_NORM_ALGORITHMS = ['subgroup', 'slab', 'chunks', 'passes'] as const;
 /** One of {@link GROUP_NORM_ALGORITHMS}. */
 export type GroupNormAlgorithm = (typeof GROUP_NORM_ALGORITHMS)[number];
 
@@ -85,83 +96,148 @@ export interface GroupNormAttrs {
   algorithm?: GroupNormAlgorithm;
 }
 
+/** A norm to be lowered: its tensors and numbers. */
+interface Work extends NormSizes {
+  inputs: Record<string, Tensor | undefined>;
+  out: Tensor;
+  C: number;
+  /** vec4 per pixel of x. */
+  A4: number;
+  eps: number;
+  act: Activation;
+  factor: number;
+  /** Chunks of pixels, and pixels of one. */
+  K: number;
+  rows: number;
+}
+
 /** Inputs: x [B,...,C], perhaps second [B,...,D], whose channels stand behind those of x, and perhaps gamma and beta. */
 export const groupNormOp: Op<GroupNormAttrs> = {
   name: 'groupNorm',
-  lower({ inputs: { x, second, gamma, beta }, attrs, output }, to) {
-    const { groups: G, eps, act, scale: factor = 1, algorithm } = attrs;
-    const B = x!.shape[0];
-    const C = output.shape.at(-1)!;
-    const P = numel(x!.shape.slice(1, -1));
-    const [A4, C4] = [width4(x!), width4(output)];
-    const stride = 4 * C4;
+  lower({ inputs, attrs: { groups: G, eps, act, scale: factor = 1, algorithm }, output: out }, to) {
+    const x = inputs.x!;
+    const B = x.shape[0];
+    const C = out.shape.at(-1)!;
+    const P = numel(x.shape.slice(1, -1));
+    const C4 = width4(out);
     const rows = rowsPerChunk(B * C4, P, to.caps.software);
-    const K = ceilDiv(P, rows);
-    const size = C / G;
-    const slab = slabGroups(size, G);
-    const chosen = algorithm ?? (to.caps.software || !slab ? 'passes' : P <= SLAB_PIXELS ? 'slab' : 'chunks');
-    const stats = chosen === 'slab' ? undefined : to.scratch([B, K, 2, stride], 'f32');
-    if (chosen === 'chunks') {
-      to.dispatch({
-        kernel: groupNormStatsKernel,
-        tunables: { HAS_SECOND: second !== undefined },
-        params: { B, P, C4, A4, at: 0, K, rows },
-        bindings: { input: x, second, stats },
-        flops: 5 * B * P * C,
-      });
-    }
-    if (chosen !== 'passes') {
-      if (!slab) throw new InvalidArgumentError(`groupNorm: groups of ${size} channels are too wide for ${chosen}`);
-      const parts = Math.min(ceilDiv(P, 64), Math.max(1, Math.floor(SLABS / (B * ceilDiv(G, slab)))));
-      to.dispatch({
-        kernel: groupNormSlabKernel,
-        tunables: {
-          ACT: activationCode(act),
-          HAS_GAMMA: gamma !== undefined,
-          HAS_BETA: beta !== undefined,
-          HAS_SECOND: second !== undefined,
-          FROM_STATS: stats !== undefined,
-        },
-        params: { B, P, C, C4, A4, G, size, slab, rows: ceilDiv(P, parts), K, chunk: rows, eps, factor },
-        bindings: { input: x, second, stats, gamma, beta, out: output },
-        flops: 8 * B * P * C,
-      });
-      return;
-    }
-    // One tensor after the other: a shader for both would be one more to compile.
-    const sources = [{ input: x!, at: 0 }, ...(second ? [{ input: second, at: A4 }] : [])];
-    for (const { input, at } of sources) {
-      to.dispatch({
-        kernel: groupNormStatsKernel,
-        tunables: { PIXELS: to.caps.software ? 1 : 4 },
-        params: { B, P, C4, A4: width4(input), at, K, rows },
-        bindings: { input, stats },
-        flops: 20 * B * P * width4(input),
-      });
-    }
-    const affine = to.scratch([B, 2, stride], 'f32');
-    to.dispatch({
-      kernel: groupNormFinaliseKernel,
-      tunables: { LANES: to.caps.software ? 1 : 64, HAS_GAMMA: gamma !== undefined },
-      params: { B, P, C, stride, K, rows, G, eps },
-      bindings: { stats, gamma, affine },
-      flops: 6 * B * K * C,
-    });
-    for (const { input, at } of sources) {
-      to.dispatch({
-        kernel: groupNormApplyKernel,
-        // Most norms have this one or none: they share a shader.
-        tunables: { ACT: activationCode(act === 'none' ? 'silu' : act) },
-        params: { B, P, C4, A4: width4(input), at, C, acts: act === 'none' ? 0 : 1, factor },
-        bindings: { input, affine, beta, out: output },
-        flops: 12 * B * P * width4(input),
-      });
-    }
+    const map = { B, P, C4, G, size: C / G };
+    const work = { ...map, inputs, out, C, A4: width4(x), eps, act, factor, rows, K: ceilDiv(P, rows) };
+    LOWER[algorithm ?? usualAlgorithm(map, to.caps)](work, to);
   },
 };
 
+function usualAlgorithm(map: NormSizes, caps: Capabilities): GroupNormAlgorithm {
+  if (subgroupPays(map, caps)) return 'subgroup';
+  if (caps.software || !slabGroups(map)) return 'passes';
+  return map.P <= SLAB_PIXELS ? 'slab' : 'chunks';
+}
+
+const LOWER: Record<GroupNormAlgorithm, (work: Work, to: Lowering) => void> = {
+  subgroup: lowerSubgroup,
+  slab: (work, to) => lowerSlab(work, undefined, to),
+  chunks: lowerChunks,
+  passes: lowerPasses,
+};
+
+function lowerSubgroup({ inputs, out, act, eps, factor, ...map }: Work, to: Lowering): void {
+  expectSubgroups(to.caps);
+  const { B, P, C, C4, A4, G, size } = map;
+  const SG = to.caps.subgroupSize;
+  const { x, second, gamma, beta } = inputs;
+  to.dispatch({
+    kernel: groupNormSubgroupKernel,
+    // Where a network has two tensors under a norm somewhere, all its norms share the shader for them.
+    tunables: { SG, ACT: sharedActivation(act), HAS_SECOND: second !== undefined || joins(to.graph) },
+    params: {
+      ...{ B, P, C, C4, A4, G, size, ...lanesOver(map, SG), eps, factor },
+      ...{ scaled: gamma ? 1 : 0, acts: act === 'none' ? 0 : 1 },
+    },
+    bindings: { input: x, second, gamma, beta, out },
+    flops: 32 * B * P * C,
+  });
+}
+
+const joins = ({ nodes }: Graph) => nodes.some(({ op }) => op === (concatOp as unknown));
+
+function lowerChunks(work: Work, to: Lowering): void {
+  const { inputs, B, P, C, C4, A4, K, rows } = work;
+  const { x, second } = inputs;
+  const stats = to.scratch([B, K, 2, 4 * C4], 'f32');
+  to.dispatch({
+    kernel: groupNormStatsKernel,
+    tunables: { HAS_SECOND: second !== undefined },
+    params: { B, P, C4, A4, at: 0, K, rows },
+    bindings: { input: x, second, stats },
+    flops: 5 * B * P * C,
+  });
+  lowerSlab(work, stats, to);
+}
+
+function lowerSlab(work: Work, stats: Tensor | undefined, to: Lowering): void {
+  const { inputs, out, B, P, C, C4, A4, G, size, act, eps, factor, K, rows: chunk } = work;
+  const { x, second, gamma, beta } = inputs;
+  const slab = slabGroups(work);
+  if (!slab)
+    throw new InvalidArgumentError(`groupNorm: groups of ${size} channels are too wide for 'slab' and 'chunks'`);
+  const parts = Math.min(ceilDiv(P, 64), Math.max(1, Math.floor(SLABS / (B * ceilDiv(G, slab)))));
+  to.dispatch({
+    kernel: groupNormSlabKernel,
+    tunables: {
+      ACT: activationCode(act),
+      HAS_GAMMA: gamma !== undefined,
+      HAS_BETA: beta !== undefined,
+      HAS_SECOND: second !== undefined,
+      FROM_STATS: stats !== undefined,
+    },
+    params: { B, P, C, C4, A4, G, size, slab, rows: ceilDiv(P, parts), K, chunk, eps, factor },
+    bindings: { input: x, second, stats, gamma, beta, out },
+    flops: 8 * B * P * C,
+  });
+}
+
+function lowerPasses({ inputs, out, B, P, C, C4, A4, G, act, eps, factor, K, rows }: Work, to: Lowering): void {
+  const { x, second, gamma, beta } = inputs;
+  const { software } = to.caps;
+  const stride = 4 * C4;
+  const stats = to.scratch([B, K, 2, stride], 'f32');
+  // One tensor after the other: a shader for both would be one more to compile.
+  const sources = [{ input: x!, at: 0 }, ...(second ? [{ input: second, at: A4 }] : [])];
+  for (const { input, at } of sources) {
+    to.dispatch({
+      kernel: groupNormStatsKernel,
+      tunables: { PIXELS: software ? 1 : 4 },
+      params: { B, P, C4, A4: width4(input), at, K, rows },
+      bindings: { input, stats },
+      flops: 20 * B * P * width4(input),
+    });
+  }
+  const affine = to.scratch([B, 2, stride], 'f32');
+  to.dispatch({
+    kernel: groupNormFinaliseKernel,
+    tunables: { LANES: software ? 1 : 64, HAS_GAMMA: gamma !== undefined },
+    params: { B, P, C, stride, K, rows, G, eps },
+    bindings: { stats, gamma, affine },
+    flops: 6 * B * K * C,
+  });
+  for (const { input, at } of sources) {
+    to.dispatch({
+      kernel: groupNormApplyKernel,
+      tunables: { ACT: sharedActivation(act), ROWS: software ? 32 : 4 },
+      params: { B, P, C4, A4: width4(input), at, C, acts: act === 'none' ? 0 : 1, factor },
+      bindings: { input, affine, beta, out },
+      flops: 12 * B * P * width4(input),
+    });
+  }
+}
+
+/** The shader that a norm takes: most have this activation or none, and share one. */
+function sharedActivation(act: Activation): number {
+  return activationCode(act === 'none' ? 'silu' : act);
+}
+
 /** Groups that one workgroup takes, so that slabs start on a vec4 and are wide enough; undefined where groups are too wide. */
-function slabGroups(size: number, G: number): number | undefined {
+function slabGroups({ size, G }: Pick<NormSizes, 'size' | 'G'>): number | undefined {
   const step = size % 4 === 0 ? 1 : size % 2 === 0 ? 2 : 4;
   const groups = Math.min(ceilDiv(G, step) * step, step * ceilDiv(SLAB_CHANNELS, step * size));
   return groups * size <= 256 ? groups : undefined;

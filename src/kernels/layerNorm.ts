@@ -37,7 +37,7 @@ export const WIDE = [8, 16];
 /** The same with a row per lane of a subgroup; for adapters that run on a processor. */
 export const layerNormSubgroupKernel = defineKernel({
   shader: subgroupShader,
-  tunables: { SG: WIDE, HAS_GAMMA: [true, false], HAS_BETA: [true, false] },
+  tunables: { SG: WIDE, HAS_GAMMA: [true, false], HAS_BETA: [true, false], RAGGED: [false, true] },
   grid: ({ M }, t) => linearGrid(ceilDiv(M, t.SG)),
   valid: sharesHere,
 });
@@ -52,7 +52,7 @@ const layerNormOp: Op<{ eps: number }> = {
     to.dispatch({
       kernel: shared ? layerNormSubgroupKernel : layerNormKernel,
       tunables: {
-        ...(shared ? { SG } : { LANES: software ? 1 : 64 }),
+        ...(shared ? { SG, RAGGED: D % 4 !== 0 } : { LANES: software ? 1 : 64 }),
         HAS_GAMMA: gamma !== undefined,
         HAS_BETA: beta !== undefined,
       },

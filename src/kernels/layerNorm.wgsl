@@ -1,10 +1,9 @@
 // out[m, d] = (in[m, d] − mean[m]) / √(var[m] + eps) · gamma[d] + beta[d], mean and var over the D elements of a row.
 //
-// input, out [M, D4]. A team of LANES invocations takes one row, each every LANES-th vec4 of it: once for the mean, once
-// for the variance about it, once to write. Sums are relative to the row's first element, so that a mean far above the
-// deviation costs no precision. f32.
+// input, out [M, D4]. A team of LANES invocations takes one row, each every LANES-th vec4 of it, for the moments as
+// `teamMoments` does and once more to write. f32.
 // LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
-//@use storage team
+//@use storage team teamMoments
 const WG = 64u;
 const LANES = 64u;         // divides WG
 const HAS_GAMMA = true;
@@ -23,34 +22,18 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> out: array<Elem4>;           // [M, D4]
 @group(0) @binding(4) var<uniform> p: Params;
 
-// Elements beyond D, which are padding, count nothing.
-fn cleared(v: vec4<f32>, d4: u32) -> vec4<f32> {
-  return select(vec4<f32>(0.0), v, 4u * d4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.D));
-}
-
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   // Every invocation must reach the barriers, so the surplus teams repeat the last row and write nothing.
   let team = (group.x + group.y * groups.x) * (WG / LANES) + lane / LANES;
   let base = min(team, p.M - 1u) * p.D4;
-  let origin = load4(input[base]).x;
-  var total = vec4<f32>(0.0);
-  for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
-    total += cleared(load4(input[base + d4]) - origin, d4);
-  }
-  let mean = origin + teamSum(dot(total, vec4<f32>(1.0)), lane) / f32(p.D);
-  var spread = vec4<f32>(0.0);
-  for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
-    let e = cleared(load4(input[base + d4]) - mean, d4);
-    spread = fma(e, e, spread);
-  }
-  let rstd = 1.0 / sqrt(teamSum(dot(spread, vec4<f32>(1.0)), lane) / f32(p.D) + p.eps);
+  let at = teamNormal(base, p.D, p.eps, lane);
   if (team >= p.M) { return; }
   for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
-    var v = (load4(input[base + d4]) - mean) * rstd;
+    var v = (load4(input[base + d4]) - at.x) * at.y;
     if (HAS_GAMMA) { v *= gamma[d4]; }
     if (HAS_BETA) { v += beta[d4]; }
-    out[base + d4] = store4(cleared(v, d4));
+    out[base + d4] = store4(cleared(v, d4, p.D));
   }
 }

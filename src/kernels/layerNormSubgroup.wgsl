@@ -8,6 +8,7 @@ enable subgroups;
 const SG = 8u;             // 8 or 16: the width of a subgroup
 const HAS_GAMMA = true;
 const HAS_BETA = true;
+const RAGGED = true;       // D may be no multiple of four
 
 struct Params {
   M: u32,     // rows
@@ -27,22 +28,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         @builtin(local_invocation_index) lane: u32) {
   let m = (group.x + group.y * groups.x) * SG + lane;
   let base = min(m, p.M - 1u) * p.D4;
-  var moments = Moments();
-  for (var d4 = 0u; d4 < p.D4; d4++) { moments = withVec4(moments, load4(input[base + d4]), d4, p.D); }
-  let at = normal(moments, p.D, p.eps);
-  for (var d4 = 0u; d4 < p.D4; d4++) {
+  let at = rowNormal(base, p.D, p.eps);
+  let writes = m < p.M;
+  let D4 = p.D4;
+  var d4 = 0u;
+  loop {
     var scale = vec4<f32>(1.0);
     var shift = vec4<f32>(0.0);
-    if (HAS_GAMMA) {
-      if (lane == 0u) { scale = gamma[d4]; }
-      scale = subgroupBroadcast(scale, 0u);
-    }
-    if (HAS_BETA) {
-      if (lane == 0u) { shift = beta[d4]; }
-      shift = subgroupBroadcast(shift, 0u);
-    }
-    let v = (load4(input[base + d4]) - at.x) * at.y * scale + shift;
-    let present = 4u * d4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.D);
-    if (m < p.M) { out[base + d4] = store4(select(vec4<f32>(0.0), v, present)); }
+    if (HAS_GAMMA && lane == 0u) { scale = gamma[d4]; }
+    if (HAS_BETA && lane == 0u) { shift = beta[d4]; }
+    var v = (load4(input[base + d4]) - at.x) * at.y;
+    if (HAS_GAMMA) { v *= ofFirst(scale); }
+    if (HAS_BETA) { v += ofFirst(shift); }
+    if (RAGGED) { v = select(vec4<f32>(0.0), v, 4u * d4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.D)); }
+    if (writes) { out[base + d4] = store4(v); }
+    continuing { d4++; break if d4 >= D4; }
   }
 }

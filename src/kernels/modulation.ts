@@ -52,7 +52,7 @@ export const adaptiveNormOp: Op<AdaptiveNormAttrs> = {
     const D4 = width4(x!);
     const { software, subgroupSize: SG } = to.caps;
     const params = { T, D4, stride: width4(m!), scale: scale / 4, shift: shift / 4, eps };
-    const rest = { bindings: { x, m, out: output }, flops: 40 * B * T * D4 };
+    const rest = { bindings: { input: x, m, out: output }, flops: 40 * B * T * D4 };
     if (rowPerLane(T, to.caps)) {
       const parts = ceilDiv(T, SG);
       to.dispatch({ kernel: adaptiveNormSubgroupKernel, tunables: { SG }, params: { ...params, B, parts }, ...rest });

@@ -18,6 +18,8 @@ const VARIANTS = [
 
 const FORMS = forms();
 
+const DISPATCHES = { subgroup: 1, slab: 1, chunks: 2, passes: 3 };
+
 const cases = pairwise({
   form: FORMS,
   variant: VARIANTS,
@@ -42,6 +44,10 @@ const cases = pairwise({
     [10, 2],
     [32, 4],
     [35, 5],
+    // Several lanes of a subgroup side by side: two, four and eight of eight.
+    [96, 32],
+    [64, 32],
+    [128, 16],
   ] as const,
   data: [
     { mean: 0, std: 1 },
@@ -87,7 +93,7 @@ describe.each(FORMS)('groupNorm on $adapter, $storage', (form) => {
       rewrites,
     });
     const twice = k.algorithm === 'passes' && split < C ? 2 : 0;
-    expect(dispatches.length).toBe(1 + GROUP_NORM_ALGORITHMS.indexOf(k.algorithm) + twice);
+    expect(dispatches.length).toBe(DISPATCHES[k.algorithm] + twice);
     const extras = {
       gamma: variant.gamma ? gamma : undefined,
       beta: variant.beta ? beta : undefined,
@@ -105,6 +111,8 @@ describe.each(FORMS)('groupNorm on $adapter, $storage', (form) => {
 
   it.each([
     ['first', 0, 'passes'],
+    ['first', 0, 'subgroup'],
+    ['last', 899, 'subgroup'],
     ['last', 899, 'slab'],
     ['last', 899, 'chunks'],
   ] as const)('keeps its precision when the %s pixel is 6·10⁴', async (_, pixel, algorithm) => {

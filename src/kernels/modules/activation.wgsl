@@ -1,5 +1,6 @@
 // Activations on four channels, chosen by number so that one const selects one at compile time.
-// exp of a large argument overflows and tanh of one is NaN on some drivers: both are clamped where they saturate anyway.
+// exp of a large argument overflows and tanh of one is NaN on some drivers: both are clamped where they saturate anyway; that
+// of a very negative one is 0 on all.
 const ACT_NONE = 0u;
 const ACT_SILU = 1u;
 const ACT_GELU = 2u;
@@ -13,7 +14,11 @@ const ACT_ELU = 9u;
 const ACT_LEAKY_RELU = 10u;
 
 fn sigmoid4(x: vec4<f32>) -> vec4<f32> {
-  return 1.0 / (1.0 + exp(-clamp(x, vec4<f32>(-80.0), vec4<f32>(80.0))));
+  return 1.0 / (1.0 + exp(-max(x, vec4<f32>(-80.0))));
+}
+
+fn silu4(x: vec4<f32>) -> vec4<f32> {
+  return x / (1.0 + exp(-max(x, vec4<f32>(-80.0))));
 }
 
 fn tanh4(x: vec4<f32>) -> vec4<f32> {
@@ -44,7 +49,7 @@ fn expm14(x: vec4<f32>) -> vec4<f32> {
 
 fn activate(x: vec4<f32>, act: u32) -> vec4<f32> {
   switch act {
-    case ACT_SILU: { return x * sigmoid4(x); }
+    case ACT_SILU: { return silu4(x); }
     case ACT_GELU: { return 0.5 * x * (1.0 + erf4(x * 0.7071067811865476)); }
     case ACT_GELU_TANH: { return 0.5 * x * (1.0 + tanh4(0.7978845608028654 * (x + 0.044715 * x * x * x))); }
     case ACT_QUICK_GELU: { return x * sigmoid4(1.702 * x); }

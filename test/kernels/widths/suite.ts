@@ -4,12 +4,12 @@
  */
 import { describe, expect, it } from 'vitest';
 import { Graph } from '../../../src/engine/index.ts';
-import { attention, conv2d, layerNorm, linear } from '../../../src/kernels/index.ts';
+import { attention, conv2d, groupNorm, layerNorm, linear } from '../../../src/kernels/index.ts';
 import { adaptiveNorm } from '../../../src/kernels/modulation.ts';
 import { attentionReference } from '../../reference/attention.ts';
 import { convReference } from '../../reference/conv.ts';
 import { linearReference } from '../../reference/linear.ts';
-import { layerNormReference } from '../../reference/norm.ts';
+import { groupNormReference, layerNormReference } from '../../reference/norm.ts';
 import {
   attentionTolerance,
   dotTolerance,
@@ -96,6 +96,26 @@ export function testWidth(lanes: 4 | 8 | 16): void {
       expect(dispatches.filter(({ tunables }) => tunables.SG === lanes)).toHaveLength(2);
       const { out, score } = attentionReference(data.q, data.k, data.v, { B: 1, T, S, heads, d });
       expectClose(outputs.y, out, attentionTolerance(dtype, d, S, score, 5));
+    });
+
+    it.each([
+      { B: 1, P: 37, C: 30, groups: 10 },
+      { B: 2, P: 5, C: 128, groups: 32 },
+      { B: 1, P: 64, C: 80, groups: 8 },
+    ])('groupNorm [$B,$P,$C] in $groups', async ({ B, P, C, groups }) => {
+      const device = await openDevice('lavapipe', options);
+      const x = roundTo(dtype, normals(1, B * P * C, { mean: 10 }));
+      const g = new Graph(dtype);
+      g.output('y', groupNorm(g.input('x', [B, P, C], rows), undefined, undefined, { groups, eps: 1e-5 }));
+      const { outputs, dispatches } = await runGraph(device, g, { inputs: { x } });
+      expect(dispatches.map(({ tunables }) => tunables.SG)).toEqual([lanes]);
+      const { out, gain } = groupNormReference(x, { B, P, C, groups }, { eps: 1e-5 });
+      expectClose(
+        outputs.y,
+        out,
+        out.map((v, i) => normTolerance(dtype, gain[i], v)),
+        'groupNorm',
+      );
     });
 
     it('layerNorm and adaptiveNorm', async () => {
