@@ -16,8 +16,10 @@ export const groupNormSubgroupKernel = defineKernel({
 const FEW = 4;
 /** vec4 that one core normalises in the time of two dispatches. */
 const LEAST = 8192;
-/** Pixels up to which one dispatch pays; drivers on processors end loops after 65,535 rounds. */
+/** Pixels up to which one dispatch is known to pay. */
 const MOST_PIXELS = 128 * 128;
+/** Rounds after which drivers on processors end a loop. */
+const ROUNDS = 65_535;
 
 /** A map as a norm sees it: batch, pixels, vec4 per pixel, groups and their channels. */
 export interface NormSizes {
@@ -45,16 +47,18 @@ export function lanesOver({ B, G, size }: NormSizes, SG: number): { slab: number
 }
 
 /** Whether one dispatch takes less time than three: where a processor plays the GPU, and its cores each find a slab. */
-export function subgroupPays(map: NormSizes, { software, subgroupSize }: Capabilities): boolean {
-  if (!software || !canShare({ subgroupSize } as Capabilities) || map.P > MOST_PIXELS) return false;
+export function subgroupPays(map: NormSizes, caps: Capabilities): boolean {
+  const { software, subgroupSize } = caps;
+  if (!software || !canShare(caps) || map.P > MOST_PIXELS) return false;
   const { B, P, C4, G } = map;
   return B * ceilDiv(G, lanesOver(map, subgroupSize).slab) > 1 || P * C4 <= LEAST;
 }
 
-/** @throws InvalidArgumentError where the device has no subgroups of a width that the kernel knows. */
-export function expectSubgroups(caps: Capabilities): void {
-  if (canShare(caps)) return;
+/** @throws InvalidArgumentError for more pixels than a loop has rounds, or without subgroups of a width that the kernel knows. */
+export function expectSubgroups({ P }: NormSizes, caps: Capabilities): void {
+  if (canShare(caps) && P <= ROUNDS) return;
   throw new InvalidArgumentError(
-    `groupNorm: algorithm 'subgroup' expects subgroups of ${SHARED.SG.join(', ')}, got ${caps.subgroupSize || 'none'}`,
+    `groupNorm: algorithm 'subgroup' expects subgroups of ${SHARED.SG.join(', ')} and at most ${ROUNDS} pixels, got ` +
+      `${caps.subgroupSize || 'none'} and ${P}`,
   );
 }

@@ -86,6 +86,12 @@ fn joined(a: Moments, b: Moments) -> Moments {
   return Moments(n, mean, a.m2 + b.m2 + delta * delta * (a.n * share));
 }
 
+// What four lanes have.
+fn ofLanes(v: f32, lanes: vec4<u32>) -> vec4<f32> {
+  return vec4<f32>(
+    subgroupShuffle(v, lanes.x), subgroupShuffle(v, lanes.y), subgroupShuffle(v, lanes.z), subgroupShuffle(v, lanes.w));
+}
+
 @compute @workgroup_size(SG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let b = group.y;
@@ -102,7 +108,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var first = 0u; first < width; first += p.across) {
     var m = momentsOf(runOf(b, c0 / 4u + first + lane % p.across, below, every));
     for (var reach = p.across; reach < SG; reach *= 2u) {
-      m = joined(m, Moments(subgroupShuffleXor(m.n, reach), subgroupShuffleXor(m.mean, reach), subgroupShuffleXor(m.m2, reach)));
+      let mean = subgroupShuffleXor(m.mean, reach);
+      m = joined(m, Moments(subgroupShuffleXor(m.n, reach), mean, subgroupShuffleXor(m.m2, reach)));
     }
     for (var k = 0u; k < p.across; k++) {
       let mean = subgroupShuffle(m.mean, k);
@@ -125,10 +132,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let inside = channels < vec4<u32>(p.C);
     // Exact below 2²² channels; a division of integers takes as long as several vec4.
     let slots = vec4<u32>((vec4<f32>(channels - c0) + 0.5) / f32(p.size));
-    let mean = vec4<f32>(
-      subgroupShuffle(centre, slots.x), subgroupShuffle(centre, slots.y), subgroupShuffle(centre, slots.z), subgroupShuffle(centre, slots.w));
-    var scale = vec4<f32>(
-      subgroupShuffle(rstd, slots.x), subgroupShuffle(rstd, slots.y), subgroupShuffle(rstd, slots.z), subgroupShuffle(rstd, slots.w));
+    let mean = ofLanes(centre, slots);
+    var scale = ofLanes(rstd, slots);
     let run = runOf(b, c4, below, every);
     scale *= select(vec4<f32>(1.0), gamma[c4], p.scaled == 1u);
     scale = select(vec4<f32>(0.0), scale, inside);
@@ -136,7 +141,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let shift = beta[c4];
     let acts = p.acts == 1u;
     let factor = p.factor;
-    // A round writes what the one before has read: an activation takes long from end to end, and is computed beside the loads.
+    // A round writes what the one before has read: an activation takes long from end to end; this way, beside the loads.
     let step = every * p.C4;
     let last = run.end + run.step;
     var at = run.at;

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { Graph, InvalidArgumentError, ShapeError } from '../../src/engine/index.ts';
+import { Graph, InvalidArgumentError, ShapeError, type Capabilities } from '../../src/engine/index.ts';
 import { concat } from '../../src/kernels/concat.ts';
 import { GROUP_NORM_ALGORITHMS, groupNorm, rowsPerChunk } from '../../src/kernels/groupNorm.ts';
+import { expectSubgroups, lanesOver, subgroupPays } from '../../src/kernels/groupNormSubgroup.ts';
 import { rewrites } from '../../src/kernels/rewrites.ts';
 import { groupNormReference } from '../reference/norm.ts';
 import { expectClose, normTolerance } from '../support/close.ts';
@@ -181,6 +182,31 @@ describe('groupNorm shapes', () => {
         }
       }
     }
+  });
+
+  it('lets lanes stand side by side where slabs allow it and enough of them remain', () => {
+    const of = (C: number, G: number, B = 1) => lanesOver({ B, P: 64, C4: C / 4, G, size: C / G }, 8);
+    expect(of(128, 32)).toEqual({ slab: 8, across: 8 });
+    expect(of(320, 32)).toEqual({ slab: 8, across: 4 });
+    expect(of(1280, 32)).toEqual({ slab: 4, across: 8 });
+    expect(of(96, 32)).toEqual({ slab: 8, across: 2 });
+    expect(of(32, 4)).toEqual({ slab: 1, across: 2 });
+    // All channels in one slab would leave one core alone with them.
+    expect(of(24, 4)).toEqual({ slab: 2, across: 1 });
+    expect(of(24, 4, 4)).toEqual({ slab: 4, across: 2 });
+  });
+
+  it('takes one dispatch on processors where their cores find slabs, and three for large maps', () => {
+    const caps = { software: true, subgroupSize: 8 } as Capabilities;
+    const map = { B: 1, P: 128 * 128, C4: 32, G: 32, size: 4 };
+    expect(subgroupPays(map, caps)).toBe(true);
+    expect(subgroupPays({ ...map, P: 128 * 128 + 1 }, caps)).toBe(false);
+    expect(subgroupPays({ ...map, G: 1, size: 128 }, caps)).toBe(false);
+    expect(subgroupPays({ ...map, G: 1, size: 128, P: 256 }, caps)).toBe(true);
+    expect(subgroupPays(map, { ...caps, software: false })).toBe(false);
+    expect(subgroupPays(map, { ...caps, subgroupSize: 0 })).toBe(false);
+    expect(() => expectSubgroups(map, { ...caps, subgroupSize: 0 })).toThrow(/subgroups of 8, 4, 16.*got none/);
+    expect(() => expectSubgroups({ ...map, P: 65536 }, caps)).toThrow(InvalidArgumentError);
   });
 
   it('names what does not fit', () => {
