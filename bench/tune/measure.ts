@@ -8,21 +8,21 @@ import { median } from '../statistics.ts';
 
 /** A way must take no more than this part of the usual one's time, in every repetition: another machine differs more. */
 export const WORTH = 0.9;
-/** Milliseconds of a dispatch that must be saved: small ones are mostly noise, and their shaders take time to compile. */
-export const WORTH_MS = 0.05;
+/**
+ * What a class must save, as a part of what all classes of a graph take: another shader has to be compiled for it, which
+ * takes as long as hundreds of runs where a processor plays the GPU. As large as the margin of the tuner itself.
+ */
+export const WORTH_SHARE = 0.03;
 
-/** Times of every way of a class, one for each repetition. */
+/** Times of every way of a class, ms, one for each repetition. */
 export type Repetitions = Readonly<Record<string, readonly number[]>>;
 
-/** The way to ship, if any: faster than the usual one every time, and by enough. */
-export function worthShipping(times: Repetitions, usual: string): string | undefined {
+/** The way that is faster than the usual one every time, and by enough, if any; of several the fastest. */
+export function clearlyFaster(times: Repetitions, usual: string): string | undefined {
   const base = times[usual];
   if (!base) return undefined;
   const better = Object.keys(times).filter(
-    (way) =>
-      way !== usual &&
-      times[way].every((ms, i) => ms <= WORTH * base[i]) &&
-      median(base) - median(times[way]) >= WORTH_MS,
+    (way) => way !== usual && times[way].every((ms, i) => ms <= WORTH * base[i]),
   );
   return better.sort((a, b) => median(times[a]) - median(times[b]))[0];
 }
@@ -42,22 +42,34 @@ export async function measureGraph(
   seen: ReadonlySet<string>,
   { repetitions, signal, note, time = timeWays }: MeasureOptions,
 ): Promise<Map<string, ShippedEntry | undefined>> {
-  const found = new Map<string, ShippedEntry | undefined>();
   const { nodes } = rewritten(graph, device.caps, { rewrites });
-  for (const { place } of placesOf(graph, nodes, device.caps)) {
-    if (seen.has(place.key)) continue;
-    const ways = waysOf(graph, place, device.caps);
-    const times: Record<string, number[]> = {};
-    for (let i = 0; i < repetitions; i++) {
+  const classes = placesOf(graph, nodes, device.caps).map(({ place, nodes: count }) => {
+    return { place, count, ways: waysOf(graph, place, device.caps), times: {} as Record<string, number[]> };
+  });
+  // Round after round over all classes: a busy second of the machine then falls on one repetition of few of them.
+  for (let i = 0; i < repetitions; i++) {
+    for (const { ways, times } of classes) {
       throwIfAborted(signal, 'tune');
-      for (const [way, ms] of Object.entries((await time(device, ways, () => Infinity)) ?? {})) {
-        (times[way] ??= []).push(ms);
-      }
+      const round = (await time(device, ways, () => Infinity)) ?? {};
+      for (const [way, ms] of Object.entries(round)) (times[way] ??= []).push(ms);
     }
-    const way = worthShipping(times, place.usual);
-    found.set(place.key, way === undefined ? undefined : { way, version: versionOf(ways) });
+  }
+  const measured = classes.map(({ place, count, ways, times }) => {
+    const usualMs = median(times[place.usual] ?? []) * count;
+    const way = clearlyFaster(times, place.usual);
+    const saved = way === undefined ? 0 : usualMs - median(times[way]) * count;
+    return { place, version: versionOf(ways), usualMs, way, saved, times };
+  });
+  const total = measured.reduce((sum, { usualMs }) => sum + (usualMs || 0), 0);
+  const found = new Map<string, ShippedEntry | undefined>();
+  for (const { place, version, usualMs, way, saved, times } of measured) {
+    if (seen.has(place.key)) continue;
+    const isWorth = way !== undefined && saved >= WORTH_SHARE * total;
+    found.set(place.key, isWorth ? { way, version } : undefined);
     const shown = Object.entries(times).map(([name, ms]) => `${name} ${median(ms).toFixed(2)}`);
-    note?.(`${place.key}: usual ${place.usual}${way ? `, SHIP ${way}` : ''}; ms: ${shown.join(', ')}`);
+    const verdict = isWorth ? `, faster ${way}` : '';
+    const share = (100 * (usualMs / total)).toFixed(1);
+    note?.(`${place.key}: ${share} %, usual ${place.usual}${verdict}; ms: ${shown.join(', ')}`);
   }
   return found;
 }

@@ -4,9 +4,10 @@ import type { Graph, Node } from './graph.ts';
 import { lowerNodes, type ChoicePlace, type Dispatch } from './lower.ts';
 import { hashText } from './tuneStore.ts';
 
-/** A class of shapes with the work of all its nodes, multiply–adds × 2. */
+/** A class of shapes: how many nodes are of it, and the work of them all, multiply–adds × 2. */
 export interface WeighedPlace {
   place: ChoicePlace;
+  nodes: number;
   work: number;
 }
 
@@ -17,7 +18,8 @@ export function placesOf(graph: Graph, nodes: readonly Node[], caps: Capabilitie
     let here: ChoicePlace | undefined;
     const dispatches = lowerNodes(graph, [node], caps, { onChoice: (place) => (here = place) });
     if (!here || here.ways.length < 2) continue;
-    const of = found.get(here.key) ?? { place: here, work: 0 };
+    const of = found.get(here.key) ?? { place: here, nodes: 0, work: 0 };
+    of.nodes++;
     of.work += dispatches.reduce((sum, d) => sum + d.flops, 0);
     found.set(here.key, of);
   }
