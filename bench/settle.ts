@@ -5,17 +5,21 @@
  */
 import type { Device } from '../src/engine/index.ts';
 import { openProbe } from './roofline/roofline.ts';
+import { quantile } from './statistics.ts';
 
-/** Free is a machine on which the work takes at most this many times the least ever seen, so many times in a row. */
-const SLACK = 1.15;
-const IN_A_ROW = 3;
+/**
+ * Free is a machine on which the work takes, so many times in a row, at most this many times what it took at first. On two
+ * cores, one of which is taken, it takes half as long again or twice as long.
+ */
+const SLACK = 1.3;
+const IN_A_ROW = 2;
 /**
  * Milliseconds after which the machine is taken as it is; onnxruntime's threads need 30 to 60. One that others use never comes
  * to rest: each time in vain, half as long is waited the next time, down to the shortest.
  */
 const LONGEST = 400;
 const SHORTEST = 25;
-/** How often the work is done to find how long it takes at least. */
+/** How often the work is done at first, before there are others; the lower quartile counts. */
 const CALIBRATION = 20;
 
 export interface Rest {
@@ -36,13 +40,9 @@ export async function restBy(
   probe: () => Promise<number>,
   now = () => performance.now(),
 ): Promise<Omit<Rest, 'dispose'>> {
-  let least = Infinity;
-  const once = async () => {
-    const ms = await probe();
-    least = Math.min(least, ms);
-    return ms <= SLACK * least;
-  };
-  for (let i = 0; i < CALIBRATION; i++) await once();
+  const first: number[] = [];
+  for (let i = 0; i < CALIBRATION; i++) first.push(await probe());
+  const most = SLACK * quantile(first, 0.25);
   const waited = { times: 0, inVain: 0, ms: 0 };
   let longest = LONGEST;
   return {
@@ -50,7 +50,7 @@ export async function restBy(
     async settle() {
       const start = now();
       let free = 0;
-      while (free < IN_A_ROW && now() - start < longest) free = (await once()) ? free + 1 : 0;
+      while (free < IN_A_ROW && now() - start < longest) free = (await probe()) <= most ? free + 1 : 0;
       waited.times++;
       waited.ms += now() - start;
       if (free < IN_A_ROW) waited.inVain++;
