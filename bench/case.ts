@@ -20,6 +20,8 @@ export interface BenchCase extends Selectable {
   without?: readonly GPUFeatureName[];
   /** Always computed in the usual ways, whatever measurement would choose. */
   usual?: boolean;
+  /** Cases of a group with one name here are on one device, and may share weights; their first runs then mean little. */
+  sharedDevice?: string;
   /** Gets weights and inputs ready in memory or, where they are files, on the GPU; compiles nothing yet. */
   open(device: Device): Promise<Subject>;
 }
@@ -39,6 +41,8 @@ export interface Subject {
   gpuMs?(runs: number): Promise<number>;
   /** Dispatches of one run; known after {@link first}. */
   readonly dispatches: number;
+  /** Weights, inputs, outputs and activations as planned, where the device holds more than this; known after {@link first}. */
+  readonly bytes?: number;
   /** What the plan says of memory between the layers; known after {@link first}. */
   readonly activations?: { peakBytes: number; liveBytes: number };
   /** What the host does for a run. */

@@ -62,11 +62,12 @@ export async function measureGroup(
   const together = options.peers?.length && cases.some((c) => c.peerWork) ? CASES_WITH_PEERS : cases.length;
   for (let from = 0; from < cases.length; from += together) {
     const opened: Opened[] = [];
+    const shared = new Map<string, Device>();
     try {
       for (const c of cases.slice(from, from + together)) {
         throwIfAborted(options.signal, 'bench');
         try {
-          opened.push(await openCase(c, options));
+          opened.push(await openCase(c, options, shared));
         } catch (error) {
           if (error instanceof AbortedError) throw error;
           failures.push(failureOf(c, error));
@@ -77,6 +78,7 @@ export async function measureGroup(
       results.push(...opened.map((o) => ({ ...resultOf(o, options.roofline), ...gainOf(o, opened) })));
     } finally {
       for (const o of opened) await closeCase(o);
+      for (const device of shared.values()) device.dispose();
     }
   }
   return { results, failures };
@@ -90,11 +92,14 @@ const turnsOf = ({ case: c, entrant, awaited, host, peers }: Opened): Turn[] => 
   ...peers.flatMap((p) => p.kept.map((k) => turnOf(k.entrant, `${c.name} ${p.peer.name} ${k.variant}`))),
 ];
 
-async function openCase(c: BenchCase, options: MeasureOptions): Promise<Opened> {
+async function openCase(c: BenchCase, options: MeasureOptions, shared: Map<string, Device>): Promise<Opened> {
   options.note?.(`${c.name} ${c.dtype}`);
   const tuned = (options.tune ?? false) && !c.usual;
-  const untuned = tuned ? await firstRun(c, options) : undefined;
-  const device = await options.openDevice(tuned, c.without);
+  const { sharedDevice: name } = c;
+  const untuned = tuned && name === undefined ? await firstRun(c, options) : undefined;
+  const known = name === undefined ? undefined : shared.get(name);
+  const device = known ?? (await options.openDevice(tuned, c.without));
+  if (name !== undefined) shared.set(name, device);
   const effort = { reps: options.reps, budgetMs: options.budgetMs ?? BUDGET_MS };
   let peers: OpenedPeer[] = [];
   let subject: Subject | undefined;
@@ -124,7 +129,7 @@ async function openCase(c: BenchCase, options: MeasureOptions): Promise<Opened> 
   } catch (error) {
     for (const p of peers) await p.dispose();
     await subject?.dispose();
-    device.dispose();
+    if (name === undefined) device.dispose();
     throw error;
   }
 }
@@ -200,7 +205,7 @@ function resultOf(
     gflops: c.flops > 0 ? c.flops / 1e9 / seconds : null,
     gbps: c.bytes > 0 ? c.bytes / 1e9 / seconds : null,
     roof: (roofline && standing(roofline, { flops: c.flops, bytes: c.bytes, ms: taken })) ?? null,
-    peakBytes: device.held.bytes,
+    peakBytes: c.sharedDevice === undefined ? device.held.bytes : (subject.bytes ?? device.held.bytes),
     dispatches: subject.dispatches,
     activations: subject.activations ?? null,
     ...(host && { host: hostResult(host) }),
@@ -226,10 +231,10 @@ function gainOf({ case: c, entrant }: Opened, opened: readonly Opened[]): Pick<B
   return other ? { gain: { against: other.case.name, ...pairedRatio(entrant.ms, other.entrant.ms) } } : {};
 }
 
-async function closeCase({ device, subject, peers }: Opened): Promise<void> {
+async function closeCase({ case: c, device, subject, peers }: Opened): Promise<void> {
   for (const p of peers) await p.dispose();
   await subject.dispose();
-  device.dispose();
+  if (c.sharedDevice === undefined) device.dispose();
 }
 
 function failureOf({ suite, name, dtype }: BenchCase, error: unknown): BenchFailure {

@@ -17,8 +17,9 @@ import type { HostSide, Subject } from './case.ts';
 
 export interface ProgramWork {
   graph: Graph;
-  /** Brought to the GPU by the first run, unless they are there; the subject disposes of them. */
+  /** Brought to the GPU by the first run, unless they are there; the subject disposes of them, unless others have them too. */
   weights?: Weights;
+  sharesWeights?: boolean;
   /** Row-major values of every input. */
   inputs: Readonly<Record<string, Float32Array | Uint32Array>>;
   /** Names of rewrites to do without. */
@@ -65,6 +66,11 @@ export class ProgramSubject implements Subject {
     return this.program!.report.dispatches;
   }
 
+  get bytes(): number {
+    const { weightBytes, edgeBytes, peakBytes } = this.program!.report;
+    return weightBytes + edgeBytes + peakBytes;
+  }
+
   get activations(): { peakBytes: number; liveBytes: number } {
     const { peakBytes, liveBytes } = this.program!.report;
     return { peakBytes, liveBytes };
@@ -93,7 +99,7 @@ export class ProgramSubject implements Subject {
   dispose(): void {
     this.clock?.dispose();
     this.program?.dispose();
-    this.work.weights?.dispose();
+    if (!this.work.sharesWeights) this.work.weights?.dispose();
   }
 }
 

@@ -11,7 +11,7 @@ import { networkCases, type ModelFolders } from '../models/cases.ts';
 import { networkCase, type NetworkCase } from '../models/modelCase.ts';
 import { PUBLISHED, recordModel, type PublishedModel } from '../models/published.ts';
 import { seededNetwork } from '../models/publishedCases.ts';
-import { ProgramSubject } from '../programSubject.ts';
+import { ProgramSubject, type ProgramWork } from '../programSubject.ts';
 import { SOFTWARE_MODEL_FLOPS } from '../select.ts';
 import { MismatchError, verifyNorm } from '../verify.ts';
 import { resnetBlocks, transformerBlock } from './parts.ts';
@@ -133,10 +133,14 @@ export function variantCases(network: NetworkCase, circumstances: Circumstances)
   const { peerWork: _, ...plain } = networkCase(network);
   const name = `${group}/${id}`;
   let on: Float32Array | undefined;
+  // Where weights lie in memory makes a program faster or slower by more than most rewrites do: all have the same.
+  const works = new WeakMap<Device, Promise<ProgramWork>>();
   const open = async (device: Device, variant?: Variant): Promise<ProgramSubject> => {
-    const work = await network.work(device);
+    if (!works.has(device)) works.set(device, network.work(device));
+    const work = await works.get(device)!;
     return new ProgramSubject(device, {
       ...work,
+      sharesWeights: true,
       rewritesOff: variant?.rewritesOff,
       async verify(program) {
         const error = await work.verify(program);
@@ -147,12 +151,17 @@ export function variantCases(network: NetworkCase, circumstances: Circumstances)
       },
     });
   };
-  const whole: BenchCase = { ...plain, suite: 'rewrites', group: `${name} ${dtype}`, open: (device) => open(device) };
+  const whole: BenchCase = {
+    ...plain,
+    ...{ suite: 'rewrites', group: `${name} ${dtype}`, sharedDevice: 'with all' },
+    open: (device) => open(device),
+  };
   const variants = variantsOf(graph, circumstances).map((variant): BenchCase => {
     const { title, without, usual } = variant;
     return {
       ...whole,
       ...{ name: `${name} ${title}`, against: name, without, usual },
+      sharedDevice: without || usual ? title : whole.sharedDevice,
       quick: plain.quick && title === 'without any',
       open: (device) => open(device, variant),
     };
