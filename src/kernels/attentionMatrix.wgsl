@@ -111,12 +111,9 @@ fn pairAt(at: u32) -> Pair {
               bitcast<vec4<f32>>(vec4<u32>(pool[at + 2u], pool[at + 3u])));
 }
 
-// Adds sums to those that were taken out before, and multiplies both by what remains of a row.
-fn takeOut(taken: Pair, sums: Result, factor: f32, slot: u32, lane: u32) -> Pair {
-  workgroupBarrier();
-  subgroupMatrixStore<row_major>(&pool, slot, sums, SCORE_STEP);
-  workgroupBarrier();
-  let now = pairAt(slot + lane % SG / 2u * SCORE_STEP + lane % 2u * 4u);
+// Adds the sums that lie at a place to those that were taken out before, and multiplies both by what remains of a row.
+fn together(taken: Pair, at: u32, factor: f32) -> Pair {
+  let now = pairAt(at);
   return Pair((taken.first + now.first) * factor, (taken.second + now.second) * factor);
 }
 
@@ -153,6 +150,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let down = lane / SG / ACROSS;
   let across = lane / SG % ACROSS;
   let slot = SCORE_AT + down * 16u * SCORE_STEP + across * 8u;
+  let sumsAt = slot + lane % SG / 2u * SCORE_STEP + lane % 2u * 4u;
   let shared4 = SCORE_AT + row * SCORE_STEP + 8u * ACROSS;
   for (var i = 0u; i < (QUERIES * 4u * BLOCKS + WG - 1u) / WG; i++) {
     let at = i * WG + lane;
@@ -209,12 +207,38 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       workgroupBarrier();
       if (s0 > 0u) {
         let left = keep[down * 16u + lane % SG / 2u];
-        o0 = takeOut(o0, c0, left, slot, lane);
+        subgroupMatrixStore<row_major>(&pool, slot, c0, SCORE_STEP);
+        workgroupBarrier();
+        o0 = together(o0, sumsAt, left);
         c0 = Result();
-        if (COLS > 1u) { o1 = takeOut(o1, c1, left, slot, lane); c1 = Result(); }
-        if (COLS > 2u) { o2 = takeOut(o2, c2, left, slot, lane); c2 = Result(); }
-        if (COLS > 3u) { o3 = takeOut(o3, c3, left, slot, lane); c3 = Result(); }
-        if (COLS > 4u) { o4 = takeOut(o4, c4, left, slot, lane); c4 = Result(); }
+        if (COLS > 1u) {
+          workgroupBarrier();
+          subgroupMatrixStore<row_major>(&pool, slot, c1, SCORE_STEP);
+          workgroupBarrier();
+          o1 = together(o1, sumsAt, left);
+          c1 = Result();
+        }
+        if (COLS > 2u) {
+          workgroupBarrier();
+          subgroupMatrixStore<row_major>(&pool, slot, c2, SCORE_STEP);
+          workgroupBarrier();
+          o2 = together(o2, sumsAt, left);
+          c2 = Result();
+        }
+        if (COLS > 3u) {
+          workgroupBarrier();
+          subgroupMatrixStore<row_major>(&pool, slot, c3, SCORE_STEP);
+          workgroupBarrier();
+          o3 = together(o3, sumsAt, left);
+          c3 = Result();
+        }
+        if (COLS > 4u) {
+          workgroupBarrier();
+          subgroupMatrixStore<row_major>(&pool, slot, c4, SCORE_STEP);
+          workgroupBarrier();
+          o4 = together(o4, sumsAt, left);
+          c4 = Result();
+        }
         workgroupBarrier();
       }
     }
@@ -253,11 +277,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let sums4 = SCORE_AT + (down * 16u + lane % SG / 2u) * SCORE_STEP + 8u * ACROSS;
   var total = 0.0;
   for (var i = 0u; i < TEAM; i++) { total += bitcast<f32>(pool[sums4 + i / 2u][i % 2u]); }
-  o0 = takeOut(o0, c0, 1.0, slot, lane);
-  if (COLS > 1u) { o1 = takeOut(o1, c1, 1.0, slot, lane); }
-  if (COLS > 2u) { o2 = takeOut(o2, c2, 1.0, slot, lane); }
-  if (COLS > 3u) { o3 = takeOut(o3, c3, 1.0, slot, lane); }
-  if (COLS > 4u) { o4 = takeOut(o4, c4, 1.0, slot, lane); }
+  subgroupMatrixStore<row_major>(&pool, slot, c0, SCORE_STEP);
+  workgroupBarrier();
+  o0 = together(o0, sumsAt, 1.0);
+  if (COLS > 1u) {
+    workgroupBarrier();
+    subgroupMatrixStore<row_major>(&pool, slot, c1, SCORE_STEP);
+    workgroupBarrier();
+    o1 = together(o1, sumsAt, 1.0);
+  }
+  if (COLS > 2u) {
+    workgroupBarrier();
+    subgroupMatrixStore<row_major>(&pool, slot, c2, SCORE_STEP);
+    workgroupBarrier();
+    o2 = together(o2, sumsAt, 1.0);
+  }
+  if (COLS > 3u) {
+    workgroupBarrier();
+    subgroupMatrixStore<row_major>(&pool, slot, c3, SCORE_STEP);
+    workgroupBarrier();
+    o3 = together(o3, sumsAt, 1.0);
+  }
+  if (COLS > 4u) {
+    workgroupBarrier();
+    subgroupMatrixStore<row_major>(&pool, slot, c4, SCORE_STEP);
+    workgroupBarrier();
+    o4 = together(o4, sumsAt, 1.0);
+  }
   if (t >= p.T) { return; }
   let at = (b * p.T + t) * p.heads + head;
   let column = across * COLS * 4u + lane % 2u * 2u;

@@ -79,14 +79,14 @@ const withoutBarrier = (n: number): Edit => ({
 });
 
 describe.each(adapters())('attention by subgroup matrices on %s', (adapter) => {
-  // lavapipe takes half a minute to translate what mixes more channels.
-  const here = adapter === 'lavapipe' && !isFullRun ? cases.slice(0, 1) : cases;
+  // lavapipe takes from ten seconds to a minute to translate each.
+  const here = adapter === 'lavapipe' && !isFullRun ? [] : cases;
   it.each(here)('$way B=$B T=$T S=$S heads=$heads d=$d', async (c) => {
     (await difference(adapter, c))();
   });
 
   // What the emulation is worth: a kernel that works by luck is found out.
-  const barriers = isFullRun ? [0, 1, 2, 3, 4, 7, 9, 10] : [3];
+  const barriers = isFullRun ? [0, 1, 2, 5, 6, 8, 16, 17, 18] : [1];
   const edits = [instead('c0=Result()', 'c0=c1'), instead('top + SLACK', 'top + 1e9'), ...barriers.map(withoutBarrier)];
   it.runIf(adapter !== 'lavapipe').each(edits.map((edit) => [edit.name, edit] as const))(
     'needs %s',
