@@ -53,8 +53,11 @@ export interface Subject {
 export interface HostSide {
   /** Encodes one run and hands nothing in. */
   encode(): Promise<void>;
-  /** While `work` lasts, which has to wait until the GPU is done, each {@link Subject.run} is one submit. */
-  unbounded<T>(work: () => Promise<T>): Promise<T>;
+  /**
+   * While `work` lasts, which has to wait until the GPU is done, a submit holds `times` what it usually holds: less than 1, and
+   * runs are cut into more pieces; Infinity, and each {@link Subject.run} is one submit.
+   */
+  paced<T>(times: number, work: () => Promise<T>): Promise<T>;
   /** Submits so far. */
   readonly submits: number;
 }

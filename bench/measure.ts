@@ -6,7 +6,7 @@ import { type Pair, pairTurn, ratioOf, warmPair } from './pair.ts';
 import { openPeers, peerResults, type OpenedPeer } from './peerTurns.ts';
 import type { BenchFailure, BenchResult, HostResult } from './result.ts';
 import { standing, type Roofline } from './roofline/roofline.ts';
-import { median, pairedRatio } from './statistics.ts';
+import { median, medianInterval, pairedRatio } from './statistics.ts';
 
 export interface MeasureOptions {
   /**
@@ -35,6 +35,17 @@ const BUDGET_MS = 10_000;
 /** With peers, each with a process and a device: how many cases are open at once. */
 const CASES_WITH_PEERS = 3;
 
+/** Of what a submit usually holds: where submits are many, it shows what each costs. */
+const SHORT_PIECES = 1 / 4;
+
+/** Encoding without running; runs in usual and in short pieces, each beside a run in one; and the submits of the former. */
+interface Host {
+  encode: Entrant;
+  bounds: Pair;
+  pieces: Pair;
+  submits: { usual: number[]; many: number[] };
+}
+
 interface Opened {
   case: BenchCase;
   device: Device;
@@ -44,8 +55,8 @@ interface Opened {
   entrant: Entrant;
   /** Waits for each run, as some peers do; only where that makes a difference. */
   awaited?: Entrant;
-  /** Of models: encoding without running; bounded runs beside runs without bounds, and the submits of the former. */
-  host?: { encode: Entrant; bounds: Pair; submits: number[] };
+  /** Of models. */
+  host?: Host;
   peers: OpenedPeer[];
 }
 
@@ -87,7 +98,7 @@ export async function measureGroup(
 /** We are one owner; of the peers, every way of doing the work has a process of its own. */
 const turnsOf = ({ case: c, entrant, awaited, host, peers }: Opened): Turn[] => [
   turnOf(entrant, 'ours'),
-  ...(host ? [pairTurn(host.bounds, 'ours'), turnOf(host.encode, 'ours')] : []),
+  ...(host ? [pairTurn(host.bounds, 'ours'), pairTurn(host.pieces, 'ours'), turnOf(host.encode, 'ours')] : []),
   ...(awaited ? [turnOf(awaited, 'ours')] : []),
   ...peers.flatMap((p) => p.kept.map((k) => turnOf(k.entrant, `${c.name} ${p.peer.name} ${k.variant}`))),
 ];
@@ -139,19 +150,26 @@ async function openHost(
   several: (runs: number) => Promise<void>,
   timed: ReturnType<typeof stopwatch>,
   effort: Effort,
-): Promise<NonNullable<Opened['host']>> {
-  const submits: number[] = [];
-  const bounds = await warmPair(effort, {
-    async a(runs) {
-      const before = side.submits;
-      const ms = await timed(() => several(runs));
-      submits.push((side.submits - before) / runs);
-      return ms;
-    },
-    b: (runs) => side.unbounded(() => timed(() => several(runs))),
-  });
-  submits.length = 0; // while warming up, the rate was still being learned
-  return { bounds, submits, encode: await warmUp(effort, { time: (runs) => timed(() => repeat(runs, side.encode)) }) };
+): Promise<Host> {
+  const counted = (submits: number[], times: number) => async (runs: number) => {
+    const before = side.submits;
+    const ms = await side.paced(times, () => timed(() => several(runs)));
+    submits.push((side.submits - before) / runs);
+    return ms;
+  };
+  const [usual, many, one]: number[][] = [[], [], []];
+  // Usual pieces teach the rate, as they do for users; the others leave it as it is.
+  const bounded = async (runs: number) => {
+    const before = side.submits;
+    const ms = await timed(() => several(runs));
+    usual.push((side.submits - before) / runs);
+    return ms;
+  };
+  const bounds = await warmPair(effort, { a: bounded, b: counted(one, Infinity) });
+  const pieces = await warmPair(effort, { a: counted(many, SHORT_PIECES), b: counted(one, Infinity) });
+  usual.length = many.length = 0; // while warming up, the rate was still being learned
+  const encode = await warmUp(effort, { time: (runs) => timed(() => repeat(runs, side.encode)) });
+  return { encode, bounds, pieces, submits: { usual, many } };
 }
 
 /** Of a device that measures nothing first, as a user meets it. */
@@ -217,13 +235,21 @@ function resultOf(
   };
 }
 
-const hostResult = ({ encode, bounds, submits }: NonNullable<Opened['host']>): HostResult => ({
+const hostResult = ({ encode, bounds, pieces, submits }: Host): HostResult => ({
   encodeMs: medianMs(encode),
   oneSubmitMs: median(bounds.b),
   boundedMs: median(bounds.a),
-  submits: median(submits),
+  submits: median(submits.usual),
   boundCost: ratioOf(bounds),
+  submitMs: costOfSubmits(pieces, submits.many),
 });
+
+function costOfSubmits({ a, b }: Pair, submits: readonly number[]): HostResult['submitMs'] {
+  const each = a.flatMap((ms, i) => (submits[i] > 1 ? [(ms - b[i]) / (submits[i] - 1)] : []));
+  if (each.length < a.length) return null;
+  const { low, high } = medianInterval(each) ?? { low: null, high: null };
+  return { ms: median(each), low, high, submits: median(submits) };
+}
 
 /** How the times of a case and of the one it is compared with stood to each other, turn by turn. */
 function gainOf({ case: c, entrant }: Opened, opened: readonly Opened[]): Pick<BenchResult, 'gain'> {

@@ -84,10 +84,10 @@ export class ProgramSubject implements Subject {
         pacer.submit = async () => {};
         await program.run().finally(() => Reflect.deleteProperty(pacer, 'submit'));
       },
-      async unbounded(work) {
+      async paced(times, work) {
         const { budgetMs, rate } = pacer;
-        pacer.budgetMs = Infinity;
-        // What one long submit would teach about the rate is not what bounded ones have learned.
+        pacer.budgetMs = times === Infinity ? Infinity : budgetMs * times;
+        // What longer or shorter pieces would teach about the rate is not what the usual ones have learned.
         return work().finally(() => Object.assign(pacer, { budgetMs, rate }));
       },
       get submits() {

@@ -84,6 +84,8 @@ export interface HostResult {
   submits: number;
   /** Bounded over one submit. */
   boundCost: PairedRatio;
+  /** What each further submit adds, ms, from runs cut into pieces a quarter as long; null where that makes one. */
+  submitMs: { ms: number; low: number | null; high: number | null; submits: number } | null;
 }
 
 /** A case that could not be measured; a wrong result is one. */

@@ -91,19 +91,20 @@ export function hostRows(report: BenchReport): Rows {
   const rows = report.results.flatMap(({ name, dtype, dispatches, host }) => {
     // Older reports have no pairs.
     if (!host?.boundCost) return [];
-    const { encodeMs, oneSubmitMs, boundedMs, submits, boundCost } = host;
+    const { encodeMs, oneSubmitMs, boundedMs, submits, boundCost, submitMs } = host;
     return [
       [
         ...[name, dtype, `${dispatches}`, digits(encodeMs), digits((1000 * encodeMs) / dispatches)],
         ...[digits(oneSubmitMs), digits(boundedMs), digits(submits)],
         ...[percent(boundCost.ratio), interval(boundCost, percent), `${boundCost.pairs}`],
+        ...(submitMs ? [digits(submitMs.ms), interval(submitMs, digits)] : ['–', '–']),
       ],
     ];
   });
   return [
     [
       ...['case', 'type', 'disp.', 'encode, ms', 'each, µs', 'in one submit, ms', 'bounded, ms', 'submits'],
-      ...['cost of bounds', 'with 95 %', 'pairs'],
+      ...['cost of bounds', 'with 95 %', 'pairs', 'a submit more, ms', 'with 95 %'],
     ],
     ...rows,
   ];
@@ -111,7 +112,7 @@ export function hostRows(report: BenchReport): Rows {
 
 const percent = (ratio: number) => `${(100 * (ratio - 1)).toFixed(1)} %`;
 
-function interval({ low, high }: PairedRatio, show: (ratio: number) => string): string {
+function interval({ low, high }: Pick<PairedRatio, 'low' | 'high'>, show: (ratio: number) => string): string {
   return low === null || high === null ? '–' : `${show(low)} … ${show(high)}`;
 }
 

@@ -156,19 +156,22 @@ describe('a case that is compared with another', () => {
 });
 
 describe('bounded submits', () => {
-  /** A run takes 50 ms, and 51 with bounds; every run is half a percent slower than the one before. */
-  const model = (log: string[]) => {
-    let bounded = true;
+  /** A run takes 50 ms and half a millisecond per submit but the first; every run is half a percent slower than the one before. */
+  const model = (log: string[], slower = 1.005) => {
+    let submitsNow = 3;
     let slow = 1;
     let submits = 0;
     const run = async () => {
-      log.push(bounded ? 'bounded' : 'one');
-      submits += bounded ? 3 : 1;
-      clock += (bounded ? 51 : 50) * (slow *= 1.005);
+      log.push(`${submitsNow}`);
+      submits += submitsNow;
+      clock += (50 + 0.5 * (submitsNow - 1)) * (slow *= slower);
     };
     const host: Subject['host'] = {
       encode: async () => void (clock += 1),
-      unbounded: async (work) => ((bounded = false), work().finally(() => (bounded = true))),
+      async paced(times, work) {
+        submitsNow = times === Infinity ? 1 : 3 / times;
+        return work().finally(() => (submitsNow = 3));
+      },
       get submits() {
         return submits;
       },
@@ -179,14 +182,21 @@ describe('bounded submits', () => {
   test('are measured in pairs whose order alternates, so that a machine that slows down is no cost', async () => {
     const log: string[] = [];
     const { results } = await measureGroup([model(log)], { openDevice: async () => fakeDevice(), now, reps: 8 });
-    const pair = ['bounded', 'bounded', 'one', 'bounded', 'one', 'bounded'];
-    expect(log.slice(-13, -1)).toEqual([...pair, ...pair]);
+    // A run as usual, bounded against one, in short pieces against one; then the other way round.
+    expect(log.slice(-11, -1)).toEqual(['3', '3', '1', '12', '1', '3', '1', '3', '1', '12']);
     const { host } = results[0];
-    expect(host).toMatchObject({ encodeMs: 1, submits: 3, boundCost: { pairs: 8 } });
+    expect(host).toMatchObject({ encodeMs: 1, submits: 3, boundCost: { pairs: 8 }, submitMs: { submits: 12 } });
     // 1.02 with 0.5 % more and less in turn.
     const { ratio, low, high } = host!.boundCost;
     expectClose([ratio, low!, high!], [(1.02 * (1.005 + 1 / 1.005)) / 2, 1.02 / 1.005, 1.02 * 1.005], F64);
     expect(host!.boundedMs).toBeGreaterThan(host!.oneSubmitMs);
+  });
+
+  test('in short pieces tell what a submit costs', async () => {
+    const options = { openDevice: async () => fakeDevice(), now, reps: 8 };
+    const { results } = await measureGroup([model([], 1)], options);
+    const { ms, low, high } = results[0].host!.submitMs!;
+    expectClose([ms, low!, high!], [0.5, 0.5, 0.5], F64);
   });
 
   test('get fewer pairs where time is short', async () => {

@@ -28,7 +28,7 @@ describe('what the host does for a program', () => {
     const run = () => subject.run().then(() => device.idle());
     expect(await submitsOf(run)).toBe(subject.dispatches);
     const { rate } = device.pacer;
-    expect(await submitsOf(() => host.unbounded(run))).toBe(1);
+    expect(await submitsOf(() => host.paced(Infinity, run))).toBe(1);
     expect(device.pacer).toMatchObject({ budgetMs: 0, rate });
     expect(await submitsOf(run)).toBe(subject.dispatches);
     expect(await submitsOf(() => host.encode())).toBe(0);

@@ -89,17 +89,18 @@ describe('a document', () => {
 
   test('tells what the host does, of models', () => {
     const boundCost = { ratio: 1.02, low: 0.998, high: 1.041, pairs: 30 };
-    const host = { encodeMs: 1, oneSubmitMs: 100, boundedMs: 103, submits: 2, boundCost };
+    const submitMs = { ms: 1.25, low: 1, high: 1.5, submits: 9 };
+    const host = { encodeMs: 1, oneSubmitMs: 100, boundedMs: 103, submits: 2, boundCost, submitMs };
     const model = result({ suite: 'models', name: 'm', ms: 102, dispatches: 200, host });
-    const few = { ...host, boundCost: { ...boundCost, low: null, high: null, pairs: 3 } };
+    const few = { ...host, boundCost: { ...boundCost, low: null, high: null, pairs: 3 }, submitMs: null };
     const old = { encodeMs: 1, oneSubmitMs: 100 } as typeof host;
     const results = [model, result({ ...model, host: few }), result({ ...model, host: old }), result({})];
     const filled = fillDocument('<!-- bench:a host --><!-- /bench -->', 'a', report({ results }));
     expect(rowsOf(filled)).toEqual([
-      '| case | type | disp. | encode, ms | each, µs | in one submit, ms | bounded, ms | submits | cost of bounds | with 95 % | pairs |',
-      '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
-      '| m | f32 | 200 | 1 | 5 | 100 | 103 | 2 | 2.0 % | -0.2 % … 4.1 % | 30 |',
-      '| m | f32 | 200 | 1 | 5 | 100 | 103 | 2 | 2.0 % | – | 3 |',
+      '| case | type | disp. | encode, ms | each, µs | in one submit, ms | bounded, ms | submits | cost of bounds | with 95 % | pairs | a submit more, ms | with 95 % |',
+      '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
+      '| m | f32 | 200 | 1 | 5 | 100 | 103 | 2 | 2.0 % | -0.2 % … 4.1 % | 30 | 1.25 | 1 … 1.5 |',
+      '| m | f32 | 200 | 1 | 5 | 100 | 103 | 2 | 2.0 % | – | 3 | – | – |',
     ]);
   });
 
