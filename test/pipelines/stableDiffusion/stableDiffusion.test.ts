@@ -4,8 +4,11 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError, UnsupportedError } from '../../../src/engine/index.ts';
 import { filesDirectory, type Directory } from '../../../src/loading/index.ts';
+import { ControlNet } from '../../../src/models/controlNet/controlNetModel.ts';
 import { runParity } from '../../../src/node/parity/run.ts';
 import { Pipeline } from '../../../src/pipelines/index.ts';
+import { Turns } from '../../../src/pipelines/run/turns.ts';
+import { ControlBranch } from '../../../src/pipelines/stableDiffusion/controlBranch.ts';
 import { expectClose, networkTolerance } from '../../support/close.ts';
 import { adapters } from '../../support/gpu.ts';
 import { normals } from '../../support/random.ts';
@@ -110,6 +113,16 @@ describe('options', async () => {
     const apart = [await run(calls[0]), await run(calls[1])];
     expect(await Promise.all(calls.map(run))).toEqual(apart);
     await pipe.dispose();
+  });
+
+  it('a ControlNet’s picture that does not fit leaves nothing of those before it', async () => {
+    const net = await ControlNet.load(device, fixture(CONTROL).folder('controlnet'));
+    const before = { ...device.held };
+    const picture = (side: number) => ({ data: new Float32Array(3 * side * side), shape: [1, 3, side, side] });
+    const controlImage = [picture(32), picture(31)];
+    expect(() => new ControlBranch(device, [net, net], { controlImage }, 1, [4, 4], new Turns())).toThrow(/32×32/);
+    expect(device.held).toEqual(before);
+    net.dispose();
   });
 
   it('says what is wrong', async () => {
