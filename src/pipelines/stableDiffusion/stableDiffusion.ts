@@ -151,7 +151,8 @@ export class StableDiffusionPipeline extends LoraPipeline<Parts> {
     const { steps, beside, latents, edited, ...start } = begin;
     let control: ControlBranch | undefined;
     try {
-      if (controlNets.length > 0) control = new ControlBranch(this.device, controlNets, given, batch, [h, w], this.turns);
+      if (controlNets.length > 0)
+        control = new ControlBranch(this.device, controlNets, given, batch, [h, w], this.turns);
       const watch = given.attentionMaps && this.watch(given, texts.text.shape);
       const run = { unet: watch?.unet ?? unet, sampler, shape, conditions, control, steps, beside, onProgress };
       const result = await runLatents(

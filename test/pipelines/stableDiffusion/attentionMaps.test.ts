@@ -207,7 +207,10 @@ describe(`maps of words on ${adapter}`, () => {
     });
     expectClose(red.data, mean, UNITY, 'a word is the mean of its places');
     // Calls that go on at once share the network; what is seen in one of them stays its own.
-    const calls: TextToImageOptions[] = [{}, { prompt: ['a red cat', 'a red sofa'], latents: normals(4, 2 * 4 * 6 * 8) }];
+    const calls: TextToImageOptions[] = [
+      {},
+      { prompt: ['a red cat', 'a red sofa'], latents: normals(4, 2 * 4 * 6 * 8) },
+    ];
     const asked = calls.map((more) => () => run({ ...more, attentionMaps: { tokens: ['red'] } }));
     const apart = [await asked[0](), await asked[1]()];
     expect(await Promise.all(asked.map((ask) => ask()))).toEqual(apart);
