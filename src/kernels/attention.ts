@@ -168,8 +168,9 @@ export const attentionOp: Op<AttentionAttrs> = {
     if (algorithm) return ways[{ row: 'row', block: 'block', tile, matrix }[algorithm]]();
     const onGpu = usualMatrixWay(matrices, T, B * heads) ?? usualOnGpu(T, D4, tile);
     const usual = to.caps.software ? matrix : onGpu;
+    const here = to.caps.software ? /^matrix [23]$/ : onGpu === tile ? LARGE : /^matrices /;
     const worth = Object.keys(ways).filter(
-      (name) => name === usual || (to.caps.software ? /^matrix [23]$/.test(name) : worthOnGpu(name, T, B * heads)),
+      (name) => name === usual || here.test(name) || (!to.caps.software && worthOnGpu(name, tile, T, B * heads)),
     );
     to.choose(`${near(B * heads)}x${near(T)}x${near(S)} ${d}`, ways, usual, worth);
   },
@@ -199,10 +200,16 @@ function usualOnGpu(T: number, D4: number, tile: string): string {
   return tile === 'block' && D4 <= ROW_D4 && T >= 64 ? 'row' : tile;
 }
 
-/** Ways that may be fastest: `block` reads all keys once per four queries, `row` fills a card only with many queries. */
-function worthOnGpu(name: string, T: number, heads: number): boolean {
+/** Tiles that may be fastest whatever counting says. */
+const LARGE = /^tile (64x32|32x64|32x80|64x16)$/;
+
+/**
+ * What else may be: the usual tiles, with the keys in parts and without; `block`, which reads all keys once per four queries;
+ * `row`, which fills a card only with many. Measuring takes time, and is left where there is not enough for all.
+ */
+function worthOnGpu(name: string, tile: string, T: number, heads: number): boolean {
   if (name === 'row') return T * heads >= MANY_ROWS;
-  return name === 'block' ? T < 64 : /^(tile|matrices) /.test(name);
+  return name === 'block' ? T < 64 : name.replace(' in parts', '') === tile.replace(' in parts', '');
 }
 
 type Shape = Record<

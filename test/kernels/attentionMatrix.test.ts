@@ -57,9 +57,9 @@ async function difference(adapter: string, c: Case, edit?: Edit) {
 }
 
 const cases: Case[] = [
-  { way: 'matrices 16x32', B: 1, T: 9, S: 40, heads: 2, d: 6, std: 8 },
   { way: 'matrices 32x32', B: 2, T: 33, S: 77, heads: 2, d: 40, std: 8 },
   { way: 'matrices 16x32', B: 1, T: 17, S: 65, heads: 1, d: 72, masked: true, std: 4 },
+  ...(isFullRun ? [{ way: 'matrices 16x32', B: 1, T: 9, S: 40, heads: 2, d: 6, std: 8 }] : []),
 ];
 
 const instead = (from: string, to: string): Edit => ({
@@ -87,7 +87,8 @@ describe.each(adapters())('attention by subgroup matrices on %s', (adapter) => {
 
   // What the emulation is worth: a kernel that works by luck is found out.
   const barriers = isFullRun ? [0, 1, 2, 5, 6, 8, 16, 17, 18] : [1];
-  const edits = [instead('c0=Result()', 'c0=c1'), instead('top + SLACK', 'top + 1e9'), ...barriers.map(withoutBarrier)];
+  const resets = isFullRun ? [instead('c0=Result()', 'c0=c1')] : [];
+  const edits = [instead('top + SLACK', 'top + 1e9'), ...resets, ...barriers.map(withoutBarrier)];
   it.runIf(adapter !== 'lavapipe').each(edits.map((edit) => [edit.name, edit] as const))(
     'needs %s',
     async (_, edit) => {
