@@ -54,7 +54,9 @@ export async function encodeSdxlPrompts(
     parts.push({ data: await hiddenStates[0].read(), width: first.model.config.hiddenSize });
   }
   const out = await second.model.forward({ ...run, inputIds: ids, hiddenStates: [state] });
-  parts.push({ data: await out.hiddenStates[0].read(), width: second.model.config.hiddenSize });
+  // Both are asked for at once: another call of the model writes where these lie.
+  const [states, vectors] = await Promise.all([out.hiddenStates[0].read(), out.textEmbeds.read()]);
+  parts.push({ data: states, width: second.model.config.hiddenSize });
   const width = parts.reduce((sum, part) => sum + part.width, 0);
   const data = new Float32Array(B * T * width);
   let at = 0;
@@ -65,7 +67,7 @@ export async function encodeSdxlPrompts(
     at += part.width;
   }
   const pooled = {
-    data: await out.textEmbeds.read(),
+    data: vectors,
     shape: [B, second.model.config.projectionDim] as [number, number],
   };
   return { promptEmbeds: { data, shape: [B, T, width] }, pooledPromptEmbeds: pooled };
