@@ -136,7 +136,9 @@ export function rewriteRows(report: BenchReport): Rows {
         ],
         ...[r.activations ? mib(r.activations.peakBytes) : '–', mib(r.peakBytes)],
         ...[digits(r.ms), (100 * r.spread).toFixed(0), r.gpuMs === null ? '–' : digits(r.gpuMs)],
-        ...(r.gain ? [times(r.gain.ratio), interval(r.gain, times), `${r.gain.pairs}`] : ['', '', '']),
+        ...(r.gain
+          ? [times(r.gain.ratio), interval(r.gain, (ratio) => ratio.toFixed(2)), `${r.gain.pairs}`]
+          : ['', '', '']),
       ];
     });
   return [head, ...rows];
