@@ -141,7 +141,7 @@ const LOWER: Record<GroupNormAlgorithm, (work: Work, to: Lowering) => void> = {
 };
 
 function lowerSubgroup({ inputs, out, act, eps, factor, ...map }: Work, to: Lowering): void {
-  expectSubgroups(map, to.caps);
+  expectSubgroups(to.caps);
   const { B, P, C, C4, A4, G, size } = map;
   const SG = to.caps.subgroupSize;
   const { x, second, gamma, beta } = inputs;

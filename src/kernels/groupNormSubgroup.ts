@@ -16,10 +16,8 @@ export const groupNormSubgroupKernel = defineKernel({
 const FEW = 4;
 /** vec4 that one core normalises in the time of two dispatches. */
 const LEAST = 8192;
-/** Pixels up to which one dispatch is known to pay. */
-const MOST_PIXELS = 128 * 128;
-/** Rounds after which drivers on processors end a loop. */
-const ROUNDS = 65_535;
+/** Pixels up to which one dispatch is known to pay on two cores: it keeps as many busy as there are slabs, three keep all. */
+const MOST_PIXELS = 256 * 256;
 
 /** A map as a norm sees it: batch, pixels, vec4 per pixel, groups and their channels. */
 export interface NormSizes {
@@ -54,11 +52,10 @@ export function subgroupPays(map: NormSizes, caps: Capabilities): boolean {
   return B * ceilDiv(G, lanesOver(map, subgroupSize).slab) > 1 || P * C4 <= LEAST;
 }
 
-/** @throws InvalidArgumentError for more pixels than a loop has rounds, or without subgroups of a width that the kernel knows. */
-export function expectSubgroups({ P }: NormSizes, caps: Capabilities): void {
-  if (canShare(caps) && P <= ROUNDS) return;
+/** @throws InvalidArgumentError without subgroups of a width that the kernel knows. */
+export function expectSubgroups(caps: Capabilities): void {
+  if (canShare(caps)) return;
   throw new InvalidArgumentError(
-    `groupNorm: algorithm 'subgroup' expects subgroups of ${SHARED.SG.join(', ')} and at most ${ROUNDS} pixels, got ` +
-      `${caps.subgroupSize || 'none'} and ${P}`,
+    `groupNorm: algorithm 'subgroup' expects subgroups of ${SHARED.SG.join(', ')}, got ${caps.subgroupSize || 'none'}`,
   );
 }

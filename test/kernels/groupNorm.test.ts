@@ -198,15 +198,14 @@ describe('groupNorm shapes', () => {
 
   it('takes one dispatch on processors where their cores find slabs, and three for large maps', () => {
     const caps = { software: true, subgroupSize: 8 } as Capabilities;
-    const map = { B: 1, P: 128 * 128, C4: 32, G: 32, size: 4 };
+    const map = { B: 1, P: 256 * 256, C4: 32, G: 32, size: 4 };
     expect(subgroupPays(map, caps)).toBe(true);
-    expect(subgroupPays({ ...map, P: 128 * 128 + 1 }, caps)).toBe(false);
+    expect(subgroupPays({ ...map, P: 256 * 256 + 1 }, caps)).toBe(false);
     expect(subgroupPays({ ...map, G: 1, size: 128 }, caps)).toBe(false);
     expect(subgroupPays({ ...map, G: 1, size: 128, P: 256 }, caps)).toBe(true);
     expect(subgroupPays(map, { ...caps, software: false })).toBe(false);
     expect(subgroupPays(map, { ...caps, subgroupSize: 0 })).toBe(false);
-    expect(() => expectSubgroups(map, { ...caps, subgroupSize: 0 })).toThrow(/subgroups of 8, 4, 16.*got none/);
-    expect(() => expectSubgroups({ ...map, P: 65536 }, caps)).toThrow(InvalidArgumentError);
+    expect(() => expectSubgroups({ ...caps, subgroupSize: 0 })).toThrow(/subgroups of 8, 4, 16.*got none/);
   });
 
   it('names what does not fit', () => {
