@@ -4,12 +4,13 @@
 // GATED: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values · act(gates).
 // HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second.
 // a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
-// A workgroup of SUBS_M × SUBS_N subgroups computes 16·ROWS·SUBS_M rows × 32·SUBS_N columns, each subgroup 16·ROWS × 32 of
-// them, 4·K4S k at a time. EXACT leaves out what guards the edges, for sizes that tiles divide.
+// A workgroup of SUBS_M × SUBS_N subgroups computes 16·ROWS·SUBS_M rows × 16·COLS·SUBS_N columns, each subgroup ROWS × COLS
+// matrices, 4·K4S k at a time. EXACT leaves out what guards the edges, for sizes that tiles divide.
 //@use storage activation linearOut linearPart matrix
 const SUBS_M = 2u;
 const SUBS_N = 4u;
 const ROWS = 4u;
+const COLS = 2u;
 const K4S = 4u;
 const EXACT = false;
 const ACT = 0u;

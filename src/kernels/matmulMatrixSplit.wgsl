@@ -6,6 +6,7 @@
 const SUBS_M = 2u;
 const SUBS_N = 4u;
 const ROWS = 4u;
+const COLS = 2u;
 const K4S = 4u;
 const EXACT = false;
 const HAS_SECOND = false;

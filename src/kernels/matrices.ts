@@ -2,15 +2,15 @@
 import type { Capabilities } from '../engine/index.ts';
 import { ceilDiv } from './common.ts';
 
-/** Their tunables: subgroups down and across, matrices that each computes down, and how much of every row a tile holds. */
-export const MATRIX = { SUBS_M: [2, 4, 1], SUBS_N: [4, 2, 1], ROWS: [4, 2], K4S: [4, 8] };
+/** Their tunables: subgroups down and across, matrices that each computes, and how much of every row a tile holds. */
+export const MATRIX = { SUBS_M: [2, 4, 1], SUBS_N: [4, 2, 1], ROWS: [4, 2], COLS: [2, 4], K4S: [4, 8] };
 
 /** One choice of them. */
 export type MatrixTile = Record<keyof typeof MATRIX, number>;
 
 /** Rows and vec4 columns of a tile. */
 export const matrixRows = (t: Record<string, number>): number => 16 * t.ROWS * t.SUBS_M;
-export const matrixColumns4 = (t: Record<string, number>): number => 8 * t.SUBS_N;
+export const matrixColumns4 = (t: Record<string, number>): number => 4 * t.COLS * t.SUBS_N;
 
 /** Whether an adapter has matrices, and tunables two or four loads for every lane and no more memory than there is. */
 export function matrixFits(t: Record<string, number>, { matrices, limits }: Capabilities): boolean {
@@ -20,6 +20,7 @@ export function matrixFits(t: Record<string, number>, { matrices, limits }: Capa
   const pool = rows * (t.K4S + 2) + 4 * t.K4S * (columns4 + 2);
   return (
     (matrices ?? false) &&
+    t.COLS <= t.ROWS &&
     loads.every((n) => n === 2 || n === 4) &&
     lanes % (4 * columns4) === 0 &&
     pool >= 160 * t.SUBS_M * t.SUBS_N &&
@@ -30,13 +31,15 @@ export function matrixFits(t: Record<string, number>, { matrices, limits }: Capa
 
 /**
  * Tiles that are worth trying, by the names of the ways. A deep one halves the barriers, but takes more memory than every
- * adapter has.
+ * adapter has; in wide ones a subgroup computes 64×64, which takes half its registers, and loads a third less.
  */
 export const MATRICES: Readonly<Record<string, MatrixTile>> = {
-  'matrix 128 deep': { SUBS_M: 2, SUBS_N: 4, ROWS: 4, K4S: 8 },
-  'matrix 128': { SUBS_M: 2, SUBS_N: 4, ROWS: 4, K4S: 4 },
-  'matrix 128x64': { SUBS_M: 2, SUBS_N: 2, ROWS: 4, K4S: 4 },
-  'matrix 64': { SUBS_M: 2, SUBS_N: 2, ROWS: 2, K4S: 8 },
+  'matrix 128 deep': { SUBS_M: 2, SUBS_N: 4, ROWS: 4, COLS: 2, K4S: 8 },
+  'matrix 128': { SUBS_M: 2, SUBS_N: 4, ROWS: 4, COLS: 2, K4S: 4 },
+  'matrix 128 wide': { SUBS_M: 2, SUBS_N: 2, ROWS: 4, COLS: 4, K4S: 4 },
+  'matrix 128x256': { SUBS_M: 2, SUBS_N: 4, ROWS: 4, COLS: 4, K4S: 4 },
+  'matrix 128x64': { SUBS_M: 2, SUBS_N: 2, ROWS: 4, COLS: 2, K4S: 4 },
+  'matrix 64': { SUBS_M: 2, SUBS_N: 2, ROWS: 2, COLS: 2, K4S: 8 },
 };
 
 /** Workgroups that run side by side on a large card, one per multiprocessor. */
@@ -76,8 +79,13 @@ export function matrixExact(t: MatrixTile, rows: number, columns4: number, k4: n
   return rows % matrixRows(t) === 0 && columns4 % matrixColumns4(t) === 0 && k4 % t.K4S === 0;
 }
 
-/** Sums per unit of time, relative to the largest tile: a smaller one loads more for each. */
-const RATE: Readonly<Record<string, number>> = { 'matrix 128x64': 0.85, 'matrix 64': 0.7 };
+/** Sums per unit of time, as reckoned: a smaller tile loads more for each. Others only count where they are measured. */
+const RATE: Readonly<Record<string, number>> = {
+  'matrix 128 deep': 1,
+  'matrix 128': 1,
+  'matrix 128x64': 0.85,
+  'matrix 64': 0.7,
+};
 
 /** The tile that should take least time; undefined where even the smallest would be mostly empty. */
 export function usualMatrix(rows: number, columns4: number, ways: readonly string[]): string | undefined {
@@ -85,8 +93,8 @@ export function usualMatrix(rows: number, columns4: number, ways: readonly strin
   const time = (name: string) => {
     const tile = MATRICES[name];
     const rounds = ceilDiv(groupsOf(tile, rows, columns4), SIDE_BY_SIDE);
-    return (rounds * matrixRows(tile) * matrixColumns4(tile)) / (RATE[name] ?? 1);
+    return (rounds * matrixRows(tile) * matrixColumns4(tile)) / RATE[name];
   };
-  const here = Object.keys(MATRICES).filter((name) => ways.includes(name));
+  const here = Object.keys(RATE).filter((name) => ways.includes(name));
   return here.reduce<string | undefined>((best, name) => (best && time(best) <= time(name) ? best : name), undefined);
 }

@@ -79,6 +79,8 @@ const CASES: Case[] = [
   { way: 'matrix 64', M: 90, K: 70, N: 42, gated: true, act: 'gelu', bias: true, residual: true },
   { way: 'matrix 64', M: 64, K: 64, L: 32, N: 32, gated: true, act: 'gelu', bias: true, exact: true },
   { way: 'matrix split', M: 40, K: 480, L: 42, N: 35, gated: true, act: 'gelu', bias: true, residual: true },
+  { way: 'matrix 128x256', M: 140, K: 52, N: 266, bias: true },
+  { way: 'matrix 128 wide', M: 128, K: 48, N: 64, gated: true, act: 'silu', bias: true, exact: true },
   { way: 'matrix 64', M: 2, K: 3, N: 5, bias: true },
 ];
 

@@ -1,6 +1,6 @@
 // A product of rows by a matrix in 4×4 blocks, by subgroup matrices: halves multiplied, sums in f32. The kernel declares
-// SUBS_M × SUBS_N, the subgroups of 32 lanes that a workgroup has down and across, ROWS (2 or 4), the 16×16 matrices that each
-// computes down (across they are two), K4S (4 or 8), the vec4 of every row that a tile holds, and, for what is brought in,
+// SUBS_M × SUBS_N, the subgroups of 32 lanes that a workgroup has down and across, ROWS × COLS, the 16×16 matrices that each
+// computes (2 × 2, 4 × 2 or 4 × 4), K4S (4 or 8), the vec4 of every row that a tile holds, and, for what is brought in,
 //   Row, rowOf(m): what is known of row m before its parts are loaded,
 //   Depth, depthOf(k4), deeper(depth): a place along the rows, and the one K4S behind it,
 //   rowPart(row, depth), weightPart(k4, k, n4): four elements of a row, row k of block (k4, n4); both must accept what lies
@@ -19,7 +19,7 @@ enable chromium_experimental_subgroup_matrix;
 const SG = 32u;
 const WG = SG * SUBS_M * SUBS_N;
 const TILE_M = 16u * ROWS * SUBS_M;           // rows
-const TILE_N4 = 8u * SUBS_N;                  // vec4 columns
+const TILE_N4 = 4u * COLS * SUBS_N;           // vec4 columns
 const ROW_STEP = K4S + 2u;
 const WEIGHT_STEP = TILE_N4 + 2u;
 const WEIGHTS = TILE_M * ROW_STEP;            // where the block of the matrix begins
@@ -83,7 +83,7 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, lane: u32) {
   let column = lane / 4u % TILE_N4;
   let weightAt = WEIGHTS + (4u * block + lane % 4u) * WEIGHT_STEP + column;
   let down = lane / SG / SUBS_N * 16u * ROWS;
-  let across = lane / SG % SUBS_N * 8u;
+  let across = lane / SG % SUBS_N * 4u * COLS;
   let left = down * ROW_STEP;
   let right = WEIGHTS + across;
   var depth = depthOf(k4 + lane % K4S);
@@ -91,12 +91,20 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, lane: u32) {
   var weights = loadWeights(k4 + block, lane % 4u, n0 + column);
   var c00: Result;
   var c01: Result;
+  var c02: Result;
+  var c03: Result;
   var c10: Result;
   var c11: Result;
+  var c12: Result;
+  var c13: Result;
   var c20: Result;
   var c21: Result;
+  var c22: Result;
+  var c23: Result;
   var c30: Result;
   var c31: Result;
+  var c32: Result;
+  var c33: Result;
   for (var start = 0u; start < k4s; start += K4S) {
     workgroupBarrier();
     pool[rowAt] = rows[0];
@@ -120,8 +128,9 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, lane: u32) {
     // A constant end and steps of one: nothing is put in to guard against a loop without end.
     for (var sixteen = 0u; sixteen < K4S / 4u; sixteen++) {
       let k = 4u * sixteen;
-      let b0 = subgroupMatrixLoad<Right, row_major>(&pool, right + 4u * k * WEIGHT_STEP, WEIGHT_STEP);
-      let b1 = subgroupMatrixLoad<Right, row_major>(&pool, right + 4u * k * WEIGHT_STEP + 4u, WEIGHT_STEP);
+      let w = right + 4u * k * WEIGHT_STEP;
+      let b0 = subgroupMatrixLoad<Right, row_major>(&pool, w, WEIGHT_STEP);
+      let b1 = subgroupMatrixLoad<Right, row_major>(&pool, w + 4u, WEIGHT_STEP);
       let a0 = subgroupMatrixLoad<Left, row_major>(&pool, left + k, ROW_STEP);
       c00 = subgroupMatrixMultiplyAccumulate(a0, b0, c00);
       c01 = subgroupMatrixMultiplyAccumulate(a0, b1, c01);
@@ -135,26 +144,47 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, lane: u32) {
         let a3 = subgroupMatrixLoad<Left, row_major>(&pool, left + 48u * ROW_STEP + k, ROW_STEP);
         c30 = subgroupMatrixMultiplyAccumulate(a3, b0, c30);
         c31 = subgroupMatrixMultiplyAccumulate(a3, b1, c31);
+        if (COLS > 2u) {
+          let b2 = subgroupMatrixLoad<Right, row_major>(&pool, w + 8u, WEIGHT_STEP);
+          c02 = subgroupMatrixMultiplyAccumulate(a0, b2, c02);
+          c12 = subgroupMatrixMultiplyAccumulate(a1, b2, c12);
+          c22 = subgroupMatrixMultiplyAccumulate(a2, b2, c22);
+          c32 = subgroupMatrixMultiplyAccumulate(a3, b2, c32);
+          let b3 = subgroupMatrixLoad<Right, row_major>(&pool, w + 12u, WEIGHT_STEP);
+          c03 = subgroupMatrixMultiplyAccumulate(a0, b3, c03);
+          c13 = subgroupMatrixMultiplyAccumulate(a1, b3, c13);
+          c23 = subgroupMatrixMultiplyAccumulate(a2, b3, c23);
+          c33 = subgroupMatrixMultiplyAccumulate(a3, b3, c33);
+        }
       }
     }
   }
   // One epilogue for all of them, so that the shader stays small.
   let slot = lane / SG * RESULT;
-  for (var i = 0u; i < 2u * ROWS; i++) {
+  for (var i = 0u; i < 4u * ROWS; i++) {
+    if (i % 4u >= COLS) { continue; }
     var sums = c00;
     switch i {
       case 1u: { sums = c01; }
-      case 2u: { sums = c10; }
-      case 3u: { sums = c11; }
-      case 4u: { sums = c20; }
-      case 5u: { sums = c21; }
-      case 6u: { sums = c30; }
-      case 7u: { sums = c31; }
+      case 2u: { sums = c02; }
+      case 3u: { sums = c03; }
+      case 4u: { sums = c10; }
+      case 5u: { sums = c11; }
+      case 6u: { sums = c12; }
+      case 7u: { sums = c13; }
+      case 8u: { sums = c20; }
+      case 9u: { sums = c21; }
+      case 10u: { sums = c22; }
+      case 11u: { sums = c23; }
+      case 12u: { sums = c30; }
+      case 13u: { sums = c31; }
+      case 14u: { sums = c32; }
+      case 15u: { sums = c33; }
       default: {}
     }
     workgroupBarrier();
     subgroupMatrixStore<row_major>(&pool, slot, sums, RESULT_STEP);
     workgroupBarrier();
-    handOn(slot, m0 + down + i / 2u * 16u, n0 + across + i % 2u * 4u, lane);
+    handOn(slot, m0 + down + i / 4u * 16u, n0 + across + i % 4u * 4u, lane);
   }
 }
