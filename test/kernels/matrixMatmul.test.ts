@@ -77,16 +77,15 @@ const CASES: Case[] = [
   { way: 'matrix 128 deep', M: 130, K: 64, L: 20, N: 160, act: 'silu', bias: true },
   { way: 'matrix 128x64', M: 140, K: 36, L: 28, N: 70, gate: true, residual: true, bias: true },
   { way: 'matrix 64', M: 90, K: 70, N: 42, gated: true, act: 'gelu', bias: true, residual: true },
-  { way: 'matrix 64', M: 64, K: 64, L: 32, N: 32, gated: true, act: 'gelu', bias: true, exact: true },
   { way: 'matrix split', M: 40, K: 480, L: 42, N: 35, gated: true, act: 'gelu', bias: true, residual: true },
   { way: 'matrix 128x256', M: 140, K: 52, N: 266, bias: true },
   { way: 'matrix 128 wide', M: 128, K: 48, N: 64, gated: true, act: 'silu', bias: true, exact: true },
-  { way: 'matrix 64', M: 2, K: 3, N: 5, bias: true },
+  { way: 'matrix 64', M: 2, K: 3, N: 5, gated: true, act: 'gelu', bias: true, residual: true },
 ];
 
 describe.each(adapters())('linear by subgroup matrices on %s', (adapter) => {
   // SwiftShader takes minutes to translate the larger ones.
-  const here = adapter === 'lavapipe' ? CASES : CASES.filter(({ way }) => way === 'matrix 64').slice(1);
+  const here = adapter === 'lavapipe' ? CASES : CASES.filter(({ way }) => way === 'matrix 64');
   it.each(here)('$way: $M×$K×$N $act', async (c) => {
     const { got, want, tolerance } = await run(c, adapter);
     expectClose(got, want, tolerance, 'linear');
