@@ -1,7 +1,9 @@
 /**
  * Waiting without spinning. Dawn in Node asks at every turn of the event loop whether what is awaited has happened, and
  * so takes a whole core while anything is; where a processor plays the GPU, that is one of those that compute. So each
- * turn sleeps a little, the longer the longer something has been awaited.
+ * turn sleeps a little, the longer the longer something has been awaited. Where that is only the queue, whose work is done
+ * in order, a piece is expected to take about as long as the one before: work cut into pieces would else be watched closely at
+ * the beginning of each, which cost a millisecond a piece.
  */
 
 /** Methods of Dawn whose promises are waited for, by interface. */
@@ -10,6 +12,9 @@ const AWAITED: Readonly<Record<string, readonly string[]>> = {
   GPUBuffer: ['mapAsync'],
   GPUDevice: ['createComputePipelineAsync', 'createRenderPipelineAsync', 'popErrorScope'],
 };
+
+/** Promises of this one come in the order in which they were asked for. */
+const IN_ORDER = 'onSubmittedWorkDone';
 
 /** Share of the time waited so far that a sleep may add. */
 const SHARE = 1 / 16;
@@ -21,26 +26,42 @@ const PATCHED = Symbol.for('daguerre.node.patience');
 let awaited = 0;
 let since = 0;
 let turning = false;
+/** Of what is awaited, how much of the queue; when the last piece was done, and how long it took behind the one before, ms. */
+let queued = 0;
+let lastDone = 0;
+let lastTook = 0;
 
 /** One turn of the event loop: sleeps, and comes again while something is awaited. */
 function turn(): void {
   turning = awaited > 0;
   if (!turning) return;
-  const ms = Math.min(MOST, (performance.now() - since) * SHARE);
+  // Half of what is expected: a shorter piece than the last is to be noticed in time.
+  const expected = awaited === queued ? lastTook / 2 : 0;
+  const ms = Math.min(MOST, Math.max(performance.now() - since, expected) * SHARE);
   if (ms >= LEAST) Atomics.wait(sleeper, 0, 0, ms);
   setImmediate(turn);
 }
 
-function begin(): void {
+/** Something is awaited from now on. @returns what to call when it has come */
+function begin(inOrder: boolean): () => void {
+  const begun = performance.now();
+  since = begun;
   awaited++;
-  since = performance.now();
-  if (turning) return;
-  turning = true;
-  setImmediate(turn);
-}
-
-function end(): void {
-  awaited--;
+  if (inOrder) queued++;
+  if (!turning) {
+    turning = true;
+    setImmediate(turn);
+  }
+  return () => {
+    awaited--;
+    if (!inOrder) return;
+    queued--;
+    const now = performance.now();
+    const took = now - Math.max(begun, lastDone);
+    lastDone = now;
+    // What comes together with another says nothing of how long pieces take.
+    if (took >= LEAST) lastTook = took;
+  };
 }
 
 /** Makes the event loop sleep between its turns while one of Dawn's promises is pending. Once per process. */
@@ -53,7 +74,7 @@ export function beSparing(globals: Record<string, unknown>): void {
       const original = prototype[method] as (...args: unknown[]) => Promise<unknown>;
       prototype[method] = function (this: unknown, ...args: unknown[]) {
         const promise = original.apply(this, args);
-        begin();
+        const end = begin(method === IN_ORDER);
         promise.then(end, end);
         return promise;
       };
