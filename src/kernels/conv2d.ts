@@ -31,7 +31,7 @@ import { canShare, SHARED, sharesHere } from './eights.ts';
 import { linearOp } from './matmul.ts';
 import { packConv, packVector } from './packing.ts';
 import { TILE, tileFits, TILES, usualTile } from './tiles.ts';
-import { hasWinograd, lowerWinograd } from './winograd.ts';
+import { lowerWinograd, winogradTiles } from './winograd.ts';
 
 /** Implicit matrix multiplication; PIXELS pixels of a row × one vec4 of channels per invocation. */
 export const conv2dKernel = defineKernel({
@@ -165,10 +165,7 @@ function lowerDirect(
   });
 }
 
-/**
- * The ways to compute a convolution, for {@link Lowering.choose}. Minimal filtering with tiles of four cancels too much for
- * weights that are stored in halves.
- */
+/** The ways to compute a convolution, for {@link Lowering.choose}. */
 function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering['choose']> {
   const a = node.attrs;
   const { software, subgroupSize: SG } = to.caps;
@@ -184,8 +181,8 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
   const matrices = matrixWays(node, to);
   Object.assign(ways, matrices.ways);
   // A weight laid out otherwise is another convolution's, such as a gradient's: its taps are not those of the checkpoint.
-  if (hasWinograd(a) && node.inputs.weight!.constant?.packing.id === packConv.id) {
-    for (const tile of to.graph.dtype === 'f32' ? ([2, 4] as const) : ([2] as const)) {
+  if (node.inputs.weight!.constant?.packing.id === packConv.id) {
+    for (const tile of winogradTiles(a, to)) {
       for (const eights of shared ? [0, 1, 2, 3] : [0]) {
         ways[`winograd${tile} ${eights}`] = () => lowerWinograd(node, to, tile, eights);
       }

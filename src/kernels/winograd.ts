@@ -131,9 +131,16 @@ function packWinograd(tile: WinogradTile): Packing {
 
 const PACKINGS = { 2: packWinograd(2), 4: packWinograd(4) };
 
-/** Whether minimal filtering can compute a convolution: 3×3 taps next to each other, one pixel apart. */
-export function hasWinograd({ R, S, stride, dilation }: Conv2dAttrs): boolean {
-  return R === 3 && S === 3 && stride === 1 && dilation === 1;
+/**
+ * The tiles by which minimal filtering can compute a convolution: 3×3 taps next to each other, one pixel apart, whose
+ * transformed weights fit one binding. Tiles of four cancel too much for weights that are stored in halves.
+ */
+export function winogradTiles({ R, S, stride, dilation, I, O }: Conv2dAttrs, to: Lowering): WinogradTile[] {
+  if (R !== 3 || S !== 3 || stride !== 1 || dilation !== 1) return [];
+  const isHalf = to.graph.dtype === 'f16';
+  const bytes = (isHalf ? 2 : 4) * up4(I) * up4(O);
+  const fits = (tile: WinogradTile) => (tile + 2) ** 2 * bytes <= to.caps.limits.maxStorageBufferBindingSize;
+  return (isHalf ? ([2] as const) : ([2, 4] as const)).filter(fits);
 }
 
 /** Bytes of transformed tiles that are held at once; more tiles take several rounds. */

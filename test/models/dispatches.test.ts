@@ -51,3 +51,12 @@ it.each<[string, DType, Plan, number]>([
   const { dispatches, kernels } = plan(dtype, { ...DEFAULT_CAPABILITIES, f16: true });
   expect(dispatches, JSON.stringify(kernels)).toBeLessThanOrEqual(most);
 });
+
+it.each([0, 4, 8])(
+  'Stable Diffusion 1.5 in f32 fits a processor with subgroups of %i at default limits',
+  (subgroupSize) => {
+    const caps = { ...DEFAULT_CAPABILITIES, software: true, subgroupSize };
+    const { largestBinding } = unet('sd15-unet', 2, 64)('f32', caps);
+    expect(largestBinding.bytes).toBeLessThanOrEqual(caps.limits.maxStorageBufferBindingSize);
+  },
+);
