@@ -77,10 +77,11 @@ const more: Case[] = [
 ];
 
 describe.each(adapters())('attention by tiles on %s', (adapter) => {
-  describe.each(storages(adapter))('%s', (_, dtype, options) => {
+  // Unrolled as GPUs want them, these take lavapipe's compiler seconds to minutes: it does what no other adapter can.
+  const here = storages(adapter).filter(([storage]) => adapter !== 'lavapipe' || storage === 'f16' || isFullRun);
+  describe.each(here)('%s', (_, dtype, options) => {
     it('in parts', async () => check(await openDevice(adapter, options), dtype, parts));
 
-    // Unrolled as GPUs want them, these take lavapipe's compiler minutes.
     const affordable = isFullRun ? [...cases, ...more] : dtype === 'f32' ? cases : [];
     it.each(adapter === 'lavapipe' ? [] : affordable)('$way B=$B T=$T S=$S heads=$heads d=$d', async (c) => {
       await check(await openDevice(adapter, options), dtype, c);
