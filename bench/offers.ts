@@ -1,13 +1,6 @@
 /** What an adapter offers, as a report lists it: kernels differ by it, and so do times. */
 
-/** A size of matrices that subgroups multiply: M×K by K×N, and the types of what is multiplied and of the sums. */
-export interface MatrixConfig {
-  componentType: string;
-  resultComponentType: string;
-  M: number;
-  N: number;
-  K: number;
-}
+import { matrixConfigs, type MatrixConfig } from '../src/engine/subgroupMatrices.ts';
 
 export interface Offers {
   /** All that WebGPU names, whether used or not. */
@@ -16,8 +9,6 @@ export interface Offers {
   subgroupSizes: [number, number] | null;
   matrixConfigs: MatrixConfig[];
 }
-
-type Info = GPUAdapterInfo & { subgroupMatrixConfigs?: Iterable<MatrixConfig> };
 
 /** The features that kernels have forms for, by short names. */
 const USED: Readonly<Record<string, string>> = {
@@ -29,24 +20,22 @@ const USED: Readonly<Record<string, string>> = {
 
 /** Of what the adapter reports; older implementations report less. */
 export function offersOf({ features, info }: { features: Iterable<string>; info: GPUAdapterInfo }): Offers {
-  const { subgroupMinSize: min, subgroupMaxSize: max, subgroupMatrixConfigs: configs = [] } = info as Info;
+  const { subgroupMinSize: min, subgroupMaxSize: max } = info;
   return {
     features: [...features].sort(),
     subgroupSizes: min && max ? [min, max] : null,
-    matrixConfigs: [...configs].map(({ componentType, resultComponentType, M, N, K }) => {
-      return { componentType, resultComponentType, M, N, K };
-    }),
+    matrixConfigs: matrixConfigs(info),
   };
 }
 
 /** A sentence or two for people. */
-export function describeOffers({ features, subgroupSizes, matrixConfigs }: Partial<Offers>): string {
+export function describeOffers({ features, subgroupSizes, matrixConfigs: configs }: Partial<Offers>): string {
   if (!features) return '';
   const lanes = subgroupSizes ? ` of ${[...new Set(subgroupSizes)].join('–')}` : '';
   const used = Object.entries(USED)
     .filter(([name]) => features.includes(name))
     .map(([name, short]) => (name === 'subgroups' ? `${short}${lanes}` : short));
-  const sizes = (matrixConfigs ?? []).map(
+  const sizes = (configs ?? []).map(
     ({ componentType: from, resultComponentType: to, M, N, K }) => `${from} → ${to} ${M}×${N}×${K}`,
   );
   return `Features: ${used.join(', ') || 'none that is used'}. Subgroup matrices: ${sizes.join(', ') || 'none'}.`;

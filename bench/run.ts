@@ -5,6 +5,7 @@ import {
   Device,
   throwIfAborted,
   type Capabilities,
+  type DeviceOptions,
   type TuneStore,
 } from '../src/engine/index.ts';
 import type { BenchCase, Peer } from './case.ts';
@@ -35,17 +36,22 @@ const TUNE_MS = 20_000;
 /** Runs the selected cases group by group. @throws AdapterError; AbortedError before a group was done */
 export async function runCases(selection: Selection, host: Host): Promise<CoreReport> {
   const store = memoryStore();
+  let limits: DeviceOptions['limits'];
   const openDevice = (tuned: boolean, without: readonly GPUFeatureName[] = []) =>
     Device.open({
       gpu: host.gpu,
       powerPreference: 'high-performance',
       label: 'bench',
+      limits,
       without: [...without],
       tune: tuned ? { mode: 'full', store, budgetMs: TUNE_MS } : { mode: 'off' },
     });
   const probe = await openDevice(false);
+  // Software adapters are measured as every WebGPU device is; a GPU with what it has.
+  if (!probe.caps.software) limits = 'raised';
   const adapter = describe(probe.info);
   host.note?.(`on ${adapter}`);
+  if (probe.caps.matrices) host.note?.('subgroup matrices multiply rightly, and are used for halves');
   const roofline = selection.quick ? undefined : await measureRoofline(probe);
   if (roofline) {
     const { fmaGflops, copyGbps } = roofline;

@@ -62,6 +62,9 @@ export async function installGlobals(): Promise<void> {
   }
 }
 
+/** Features that browsers keep behind a flag; of ours, subgroup matrices, which a device tries out before it counts on them. */
+const EXPERIMENTAL = 'enable-dawn-features=allow_unsafe_apis';
+
 /** Whether an adapter computes on the CPU. */
 export function isSoftware(adapter: GPUAdapter): boolean {
   return isSoftwareInfo(adapter.info);
@@ -92,7 +95,7 @@ async function openSoftware(name: SoftwareAdapter, dawn: Dawn): Promise<OpenedGp
 async function openHardware(dawn: Dawn): Promise<OpenedGpu | undefined> {
   if (process.platform === 'linux' && findSystemDrivers().length === 0) return undefined;
   await useSystemDrivers();
-  const gpu = keepForever(dawn.create([]));
+  const gpu = keepForever(dawn.create([EXPERIMENTAL]));
   const adapter = await firstAdapter(gpu);
   return adapter && !isSoftware(adapter) ? { gpu, name: 'hardware' } : undefined;
 }
@@ -123,7 +126,7 @@ async function open(choice: AdapterChoice): Promise<OpenedGpu> {
   }
   if (process.platform !== 'linux' || findSystemDrivers().length > 0) {
     await useSystemDrivers();
-    const gpu = keepForever(dawn.create([`adapter=${choice}`]));
+    const gpu = keepForever(dawn.create([`adapter=${choice}`, EXPERIMENTAL]));
     if (await firstAdapter(gpu)) return { gpu, name: choice };
   }
   throw new AdapterError(

@@ -9,15 +9,20 @@ const WEIGHT_LOADS = 4u * K4S * COLS / WG_M;
 var<workgroup> rowTile: array<vec4<f32>, WG_M * ROWS * K4S>;               // [WG_M · ROWS, K4S]
 var<workgroup> weightTile: array<vec4<f32>, 4u * K4S * WG_N * COLS>;       // [4 · K4S, COLS · WG_N]
 
-// The sums of an invocation: ROWS rows from m0 + y · ROWS on × vec4 columns x, x + WG_N … from n0 on.
-fn tileProduct(m0: u32, n0: u32, k4s: u32, x: u32, y: u32) -> array<vec4<f32>, ROWS * COLS> {
+// The sums of an invocation, `column` of a workgroup's WG_N in the `line`th of its WG_M: ROWS rows from m0 + line · ROWS on ×
+// vec4 columns column, column + WG_N … from n0 on.
+fn tileProduct(m0: u32, n0: u32, k4s: u32, column: u32, line: u32) -> array<vec4<f32>, ROWS * COLS> {
+  // Nothing changes, but compilers see that indices are in range, and do not clamp them; for the same reason loops go up by one.
+  let x = column % WG_N;
+  let y = line % WG_M;
   let index = y * WG_N + x;
   var sums: array<vec4<f32>, ROWS * COLS>;
   var rows: array<vec4<f32>, ROW_LOADS>;
   var weights: array<vec4<f32>, WEIGHT_LOADS>;
   for (var i = 0u; i < ROWS * COLS; i++) { sums[i] = vec4<f32>(0.0); }
-  for (var start = 0u; start < k4s + K4S; start += K4S) {
-    if (start > 0u) {
+  for (var turn = 0u; turn <= (k4s + K4S - 1u) / K4S; turn++) {
+    let start = turn * K4S;
+    if (turn > 0u) {
       workgroupBarrier();
       for (var i = 0u; i < ROW_LOADS; i++) { rowTile[index + i * WG_M * WG_N] = rows[i]; }
       for (var i = 0u; i < WEIGHT_LOADS; i++) {
@@ -37,7 +42,7 @@ fn tileProduct(m0: u32, n0: u32, k4s: u32, x: u32, y: u32) -> array<vec4<f32>, R
         weights[i] = weightRow(start + at / (4u * WG_N * COLS), at % 4u, n0 + at / 4u % (WG_N * COLS));
       }
     }
-    if (start == 0u) { continue; }
+    if (turn == 0u) { continue; }
     for (var k4 = 0u; k4 < K4S; k4++) {
       var v: array<vec4<f32>, ROWS>;
       for (var r = 0u; r < ROWS; r++) { v[r] = rowTile[(y * ROWS + r) * K4S + k4]; }
