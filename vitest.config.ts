@@ -5,7 +5,12 @@ import { wgslPlugin } from './scripts/wgslPlugin.ts';
  * Tests that share a process with others, which keeps modules, devices and what has been compiled: networks and pipelines are
  * made of the same kernels. The rest look at processes, adapters and their environment, and have one of their own.
  */
-const TOGETHER = ['test/kernels/*.test.ts', 'test/models/**/*.test.ts', 'test/pipelines/**/*.test.ts'];
+const TOGETHER = [
+  'test/kernels/*.test.ts',
+  'test/kernels/matrices/*.test.ts',
+  'test/models/**/*.test.ts',
+  'test/pipelines/**/*.test.ts',
+];
 
 export default defineConfig({
   plugins: [wgslPlugin()],

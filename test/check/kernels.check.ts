@@ -2,8 +2,16 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { Device, specialise, tunableCombinations, type Kernel, type StorageModule } from '../../src/engine/index.ts';
+import {
+  DEFAULT_CAPABILITIES,
+  Device,
+  specialise,
+  tunableCombinations,
+  type Kernel,
+  type StorageModule,
+} from '../../src/engine/index.ts';
 import { withWritable } from '../../src/engine/writableInputs.ts';
+import { attentionTileKernel, tileWays } from '../../src/kernels/attentionTiles.ts';
 import { openGpu } from '../../src/node/adapter.ts';
 import { pairwise } from '../support/random.ts';
 
@@ -51,6 +59,20 @@ describe.each(all.map((k) => [k.name, k] as const))('%s', (_, kernel) => {
     }
     device.dispose();
   });
+});
+
+it('compiles the tiles that attention takes for the heads of published models', async () => {
+  const { gpu } = await openGpu({ adapter: 'null' });
+  const device = await Device.open({ gpu });
+  const { shader } = attentionTileKernel;
+  for (const d of [1, 40, 64, 72, 80, 128, 160, 512]) {
+    const sizes = { B: 1, T: 1024, S: 77, heads: 8, D4: Math.ceil(d / 4) };
+    for (const [name, { tile }] of Object.entries(tileWays(sizes, DEFAULT_CAPABILITIES))) {
+      const code = specialise(shader, 'f16', { ...tile, HAS_MASK: true, PARTS: false });
+      await device.pipelines.get(code, shader.bindings, `${name} ${d}`);
+    }
+  }
+  device.dispose();
 });
 
 it('finds the kernel of every shader', () => {

@@ -1,15 +1,15 @@
 /** Convolutions by subgroup matrices, which no software adapter has: with `test/support/emulateMatrices.ts`. */
 import { describe, expect, it } from 'vitest';
-import { Graph } from '../../src/engine/index.ts';
-import { conv2dOp } from '../../src/kernels/conv2d.ts';
-import { packConv, packVector } from '../../src/kernels/packing.ts';
-import type { ActivationName } from '../reference/activation.ts';
-import { convHeight, convReference, convWidth, type ConvCase } from '../reference/conv.ts';
-import { dotTolerance, expectClose } from '../support/close.ts';
-import { openMatrixDevice } from '../support/emulateMatrices.ts';
-import { adapters } from '../support/gpu.ts';
-import { normals, roundTo } from '../support/random.ts';
-import { runGraph } from '../support/runGraph.ts';
+import { Graph } from '../../../src/engine/index.ts';
+import { conv2dOp } from '../../../src/kernels/conv2d.ts';
+import { packConv, packVector } from '../../../src/kernels/packing.ts';
+import type { ActivationName } from '../../reference/activation.ts';
+import { convHeight, convReference, convWidth, type ConvCase } from '../../reference/conv.ts';
+import { dotTolerance, expectClose } from '../../support/close.ts';
+import { openMatrixDevice } from '../../support/emulateMatrices.ts';
+import { adapters } from '../../support/gpu.ts';
+import { normals, roundTo } from '../../support/random.ts';
+import { runGraph } from '../../support/runGraph.ts';
 
 interface Case extends ConvCase {
   name: string;

@@ -1,15 +1,15 @@
 /** Linear layers by subgroup matrices, which no software adapter has: with `test/support/emulateMatrices.ts`. */
 import { describe, expect, it } from 'vitest';
-import { Graph, type Weight } from '../../src/engine/index.ts';
-import { linearOp } from '../../src/kernels/matmul.ts';
-import { packGated, packGatedVector, packMatrix, packVector } from '../../src/kernels/packing.ts';
-import { activation, type ActivationName } from '../reference/activation.ts';
-import { linearReference } from '../reference/linear.ts';
-import { dotTolerance, expectClose } from '../support/close.ts';
-import { openMatrixDevice, type Edit } from '../support/emulateMatrices.ts';
-import { adapters } from '../support/gpu.ts';
-import { normals, roundTo } from '../support/random.ts';
-import { runGraph } from '../support/runGraph.ts';
+import { Graph, type Weight } from '../../../src/engine/index.ts';
+import { linearOp } from '../../../src/kernels/matmul.ts';
+import { packGated, packGatedVector, packMatrix, packVector } from '../../../src/kernels/packing.ts';
+import { activation, type ActivationName } from '../../reference/activation.ts';
+import { linearReference } from '../../reference/linear.ts';
+import { dotTolerance, expectClose } from '../../support/close.ts';
+import { openMatrixDevice, type Edit } from '../../support/emulateMatrices.ts';
+import { adapters } from '../../support/gpu.ts';
+import { normals, roundTo } from '../../support/random.ts';
+import { runGraph } from '../../support/runGraph.ts';
 
 interface Case {
   way: string;

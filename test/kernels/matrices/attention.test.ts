@@ -8,16 +8,16 @@ import {
   lowerNodes,
   specialise,
   type Capabilities,
-} from '../../src/engine/index.ts';
-import { attention } from '../../src/kernels/attention.ts';
-import { attentionMatrixKernel } from '../../src/kernels/attentionMatrices.ts';
-import { installGlobals } from '../../src/node/adapter.ts';
-import { attentionReference, type AttentionShape } from '../reference/attention.ts';
-import { attentionTolerance, expectClose } from '../support/close.ts';
-import { openMatrixDevice, type Edit } from '../support/emulateMatrices.ts';
-import { adapters, isFullRun } from '../support/gpu.ts';
-import { normals, roundTo, uniform } from '../support/random.ts';
-import { runGraph } from '../support/runGraph.ts';
+} from '../../../src/engine/index.ts';
+import { attention } from '../../../src/kernels/attention.ts';
+import { attentionMatrixKernel } from '../../../src/kernels/attentionMatrices.ts';
+import { installGlobals } from '../../../src/node/adapter.ts';
+import { attentionReference, type AttentionShape } from '../../reference/attention.ts';
+import { attentionTolerance, expectClose } from '../../support/close.ts';
+import { openMatrixDevice, type Edit } from '../../support/emulateMatrices.ts';
+import { adapters, isFullRun } from '../../support/gpu.ts';
+import { normals, roundTo, uniform } from '../../support/random.ts';
+import { runGraph } from '../../support/runGraph.ts';
 
 interface Case extends AttentionShape {
   way: string;
