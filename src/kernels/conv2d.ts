@@ -13,20 +13,12 @@ import {
   type Tensor,
   type Weight,
 } from '../engine/index.ts';
-import {
-  ACTIVATIONS,
-  activationCode,
-  ceilDiv,
-  expectRank,
-  expectSame,
-  near,
-  width4,
-  type Activation,
-} from './common.ts';
+import { activationCode, ceilDiv, expectRank, expectSame, near, type Activation } from './common.ts';
 import shader from './conv2d.wgsl';
 import { matrixWays } from './conv2dMatrix.ts';
 import subgroupShader from './conv2dSubgroup.wgsl';
 import tileShader from './conv2dTile.wgsl';
+import { CONV_OUT, convFlops, convGeometry, convOut } from './convOut.ts';
 import { canShare, SHARED, sharesHere } from './eights.ts';
 import { linearOp } from './matmul.ts';
 import { packConv, packVector } from './packing.ts';
@@ -40,10 +32,7 @@ export const conv2dKernel = defineKernel({
     PIXELS: [4, 1, 2, 8],
     WG_O: [8, 1, 2, 4, 16, 32],
     WG_P: [8, 2, 4, 16, 32, 64],
-    ACT: Object.values(ACTIVATIONS),
-    HAS_BIAS: [true, false],
-    HAS_SHIFT: [false, true],
-    HAS_RESIDUAL: [false, true],
+    ...CONV_OUT,
     UP: [1, 2],
   },
   grid({ B, OH, OW, O4 }, t) {
@@ -56,7 +45,7 @@ export const conv2dKernel = defineKernel({
 /** The same with pixels shared in a subgroup; for adapters that run on a processor. */
 export const conv2dSubgroupKernel = defineKernel({
   shader: subgroupShader,
-  tunables: { ...SHARED, ACT: Object.values(ACTIVATIONS) },
+  tunables: { ...SHARED, ACT: CONV_OUT.ACT },
   grid({ B, OH, OW, O4 }, t) {
     const [x, y] = linearGrid(ceilDiv(B * OH * OW, 8 * t.EIGHTS));
     return [x, y, ceilDiv(O4, t.SG)];
@@ -67,14 +56,7 @@ export const conv2dSubgroupKernel = defineKernel({
 /** The same through workgroup memory; for GPUs. */
 export const conv2dTileKernel = defineKernel({
   shader: tileShader,
-  tunables: {
-    ...TILE,
-    ACT: Object.values(ACTIVATIONS),
-    HAS_BIAS: [true, false],
-    HAS_SHIFT: [false, true],
-    HAS_RESIDUAL: [false, true],
-    UP: [1, 2],
-  },
+  tunables: { ...TILE, ...CONV_OUT, UP: [1, 2] },
   grid({ B, OH, OW, O4 }, t) {
     const [y, z] = linearGrid(ceilDiv(B * OH * OW, t.WG_M * t.ROWS));
     return [ceilDiv(O4, t.WG_N * t.COLS), y, z];
@@ -136,32 +118,18 @@ export const conv2dOp: Op<Conv2dAttrs> = {
 };
 
 /** One dispatch: the sum over taps and channels as it stands, by one of the kernels above. */
-function lowerDirect(
-  { inputs, attrs: a, output }: Node<Conv2dAttrs>,
-  to: Lowering,
-  kernel: Kernel,
-  tile: Record<string, number>,
-): void {
+function lowerDirect(node: Node<Conv2dAttrs>, to: Lowering, kernel: Kernel, tile: Record<string, number>): void {
+  const { inputs, attrs, output } = node;
   const { x, weight, bias, shift, residual } = inputs;
-  const { B, H, W, OH, OW, O, R, S, stride, dilation, top, left, scale, up = 1, shiftAt = 0 } = a;
-  const flags = {
-    HAS_BIAS: bias !== undefined,
-    HAS_SHIFT: shift !== undefined,
-    HAS_RESIDUAL: residual !== undefined,
-    UP: up,
-  };
+  const { up = 1 } = attrs;
+  const { tunables, params } = convOut(node);
   const oneForAll = kernel === conv2dSubgroupKernel;
   to.dispatch({
     kernel,
-    tunables: { ...tile, ACT: activationCode(a.act), ...(!oneForAll && flags) },
-    params: {
-      ...(oneForAll && { doubled: up - 1 }),
-      ...{ B, H, W, I4: ceilDiv(a.I, 4), OH, OW, O4: ceilDiv(O, 4), O, R, S, stride, dilation, top, left, scale },
-      shift4: shift ? width4(shift) : 0,
-      shiftAt: shiftAt / 4,
-    },
+    tunables: { ...tile, ...(oneForAll ? { ACT: tunables.ACT } : { ...tunables, UP: up }) },
+    params: { ...convGeometry(attrs), ...params, ...(oneForAll && { doubled: up - 1 }) },
     bindings: { input: x, w: weight, bias, shift, residual, out: output },
-    flops: 2 * B * OH * OW * O * a.I * R * S,
+    flops: convFlops(attrs),
   });
 }
 

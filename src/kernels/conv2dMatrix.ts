@@ -1,10 +1,11 @@
 /** Convolutions by subgroup matrices, at once or, for small maps, in parts and then their sum. */
 import { defineKernel, linearGrid, type Lowering, type Node } from '../engine/index.ts';
-import { ACTIVATIONS, activationCode, ceilDiv, width4 } from './common.ts';
+import { ceilDiv } from './common.ts';
 import type { Conv2dAttrs } from './conv2d.ts';
 import joinShader from './conv2dJoin.wgsl';
 import shader from './conv2dMatrix.wgsl';
 import splitShader from './conv2dMatrixSplit.wgsl';
+import { CONV_OUT, convFlops, convGeometry, convOut } from './convOut.ts';
 import {
   MATRICES,
   MATRIX,
@@ -18,17 +19,10 @@ import {
   type MatrixTile,
 } from './matrices.ts';
 
-const BEHIND = {
-  ACT: Object.values(ACTIVATIONS),
-  HAS_BIAS: [true, false],
-  HAS_SHIFT: [false, true],
-  HAS_RESIDUAL: [false, true],
-};
-
 /** Implicit matrix multiplication by subgroup matrices; for GPUs that have them, and halves. */
 export const conv2dMatrixKernel = defineKernel({
   shader,
-  tunables: { ...MATRIX, EXACT: [false, true], ...BEHIND, UP: [1, 2] },
+  tunables: { ...MATRIX, EXACT: [false, true], ...CONV_OUT, UP: [1, 2] },
   grid({ B, OH, OW, O4 }, t) {
     const [y, z] = linearGrid(ceilDiv(B * OH * OW, matrixRows(t)));
     return [ceilDiv(O4, matrixColumns4(t)), y, z];
@@ -51,7 +45,7 @@ export const conv2dMatrixSplitKernel = defineKernel({
 /** … and their sum, with everything behind it. */
 export const conv2dJoinKernel = defineKernel({
   shader: joinShader,
-  tunables: { WG: [64], ...BEHIND },
+  tunables: { WG: [64], ...CONV_OUT },
   grid: ({ B, OH, OW, O4 }, t) => linearGrid(ceilDiv(B * OH * OW * O4, t.WG)),
 });
 
@@ -75,43 +69,23 @@ export function matrixWays(
   return { ways, usual: parts.usual ? 'matrix split' : usual };
 }
 
-/** The fields of `Params` that say where things lie. */
-function geometry({ B, H, W, I, OH, OW, O, R, S, stride, dilation, top, left }: Conv2dAttrs) {
-  return { B, H, W, I4: ceilDiv(I, 4), OH, OW, O4: ceilDiv(O, 4), R, S, stride, dilation, top, left };
-}
-
-/** What happens to a sum: tunables and fields of `Params`. */
-function behind({ inputs: { bias, shift, residual }, attrs }: Node<Conv2dAttrs>) {
-  const has = { HAS_BIAS: bias !== undefined, HAS_SHIFT: shift !== undefined, HAS_RESIDUAL: residual !== undefined };
-  return {
-    tunables: { ACT: activationCode(attrs.act), ...has },
-    params: {
-      ...{ O: attrs.O, scale: attrs.scale },
-      shift4: shift ? width4(shift) : 0,
-      shiftAt: (attrs.shiftAt ?? 0) / 4,
-    },
-  };
-}
-
-const flopsOf = ({ B, OH, OW, O, I, R, S }: Conv2dAttrs) => 2 * B * OH * OW * O * I * R * S;
-
 function lowerWhole(node: Node<Conv2dAttrs>, to: Lowering, tile: MatrixTile, EXACT: boolean): void {
   const { inputs, attrs, output } = node;
   const { x, weight, bias, shift, residual } = inputs;
-  const { tunables, params } = behind(node);
+  const { tunables, params } = convOut(node);
   to.dispatch({
     kernel: conv2dMatrixKernel,
     tunables: { ...tile, EXACT, ...tunables, UP: attrs.up ?? 1 },
-    params: { ...geometry(attrs), ...params },
+    params: { ...convGeometry(attrs), ...params },
     bindings: { input: x, w: weight, bias, shift, residual, out: output },
-    flops: flopsOf(attrs),
+    flops: convFlops(attrs),
   });
 }
 
 function lowerParts(node: Node<Conv2dAttrs>, to: Lowering, { tile, part4 }: MatrixParts, EXACT: boolean): void {
   const { inputs, attrs, output } = node;
   const { x, weight, bias, shift, residual } = inputs;
-  const sizes = geometry(attrs);
+  const sizes = convGeometry(attrs);
   const { B, OH, OW, O4, R, S, I4 } = sizes;
   const parts = ceilDiv(R * S * I4, part4);
   const sums = to.scratch([parts, B * OH * OW, 4 * O4], 'f32');
@@ -120,9 +94,9 @@ function lowerParts(node: Node<Conv2dAttrs>, to: Lowering, { tile, part4 }: Matr
     tunables: { ...tile, EXACT, UP: attrs.up ?? 1 },
     params: { ...sizes, part4 },
     bindings: { input: x, w: weight, sums },
-    flops: flopsOf(attrs),
+    flops: convFlops(attrs),
   });
-  const { tunables, params } = behind(node);
+  const { tunables, params } = convOut(node);
   to.dispatch({
     kernel: conv2dJoinKernel,
     tunables,

@@ -6,7 +6,7 @@
 // Implicit matrix multiplication through workgroup memory: rows are pixels (in reading order, over rows and batch items
 // alike), four k are four channels under one tap. A workgroup of WG_N × WG_M invocations computes WG_M·ROWS pixels × WG_N·COLS
 // vec4 of channels, each invocation ROWS × COLS of them in registers. Accumulation in f32.
-//@use storage activation tile
+//@use storage activation convOut tile
 const WG_N = 16u;
 const WG_M = 16u;
 const ROWS = 8u;
@@ -62,16 +62,6 @@ fn weightRow(k4: u32, k: u32, n4: u32) -> vec4<f32> {
   return load4(w[(min(k4, p.R * p.S * p.I4 - 1u) * p.O4 + min(n4, p.O4 - 1u)) * 4u + k]);
 }
 
-fn put(m: u32, o4: u32, sum: vec4<f32>) {
-  var v = sum;
-  if (HAS_SHIFT) { v += load4(shift[m / (p.OH * p.OW) * p.shift4 + p.shiftAt + o4]); }
-  v = activate(v, ACT);
-  // The only activation that makes padding lanes non-zero.
-  if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, 4u * o4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.O)); }
-  if (HAS_RESIDUAL) { v += load4(residual[m * p.O4 + o4]); }
-  out[m * p.O4 + o4] = store4(v * p.scale);
-}
-
 @compute @workgroup_size(WG_N, WG_M)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_id) local: vec3<u32>) {
@@ -81,11 +71,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   for (var c = 0u; c < COLS; c++) {
     let o4 = n0 + c * WG_N + local.x;
     if (o4 >= p.O4) { continue; }
-    var start = vec4<f32>(0.0);
-    if (HAS_BIAS) { start = bias[o4]; }
     for (var r = 0u; r < ROWS; r++) {
       let m = m0 + local.y * ROWS + r;
-      if (m < p.B * p.OH * p.OW) { put(m, o4, sums[r * COLS + c] + start); }
+      if (m < p.B * p.OH * p.OW) { finish(m, o4, sums[r * COLS + c]); }
     }
   }
 }

@@ -12,6 +12,7 @@ import {
 } from '../engine/index.ts';
 import { ACTIVATIONS, activationCode, ceilDiv, expectSame, near, rowsOf, width4, type Activation } from './common.ts';
 import { canShare, SHARED, sharesHere } from './eights.ts';
+import { LINEAR_OUT } from './linearOut.ts';
 import shader from './matmul.wgsl';
 import joinShader from './matmulJoin.wgsl';
 import { matmulMatrixKernel, matmulMatrixSplitKernel } from './matmulMatrix.ts';
@@ -30,13 +31,8 @@ export const matmulKernel = defineKernel({
     ROWS: [8, 1, 2, 4, 16],
     WG_N: [8, 4, 16, 32],
     WG_M: [8, 1, 4, 16],
-    ACT: Object.values(ACTIVATIONS),
-    HAS_BIAS: [true, false],
-    HAS_RESIDUAL: [false, true],
-    IN_PLACE: [false, true],
-    HAS_GATE: [false, true],
+    ...LINEAR_OUT,
     HAS_SECOND: [false, true],
-    GATED: [false, true],
   },
   grid: ({ M, N4 }, t) => [ceilDiv(N4, t.WG_N), ceilDiv(ceilDiv(M, t.ROWS), t.WG_M), 1],
   valid: (t, { limits }) => t.WG_N * t.WG_M <= limits.maxComputeInvocationsPerWorkgroup,
@@ -45,16 +41,7 @@ export const matmulKernel = defineKernel({
 /** The same with rows shared in a subgroup; for adapters that run on a processor. */
 export const matmulSubgroupKernel = defineKernel({
   shader: subgroupShader,
-  tunables: {
-    ...SHARED,
-    ACT: Object.values(ACTIVATIONS),
-    HAS_BIAS: [true, false],
-    HAS_RESIDUAL: [false, true],
-    IN_PLACE: [false, true],
-    HAS_GATE: [false, true],
-    HAS_SECOND: [false, true],
-    GATED: [false, true],
-  },
+  tunables: { ...SHARED, ...LINEAR_OUT, HAS_SECOND: [false, true] },
   grid({ M, N4 }, t) {
     const [x, y] = linearGrid(ceilDiv(M, 8 * t.EIGHTS));
     return [x, y, ceilDiv(t.GATED ? 2 * N4 : N4, t.SG)];
@@ -65,17 +52,7 @@ export const matmulSubgroupKernel = defineKernel({
 /** The same through workgroup memory; for GPUs. */
 export const matmulTileKernel = defineKernel({
   shader: tileShader,
-  tunables: {
-    ...TILE,
-    EXACT: [false, true],
-    ACT: Object.values(ACTIVATIONS),
-    HAS_BIAS: [true, false],
-    HAS_RESIDUAL: [false, true],
-    IN_PLACE: [false, true],
-    HAS_GATE: [false, true],
-    HAS_SECOND: [false, true],
-    GATED: [false, true],
-  },
+  tunables: { ...TILE, EXACT: [false, true], ...LINEAR_OUT, HAS_SECOND: [false, true] },
   grid({ M, N4 }, t) {
     const [y, z] = linearGrid(ceilDiv(M, t.WG_M * t.ROWS));
     return [ceilDiv(t.GATED ? 2 * N4 : N4, t.WG_N * t.COLS), y, z];
@@ -93,15 +70,7 @@ export const matmulSplitKernel = defineKernel({
 /** … and their sum, with everything behind it. */
 export const matmulJoinKernel = defineKernel({
   shader: joinShader,
-  tunables: {
-    WG: [64],
-    ACT: Object.values(ACTIVATIONS),
-    HAS_BIAS: [true, false],
-    HAS_RESIDUAL: [false, true],
-    IN_PLACE: [false, true],
-    HAS_GATE: [false, true],
-    GATED: [false, true],
-  },
+  tunables: { WG: [64], ...LINEAR_OUT },
   grid: ({ M, N4 }, t) => linearGrid(ceilDiv(M * N4, t.WG)),
 });
 

@@ -1,6 +1,7 @@
 /** Products by subgroup matrices; for GPUs that have them, and halves. */
 import { defineKernel, linearGrid } from '../engine/index.ts';
-import { ACTIVATIONS, ceilDiv } from './common.ts';
+import { ceilDiv } from './common.ts';
+import { LINEAR_OUT } from './linearOut.ts';
 import { MATRIX, matrixColumns4, matrixFits, matrixRows } from './matrices.ts';
 import shader from './matmulMatrix.wgsl';
 import splitShader from './matmulMatrixSplit.wgsl';
@@ -8,17 +9,7 @@ import splitShader from './matmulMatrixSplit.wgsl';
 /** The sums at once, with everything behind them. */
 export const matmulMatrixKernel = defineKernel({
   shader,
-  tunables: {
-    ...MATRIX,
-    EXACT: [false, true],
-    ACT: Object.values(ACTIVATIONS),
-    HAS_BIAS: [true, false],
-    HAS_RESIDUAL: [false, true],
-    IN_PLACE: [false, true],
-    HAS_GATE: [false, true],
-    HAS_SECOND: [false, true],
-    GATED: [false, true],
-  },
+  tunables: { ...MATRIX, EXACT: [false, true], ...LINEAR_OUT, HAS_SECOND: [false, true] },
   grid({ M, N4 }, t) {
     const [y, z] = linearGrid(ceilDiv(M, matrixRows(t)));
     return [ceilDiv(t.GATED ? 2 * N4 : N4, matrixColumns4(t)), y, z];

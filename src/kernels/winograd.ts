@@ -1,7 +1,8 @@
 /** 3×3 convolutions by minimal filtering: F(2×2, 3×3) with 2.25 times, F(4×4, 3×3) with 4 times fewer products. */
 import { defineKernel, linearGrid, type Lowering, type Node, type Packing } from '../engine/index.ts';
-import { ACTIVATIONS, activationCode, ceilDiv, width4 } from './common.ts';
+import { ceilDiv } from './common.ts';
 import type { Conv2dAttrs } from './conv2d.ts';
+import { CONV_OUT, convFlops, convOut } from './convOut.ts';
 import { SHARED, sharesHere } from './eights.ts';
 import input2Shader from './winograd2Input.wgsl';
 import output2Shader from './winograd2Output.wgsl';
@@ -25,7 +26,7 @@ const outputKernel = (shader: typeof output2Shader) =>
     shader,
     tunables: {
       WG: [64, 8, 32, 128],
-      ACT: Object.values(ACTIVATIONS),
+      ACT: CONV_OUT.ACT,
     },
     grid: ({ tiles, O4 }, t) => linearGrid(ceilDiv(tiles * O4, t.WG)),
   });
@@ -153,7 +154,8 @@ const ROUND_BYTES = 32 * 2 ** 20;
 export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: WinogradTile, eights: number): void {
   const { inputs, attrs: a, output } = node;
   const { x, weight, bias, shift, residual } = inputs;
-  const { B, H, W, I, OH, OW, O, top, left, scale, up = 1, shiftAt = 0 } = a;
+  const { B, H, W, I, OH, OW, O, top, left, up = 1 } = a;
+  const behind = convOut(node);
   const [I4, O4, TH, TW] = [ceilDiv(I, 4), ceilDiv(O, 4), ceilDiv(OH, tile), ceilDiv(OW, tile)];
   const edge = tile + 2;
   const places = edge ** 2;
@@ -174,16 +176,12 @@ export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: Winog
       tunables: eights ? { SG: to.caps.subgroupSize, EIGHTS: eights } : { ROWS: tiles < 32 ? 2 : 4 },
       params: { tiles, I4, O4, places },
       bindings: { v, w: to.packed(weight!, PACKINGS[tile]), m },
-      flops: (2 * B * OH * OW * O * I * 9 * tiles) / all,
+      flops: (convFlops(a) * tiles) / all,
     });
     to.dispatch({
       kernel: tile === 2 ? winograd2OutputKernel : winograd4OutputKernel,
-      tunables: { ACT: activationCode(a.act) },
-      params: {
-        ...{ ...common, OH, OW, O4, O, scale },
-        shift4: shift ? width4(shift) : 0,
-        shiftAt: shiftAt / 4,
-      },
+      tunables: { ACT: behind.tunables.ACT },
+      params: { ...common, OH, OW, O4, ...behind.params },
       bindings: { m, bias, shift, residual, out: output },
     });
   }

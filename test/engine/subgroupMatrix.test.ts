@@ -5,12 +5,12 @@ import {
   Device,
   Graph,
   lowerNodes,
-  multipliesRightly,
   specialise,
   type Capabilities,
   type Kernel,
   type Tunables,
 } from '../../src/engine/index.ts';
+import { multipliesRightly } from '../../src/engine/subgroupMatrices.ts';
 import { conv2d } from '../../src/kernels/conv2d.ts';
 import { conv2dMatrixKernel, conv2dMatrixSplitKernel } from '../../src/kernels/conv2dMatrix.ts';
 import { linear } from '../../src/kernels/matmul.ts';
