@@ -1,16 +1,34 @@
 /**
  * Bounded submits. A submit that runs for seconds starves the page's compositor and trips driver watchdogs, so work is cut
- * into pieces of about `budgetMs`, with at most two of them queued. The rate is learned from the pieces themselves.
+ * into pieces of about `budgetMs`, with at most two such pieces queued. The rate is learned from the pieces themselves.
  */
 import type { Device } from './device.ts';
+
+/**
+ * Small pieces that may be queued. To hear of the end of one takes a page about a millisecond, so that one or two at a
+ * time would leave the GPU idle between them; but to wait for the oldest now and then is also what lets the page live.
+ */
+const MOST_PENDING = 8;
+/** Less, in milliseconds, measures the event loop, not the GPU; it only says "at least this fast". */
+const MEASURABLE_MS = 5;
+/** What a piece too short to measure may raise the rate by: it may have ended long before anyone looked. */
+const MOST_RAISE = 2;
+
+interface Piece {
+  cost: number;
+  done: Promise<void>;
+}
 
 export class Pacer {
   /** Cost units per millisecond, the running estimate. */
   rate: number;
   /** Submits so far. */
   submits = 0;
-  private readonly pending: Promise<void>[] = [];
+  private readonly pending: Piece[] = [];
+  private pendingCost = 0;
+  /** When the last piece was done, and what was done since when without a gap, as far as it has not been learned from. */
   private lastDone = 0;
+  private stretch = { since: 0, cost: 0 };
 
   constructor(
     private readonly device: Device,
@@ -25,7 +43,7 @@ export class Pacer {
     return this.rate * this.budgetMs;
   }
 
-  /** Submits; resolves as soon as no more than one earlier submit is still running. */
+  /** Submits; resolves as soon as one more piece of full size would make no more than two, or no small ones are too many. */
   async submit(commands: GPUCommandBuffer, cost: number): Promise<void> {
     const submitted = performance.now();
     this.submits++;
@@ -34,17 +52,28 @@ export class Pacer {
       () => this.learn(submitted, cost),
       () => undefined,
     );
-    this.pending.push(done);
-    if (this.pending.length > 1) await this.pending.shift();
+    this.pending.push({ cost, done });
+    this.pendingCost += cost;
+    while (this.pending.length > 1 && (this.pendingCost > this.budget || this.pending.length > MOST_PENDING)) {
+      const oldest = this.pending.shift()!;
+      this.pendingCost -= oldest.cost;
+      await oldest.done;
+    }
     this.device.check();
   }
 
   private learn(submitted: number, cost: number): void {
     const now = performance.now();
-    const elapsed = now - Math.max(submitted, this.lastDone);
+    if (submitted > this.lastDone) this.stretch = { since: submitted, cost: 0 };
     this.lastDone = now;
-    // Pieces shorter than a few milliseconds measure the event loop, not the GPU; they only say «at least this fast».
-    if (elapsed > 5) this.rate = 0.5 * this.rate + (0.5 * cost) / elapsed;
-    else if (cost / 5 > this.rate) this.rate = cost / 5;
+    this.stretch.cost += cost;
+    const elapsed = now - this.stretch.since;
+    if (elapsed > MEASURABLE_MS) {
+      this.rate = 0.5 * this.rate + (0.5 * this.stretch.cost) / elapsed;
+      this.stretch = { since: now, cost: 0 };
+    } else {
+      const atLeast = this.stretch.cost / MEASURABLE_MS;
+      this.rate = Math.max(this.rate, Math.min(atLeast, MOST_RAISE * this.rate));
+    }
   }
 }
