@@ -1,7 +1,8 @@
 /** Peers over channels, whatever carries them: a process per piece of work in Node, a worker in a page. */
 import type { Peer, PeerSubject, PeerWork } from '../case.ts';
 import { fits } from '../select.ts';
-import { graphOf, variantsOf } from './engines/onnxruntime.ts';
+import { graphOf, MODEL_VARIANTS, variantsOf, withCapture } from './engines/onnxruntime.ts';
+import { tensorVariants } from './engines/tensors.ts';
 import { torchVariants } from './engines/torch.ts';
 import { PeerClient, type Channel, type Job } from './protocol.ts';
 
@@ -24,9 +25,6 @@ export interface Available {
   /** Whether dispatches can be recorded and replayed, which takes inputs and outputs on the device. */
   capture?: boolean;
 }
-
-const TENSOR_PEERS: readonly string[] = ['matmul', 'conv2d', 'attention'];
-const MODEL_VARIANTS = ['exported', 'fused'] as const;
 
 export function peersOver(spawn: Spawn, available: Available): Peer[] {
   const open = async (job: Job, start = spawn): Promise<PeerSubject> => {
@@ -57,7 +55,7 @@ export function peersOver(spawn: Spawn, available: Available): Peer[] {
       if ('model' in work && !available.models(work.model)) return [];
       const all = 'model' in work ? MODEL_VARIANTS : variantsOf(work.problem);
       if (few) return all.slice(0, 1);
-      return available.capture ? [...all, `${graphOf(all.at(-1)!)}, captured`] : all;
+      return available.capture ? withCapture(all) : all;
     },
     async open(work, variant, dtype) {
       if ('model' in work) await available.prepare?.(work.model, graphOf(variant));
@@ -66,8 +64,7 @@ export function peersOver(spawn: Spawn, available: Available): Peer[] {
   });
   const tensors = (name: 'jax-js' | 'tfjs'): Peer => ({
     name,
-    variants: (work, dtype) =>
-      dtype === 'f32' && 'problem' in work && TENSOR_PEERS.includes(work.problem.op) ? ['default'] : [],
+    variants: (work, dtype) => (dtype === 'f32' && 'problem' in work ? tensorVariants(work.problem) : []),
     open: (work: PeerWork, variant, dtype) => open({ engine: name, variant, work, dtype }),
   });
   const pytorch = ({ cuda, spawn: start }: NonNullable<Available['torch']>): Peer => ({

@@ -3,7 +3,7 @@ import { InvalidArgumentError } from '../../src/engine/errors.ts';
 import { describeOffers } from '../offers.ts';
 import type { BenchReport } from '../result.ts';
 import { planRows } from './plans.ts';
-import { caseRows, growthRows, hostRows, rewriteRows, summaryRows } from './tables.ts';
+import { caseRows, growthRows, hostRows, rewriteRows, settingsRows, summaryRows } from './tables.ts';
 
 const SECTIONS: Record<string, (report: BenchReport) => string> = {
   where: whereItRan,
@@ -11,6 +11,7 @@ const SECTIONS: Record<string, (report: BenchReport) => string> = {
   models: (report) => markdownTable(caseRows(report, 'models')),
   kernels: (report) => markdownTable(caseRows(report, 'kernels')),
   host: (report) => markdownTable(hostRows(report)),
+  settings: (report) => markdownTable(settingsRows(report)),
   plans: () => markdownTable(planRows()),
   rewrites: (report) => markdownTable(rewriteRows(report)),
   growth: (report) => markdownTable(growthRows(report)),

@@ -107,7 +107,8 @@ export function growthPlot(report: BenchReport, of: 'time' | 'memory'): TopLevel
         field: 'curve',
         type: 'nominal',
         title: 'fitted exponent (theory)',
-        legend: { orient: 'bottom', columns: 1, labelLimit: 600, titleLimit: 400 },
+        // 0: labels are not cut, for they end in the exponents.
+        legend: { orient: 'bottom', columns: 1, labelLimit: 0, titleLimit: 400 },
       },
     },
     layer: [

@@ -98,9 +98,9 @@ describe('peers', () => {
     expect(peers.map((p) => p.name)).toEqual(['onnxruntime', 'onnxruntime-cpu', 'tfjs']);
     const ways = (work: Parameters<(typeof peers)[0]['variants']>[0]) =>
       peers.map((p) => p.variants(work, 'f32').length);
-    expect(ways(matmul)).toEqual([2, 1, 1]);
+    expect(ways(matmul)).toEqual([2, 1, 2]);
     expect(ways(norm)).toEqual([1, 1, 0]);
-    expect(ways({ model: 'm' })).toEqual([2, 1, 0]);
+    expect(ways({ model: 'm' })).toEqual([3, 1, 0]);
     expect(ways({ model: 'other' })).toEqual([0, 0, 0]);
     expect(peers.every((p) => p.variants(matmul, 'f16').length === 0)).toBe(true);
     expect(peers.map((p) => p.native ?? false)).toEqual([false, true, false]);
@@ -108,7 +108,11 @@ describe('peers', () => {
 
   test('are tried captured where that can be', () => {
     const [ort] = peersOver(() => pair().bench, { ...available, capture: true });
-    expect(ort.variants({ model: 'm' }, 'f32')).toEqual(['exported', 'fused', 'fused, captured']);
+    expect(ort.variants(norm, 'f32')).toEqual(['exported', 'exported, captured']);
+    expect(ort.variants({ model: 'm' }, 'f32')).toEqual([
+      ...['exported', 'exported, captured', 'fused', 'fused, captured'],
+      ...['exported, channels first', 'exported, channels first, captured'],
+    ]);
   });
 
   test('are chosen by name, and their ways by pattern', () => {

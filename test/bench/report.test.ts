@@ -87,6 +87,18 @@ describe('a document', () => {
 
   const rowsOf = (text: string) => text.split('\n').filter((line) => line.startsWith('| '));
 
+  test('states how others were set up, each once', () => {
+    const peers = [peerResult({ variant: 'fused', settings: 'graph captured; result on the device' })];
+    const filled = fillDocument(
+      '<!-- bench:a settings --><!-- /bench -->',
+      'a',
+      report({ results: [result({ peers }), result({ name: 'b', peers })] }),
+    );
+    expect(rowsOf(filled).slice(2)).toEqual([
+      expect.stringMatching(/^\| \S+ \S+ \| fused \| graph captured; result on the device \|$/),
+    ]);
+  });
+
   test('tells what the host does, of models', () => {
     const boundCost = { ratio: 1.02, low: 0.998, high: 1.041, pairs: 30 };
     const submitMs = { ms: 1.25, low: 1, high: 1.5, submits: 9 };

@@ -1,7 +1,8 @@
 /** jax-js on WebGPU as a peer for matmul, convolution and attention. Given the module with its device chosen. */
 import { problemData, type Problem, type ProblemData } from '../../kernels/problem.ts';
-import { channelsFirst, channelsLast } from '../onnx/problems.ts';
+import { channelsFirst, channelsLast, transpose } from '../onnx/problems.ts';
 import { PeerError, type Engine } from '../protocol.ts';
+import { TRANSPOSED } from './tensors.ts';
 
 /** Arrays are used up by what is computed from them; `ref` keeps one for another use. */
 interface JaxArray {
@@ -23,9 +24,9 @@ export interface JaxJs {
 
 export function jaxJsEngine(jax: JaxJs, version: string): Engine {
   return {
-    async open({ work, dtype }) {
+    async open({ work, variant, dtype }) {
       if (!('problem' in work) || dtype !== 'f32') throw new PeerError('jax-js: expected a problem in f32');
-      const { args, compute, output } = prepare(jax, work.problem, problemData(work.problem, dtype));
+      const { args, compute, output } = prepare(jax, work.problem, problemData(work.problem, dtype), variant);
       const compiled = jax.jit(compute);
       const submit = () => compiled(...args.map((a) => a.ref));
       const timed = async (runs: number) => {
@@ -40,7 +41,9 @@ export function jaxJsEngine(jax: JaxJs, version: string): Engine {
       };
       return {
         version,
-        settings: 'jit; inputs and result on the device',
+        settings: ['jit', 'inputs and result on the device', ...(variant === TRANSPOSED ? [TRANSPOSED] : [])].join(
+          '; ',
+        ),
         pipelined: true,
         first: () => timed(1),
         run: timed,
@@ -56,11 +59,16 @@ interface Prepared {
   output(values: Float32Array): Float32Array;
 }
 
-function prepare(jax: JaxJs, p: Problem, data: ProblemData): Prepared {
+function prepare(jax: JaxJs, p: Problem, data: ProblemData, variant: string): Prepared {
   const array = (values: Float32Array, ...shape: number[]) => jax.numpy.array(values).reshape(shape);
   const output = (values: Float32Array) => values;
   if (p.op === 'matmul') {
-    const args = [array(data.x, p.M, p.K), array(data.w, p.N, p.K), array(data.b, 1, p.N)];
+    const [x, b] = [array(data.x, p.M, p.K), array(data.b, 1, p.N)];
+    if (variant === TRANSPOSED) {
+      const args = [x, array(transpose(data.w, 1, p.N, p.K), p.K, p.N), b];
+      return { args, compute: (x, w, b) => jax.numpy.matmul(x, w).add(b), output };
+    }
+    const args = [x, array(data.w, p.N, p.K), b];
     return { args, compute: (x, w, b) => jax.numpy.matmul(x, w.transpose()).add(b), output };
   }
   if (p.op === 'conv2d') {

@@ -40,27 +40,36 @@ export interface OrtHost {
 interface Way {
   graph: Variant;
   layout: 'NHWC' | 'NCHW';
-  captured?: boolean;
+  captured: boolean;
 }
-const WAYS: Record<string, Way> = {
-  exported: { graph: 'exported', layout: 'NHWC' },
-  fused: { graph: 'fused', layout: 'NHWC' },
-  'exported, channels first': { graph: 'exported', layout: 'NCHW' },
-  'fused, channels first': { graph: 'fused', layout: 'NCHW' },
-  'exported, captured': { graph: 'exported', layout: 'NHWC', captured: true },
-  'fused, captured': { graph: 'fused', layout: 'NHWC', captured: true },
-};
+const CHANNELS_FIRST = ', channels first';
+const CAPTURED = ', captured';
+
+function wayOf(variant: string): Way {
+  const captured = variant.endsWith(CAPTURED);
+  const plain = captured ? variant.slice(0, -CAPTURED.length) : variant;
+  const first = plain.endsWith(CHANNELS_FIRST);
+  const graph = (first ? plain.slice(0, -CHANNELS_FIRST.length) : plain) as Variant;
+  return { graph, layout: first ? 'NCHW' : 'NHWC', captured };
+}
 
 /** The graph that a variant is of. */
-export const graphOf = (variant: string): Variant => WAYS[variant].graph;
+export const graphOf = (variant: string): Variant => wayOf(variant).graph;
+
+/** Each of some variants as it is, and with its dispatches recorded once and replayed. */
+export const withCapture = (variants: readonly string[]): readonly string[] =>
+  variants.flatMap((variant) => [variant, variant + CAPTURED]);
+
+/** Which variants are tried of a model. */
+export const MODEL_VARIANTS = ['exported', 'fused', `exported${CHANNELS_FIRST}`] as const;
 
 /** Which variants are tried of a problem. */
 export function variantsOf(problem: Problem): readonly string[] {
   switch (problem.op) {
     case 'conv2d':
-      return ['exported', 'exported, channels first'];
+      return ['exported', `exported${CHANNELS_FIRST}`];
     case 'groupNorm':
-      return ['exported', 'fused', 'fused, channels first'];
+      return ['exported', 'fused', `fused${CHANNELS_FIRST}`];
     case 'layerNorm':
       return ['exported'];
     case 'elementwise':
@@ -81,7 +90,7 @@ interface Feeds {
 export function onnxruntimeEngine(host: OrtHost): Engine {
   return {
     async open(job) {
-      const way = WAYS[job.variant];
+      const way = wayOf(job.variant);
       const { graph, feeds } = await prepare(host, job, way.graph);
       return new OrtWork(host, job, graph, feeds, way);
     },
@@ -125,16 +134,21 @@ class OrtWork implements EngineWork {
   ) {
     this.version = host.version;
     this.pipelined = host.idle !== undefined && job.provider !== 'cpu';
-    const where = job.provider === 'cpu' ? 'CPU provider, 2 threads' : `WebGPU provider, ${way.layout} inside`;
-    const outputs = 'model' in job.work || job.provider === 'cpu' ? 'result read back' : 'one value read back';
-    this.settings = [
-      `${job.variant.split(',')[0]} graph (opset 17)`,
-      where,
-      ...(job.provider === 'cpu' ? [] : ['no validation', way.captured ? 'graph captured' : 'graph not captured']),
-      'all graph optimisations',
+    this.settings = [`${way.graph} graph (opset 17)`, 'all graph optimisations', ...this.place()].join('; ');
+  }
+
+  /** Where it computes, and what stays there. */
+  private place(): string[] {
+    const { job, way, pipelined } = this;
+    if (job.provider === 'cpu') return ['CPU provider, 2 threads', 'inputs and weights in memory, the result too'];
+    const readBack = 'model' in job.work ? 'result read back' : 'one value read back';
+    return [
+      `WebGPU provider, ${way.layout} inside`,
+      'no validation',
+      way.captured ? 'graph captured' : 'graph not captured',
       'inputs and weights on the device',
-      this.pipelined ? 'result stays on the device' : outputs,
-    ].join('; ');
+      pipelined ? 'result stays on the device' : readBack,
+    ];
   }
 
   async first(): Promise<number> {

@@ -1,6 +1,7 @@
 /** TensorFlow.js on WebGPU as a peer for matmul, convolution and attention. Given the module with its backend ready. */
 import { problemData, type Problem, type ProblemData } from '../../kernels/problem.ts';
 import { PeerError, type Engine } from '../protocol.ts';
+import { TRANSPOSED } from './tensors.ts';
 
 interface Tensor {
   data(): Promise<Float32Array>;
@@ -9,6 +10,7 @@ interface Tensor {
 }
 /** As much of the package's types as is used. */
 export interface Tfjs {
+  enableProdMode(): void;
   tensor(values: Float32Array, shape: readonly number[]): Tensor;
   tidy<T>(work: () => T): T;
   matMul(a: Tensor, b: Tensor, transposeA?: boolean, transposeB?: boolean): Tensor;
@@ -24,10 +26,11 @@ export interface Tfjs {
 }
 
 export function tfjsEngine(tf: Tfjs, version: string): Engine {
+  tf.enableProdMode();
   return {
-    async open({ work, dtype }) {
+    async open({ work, variant, dtype }) {
       if (!('problem' in work) || dtype !== 'f32') throw new PeerError('tfjs: expected a problem in f32');
-      const compute = prepare(tf, work.problem, problemData(work.problem, dtype));
+      const compute = prepare(tf, work.problem, problemData(work.problem, dtype), variant);
       const last = async (runs: number) => {
         let result = compute();
         for (let i = 1; i < runs; i++) {
@@ -51,7 +54,12 @@ export function tfjsEngine(tf: Tfjs, version: string): Engine {
       };
       return {
         version,
-        settings: 'fused bias; inputs and result on the device',
+        settings: [
+          'production mode',
+          ...(work.problem.op === 'attention' ? [] : ['fused bias']),
+          'inputs and result on the device',
+          ...(variant === TRANSPOSED ? [TRANSPOSED] : []),
+        ].join('; '),
         pipelined: true,
         first: () => timed(1),
         run: timed,
@@ -66,12 +74,14 @@ export function tfjsEngine(tf: Tfjs, version: string): Engine {
   };
 }
 
-function prepare(tf: Tfjs, p: Problem, data: ProblemData): () => Tensor {
+function prepare(tf: Tfjs, p: Problem, data: ProblemData, variant: string): () => Tensor {
   if (p.op === 'matmul') {
     const a = tf.tensor(data.x, [p.M, p.K]);
-    const b = tf.tensor(data.w, [p.N, p.K]);
+    const given = tf.tensor(data.w, [p.N, p.K]);
+    const transposeB = variant !== TRANSPOSED;
+    const b = transposeB ? given : tf.transpose(given, [1, 0]);
     const bias = tf.tensor(data.b, [p.N]);
-    return () => tf.fused.matMul({ a, b, bias, transposeB: true });
+    return () => tf.fused.matMul({ a, b, bias, transposeB });
   }
   if (p.op === 'conv2d') {
     const x = tf.tensor(data.x, [p.B, p.H, p.W, p.I]);

@@ -219,7 +219,7 @@ export const channelsFirst = (x: Float32Array, B: number, P: number, C: number) 
 export const channelsLast = (x: Float32Array, B: number, P: number, C: number) => transpose(x, B, C, P);
 
 /** [B,rows,columns] → [B,columns,rows] */
-function transpose(x: Float32Array, B: number, rows: number, columns: number): Float32Array {
+export function transpose(x: Float32Array, B: number, rows: number, columns: number): Float32Array {
   const out = new Float32Array(count([B, rows, columns]));
   for (let b = 0; b < B; b++) {
     const at = b * rows * columns;
