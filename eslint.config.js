@@ -24,7 +24,7 @@ const engineButErrors = { target: './src/sampler', from: './src/engine', except:
 delete samplerZone.except;
 
 export default tseslint.config(
-  { ignores: ['dist', 'node_modules', '.cache', '.bench', 'test/fixtures', 'weights', 'training', 'bench/peers'] },
+  { ignores: ['dist', 'node_modules', '.cache', '.bench', 'test/fixtures', 'weights', 'training'] },
   js.configs.recommended,
   ...tseslint.configs.recommended,
   {
