@@ -146,7 +146,8 @@ export class Tuner {
   private get document(): string {
     const { info, caps } = this.device;
     const names = [info.vendor, info.architecture, info.device, info.description].join('|');
-    return hashText(`${names} ${caps.f16} ${caps.subgroupSize} ${caps.timestamps} ${JSON.stringify(caps.limits)}`);
+    const { limits, matrices = false, ...features } = caps;
+    return hashText(`${names} ${JSON.stringify({ ...features, matrices })} ${JSON.stringify(limits)}`);
   }
 
   private async read(): Promise<Map<string, TuneEntry>> {

@@ -114,8 +114,29 @@ describe.each(adapters())('program on %s', (adapter) => {
     program.write('x', normals(3, 120));
     await program.run();
     const before = { ...d.held, pipelines: d.pipelines.size };
+    const made: string[] = [];
+    const noting = (name: string) => [name, () => made.push(name)];
+    const makers = ['createBuffer', 'createBindGroup', 'createShaderModule', 'createComputePipelineAsync'];
+    Object.assign(d.gpu, Object.fromEntries(makers.map(noting)));
+    Object.assign(d.gpu.queue, Object.fromEntries([noting('writeBuffer')]));
     for (let i = 0; i < 5; i++) await program.run();
+    expect(made).toEqual([]);
     expect({ ...d.held, pipelines: d.pipelines.size }).toEqual(before);
+  });
+
+  it('has all pipelines compiled at the same time', async () => {
+    const d = await open();
+    const compile = d.gpu.createComputePipelineAsync.bind(d.gpu);
+    let [now, most] = [0, 0];
+    d.gpu.createComputePipelineAsync = async (descriptor) => {
+      most = Math.max(most, ++now);
+      await new Promise((tick) => setTimeout(tick, 5));
+      now--;
+      return compile(descriptor);
+    };
+    await Program.compile(d, record(), new Weights(d, source(tensors)));
+    expect(d.pipelines.size).toBeGreaterThan(1);
+    expect(most).toBe(d.pipelines.size);
   });
 
   it('cuts work into bounded submits and gives the same result', async () => {

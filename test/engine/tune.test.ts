@@ -6,6 +6,8 @@ import {
   Device,
   Graph,
   prepare,
+  Tuner,
+  type Capabilities,
   type Op,
   type ShippedAdapter,
   type TuneOptions,
@@ -55,6 +57,14 @@ function clock(fast?: string): TuneOptions['time'] & { calls: string[][] } {
 
 const open = async (tune: TuneOptions, without: GPUFeatureName[] = []) =>
   Device.open({ gpu: await getGpu('null'), without, tune });
+
+/** Getters of the driver's object as a copy can take them. */
+const described = ({ vendor, architecture, device, description }: GPUAdapterInfo) => ({
+  vendor,
+  architecture,
+  device,
+  description,
+});
 
 /** What a graph dispatches once it is settled. */
 async function kernelsOf(device: Device, g: Graph): Promise<string[]> {
@@ -151,6 +161,33 @@ describe('the tuner', () => {
     await device.tuner.settle(g);
     await device.tuner.settle(g);
     expect(device.tuner.report).toMatchObject({ measured: 3, spentMs: now });
+    device.dispose();
+  });
+
+  it('keeps measurements of other adapters and other features apart', async () => {
+    const device = await open({ mode: 'off' });
+    const asked: string[] = [];
+    const store: TuneStore = { ...memory(), read: async (name) => void asked.push(name) };
+    const settle = (info: Partial<GPUAdapterInfo>, caps: Partial<Capabilities>) => {
+      const other = { info: { ...described(device.info), ...info }, caps: { ...device.caps, ...caps } };
+      return new Tuner(Object.assign(Object.create(device) as Device, other), { mode: 'cached', store }).settle(
+        record(),
+      );
+    };
+    const { f16, timestamps, software, limits } = device.caps;
+    await settle({}, {});
+    await settle({}, { matrices: false });
+    await settle({ vendor: 'another' }, {});
+    await settle({ device: 'another' }, {});
+    await settle({}, { f16: !f16 });
+    await settle({}, { subgroupSize: 64 });
+    await settle({}, { matrices: true });
+    await settle({}, { timestamps: !timestamps });
+    await settle({}, { software: !software });
+    await settle({}, { limits: { ...limits, maxComputeWorkgroupStorageSize: 32768 } });
+    expect(asked).toHaveLength(10);
+    expect(asked[1]).toBe(asked[0]);
+    expect(new Set(asked).size).toBe(9);
     device.dispose();
   });
 
