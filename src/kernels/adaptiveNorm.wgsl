@@ -30,8 +30,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let team = (group.x + group.y * groups.x) * (WG / LANES) + lane / LANES;
   let row = min(team, p.M - 1u);
   let base = row * p.D4;
+  // Asked for here, the lengths that indices are held to are known in the loops; else drivers may divide for one at each access.
+  let shortest = min(min(arrayLength(&input), arrayLength(&m)), arrayLength(&out));
   let at = teamNormal(base, 4u * p.D4, p.eps, lane);
-  if (team >= p.M) { return; }
+  if (team >= p.M || shortest == 0u) { return; }
   let vectors = row / p.T * p.stride;
   for (var d4 = lane % LANES; d4 < p.D4; d4 += LANES) {
     let v = (load4(input[base + d4]) - at.x) * at.y;

@@ -1,5 +1,12 @@
 /** What several ops share: activations by name, ceil-division, shape helpers. */
-import { formatShape, InvalidArgumentError, numel, ShapeError, type Tensor } from '../engine/index.ts';
+import {
+  formatShape,
+  InvalidArgumentError,
+  numel,
+  ShapeError,
+  type Capabilities,
+  type Tensor,
+} from '../engine/index.ts';
 
 /** Activations by the numbers that `modules/activation.wgsl` gives them. */
 export const ACTIVATIONS = {
@@ -18,6 +25,13 @@ export const ACTIVATIONS = {
 
 /** The name of an activation. */
 export type Activation = keyof typeof ACTIVATIONS;
+
+/**
+ * Whether shaders are translated quickly and plainly, as for processors with no more than four lanes (SwiftShader): what a
+ * loop changes lies in memory, nothing overlaps what takes long, and another shader costs little. Drivers with wider
+ * subgroups take long over each and make more of it.
+ */
+export const plainlyTranslated = ({ software, subgroupSize }: Capabilities) => software && subgroupSize <= 4;
 
 export const ceilDiv = (a: number, b: number) => Math.ceil(a / b);
 

@@ -8,7 +8,16 @@ import {
   type Op,
   type Tensor,
 } from '../engine/index.ts';
-import { ACTIVATIONS, activationCode, ceilDiv, rowsOf, sameShape, width4, type Activation } from './common.ts';
+import {
+  ACTIVATIONS,
+  activationCode,
+  ceilDiv,
+  plainlyTranslated,
+  rowsOf,
+  sameShape,
+  width4,
+  type Activation,
+} from './common.ts';
 import shader from './elementwise.wgsl';
 
 /** Invocations of a workgroup. */
@@ -54,7 +63,8 @@ export const elementwiseOp: Op<ElementwiseAttrs> = {
     const items = BROADCAST ? output.shape[0] : 1;
     const item4 = (rowsOf(output) * C4) / items;
     const each = vec4Each(items * item4, to.caps);
-    const AHEAD = to.caps.software && attrs.act !== 'none' && attrs.act !== 'sigmoid';
+    const overlaps = to.caps.software && !plainlyTranslated(to.caps);
+    const AHEAD = overlaps && attrs.act !== 'none' && attrs.act !== 'sigmoid';
     to.dispatch({
       kernel: elementwiseKernel,
       tunables: { OP: OPS[attrs.kind], BROADCAST, ACT: activationCode(attrs.act), AHEAD },

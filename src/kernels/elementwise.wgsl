@@ -29,11 +29,11 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> out: array<Elem4>;       // [items, item4]
 @group(0) @binding(4) var<uniform> p: Params;
 
-fn combined(i: u32, j: u32) -> vec4<f32> {
+fn combined(i: u32, j: u32, alpha: f32, beta: f32) -> vec4<f32> {
   let v = load4(a[i]);
-  if (OP == 0u) { return p.alpha * v; }
-  if (OP == 1u) { return p.alpha * v + p.beta * load4(b[j]); }
-  if (OP == 2u) { return p.alpha * v * load4(b[j]); }
+  if (OP == 0u) { return alpha * v; }
+  if (OP == 1u) { return alpha * v + beta * load4(b[j]); }
+  if (OP == 2u) { return alpha * v * load4(b[j]); }
   return v * (1.0 + load4(b[j])) + load4(c[j]);
 }
 
@@ -48,8 +48,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var c4 = (first + lane) % p.C4;
   let C4 = p.C4;
   let stride = WG % C4;
+  let base = item * p.item4;
+  let row = item * C4;
+  let alpha = p.alpha;
+  let beta = p.beta;
   var n = first + lane;
-  if (n >= end) { return; }
+  // Asked for here, the lengths that indices are held to are known in the loop; else drivers may divide for one at each access.
+  let shortest = min(min(arrayLength(&a), arrayLength(&b)), min(arrayLength(&c), arrayLength(&out)));
+  if (n >= end || shortest == 0u) { return; }
   // AHEAD, a round writes what the one before has read: an activation takes long from end to end, and a processor computes it
   // beside the next loads. With their test at the end, loops have no round in which all lanes rest.
   let last = end + select(0u, WG, AHEAD);
@@ -57,9 +63,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var v = vec4<f32>(0.0);
   var y = vec4<f32>(0.0);
   loop {
-    let i = item * p.item4 + n;
+    let i = base + n;
     if (AHEAD) { y = activate(v, ACT); }
-    v = combined(i, select(i, item * p.C4 + c4, BROADCAST));
+    v = combined(i, select(i, row + c4, BROADCAST), alpha, beta);
     if (!AHEAD) { y = activate(v, ACT); }
     if (ACT == ACT_SIGMOID) { y = select(vec4<f32>(0.0), y, 4u * c4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.C)); }
     if (!AHEAD) { out[i] = store4(y); }

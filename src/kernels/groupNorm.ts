@@ -18,7 +18,7 @@ import {
   type Tensor,
   type Weight,
 } from '../engine/index.ts';
-import { ACTIVATIONS, activationCode, ceilDiv, width4, type Activation } from './common.ts';
+import { ACTIVATIONS, activationCode, ceilDiv, plainlyTranslated, width4, type Activation } from './common.ts';
 import { concatOp } from './concat.ts';
 import applyShader from './groupNormApply.wgsl';
 import finaliseShader from './groupNormFinalise.wgsl';
@@ -144,11 +144,18 @@ function lowerSubgroup({ inputs, out, act, eps, factor, ...map }: Work, to: Lowe
   expectSubgroups(to.caps);
   const { B, P, C, C4, A4, G, size } = map;
   const SG = to.caps.subgroupSize;
+  const plain = plainlyTranslated(to.caps);
   const { x, second, gamma, beta } = inputs;
   to.dispatch({
     kernel: groupNormSubgroupKernel,
-    // Where a network has two tensors under a norm somewhere, all its norms share the shader for them.
-    tunables: { SG, ACT: sharedActivation(act), HAS_SECOND: second !== undefined || joins(to.graph) },
+    // Where shaders take long to translate, and a network has two tensors under a norm somewhere, all its norms share one.
+    tunables: {
+      SG,
+      ACT: sharedActivation(act),
+      HAS_SECOND: second !== undefined || (!plain && joins(to.graph)),
+      FOURS: plain,
+      AHEAD: !plain,
+    },
     params: {
       ...{ B, P, C, C4, A4, G, size, ...lanesOver(map, SG), eps, factor },
       ...{ scaled: gamma ? 1 : 0, acts: act === 'none' ? 0 : 1 },

@@ -7,7 +7,13 @@ import shader from './groupNormSubgroup.wgsl';
 /** A subgroup per slab of groups, which gathers its statistics and then writes all of it. */
 export const groupNormSubgroupKernel = defineKernel({
   shader,
-  tunables: { SG: SHARED.SG, ACT: Object.values(ACTIVATIONS), HAS_SECOND: [false, true] },
+  tunables: {
+    SG: SHARED.SG,
+    ACT: Object.values(ACTIVATIONS),
+    HAS_SECOND: [false, true],
+    FOURS: [false, true],
+    AHEAD: [true, false],
+  },
   grid: ({ B, G, slab }) => [ceilDiv(G, slab), B, 1],
   valid: sharesHere,
 });

@@ -13,6 +13,8 @@ enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
 const ACT = 0u;
 const HAS_SECOND = false;
+const FOURS = false;       // moments of four pixels at a time: for drivers that keep what a loop changes in memory
+const AHEAD = true;        // values are activated a round after they were read
 
 struct Params {
   B: u32,       // batch
@@ -41,12 +43,12 @@ struct Params {
 struct Run { behind: bool, at: u32, step: u32, end: u32 }
 
 // Of column c4 of batch item b, pixels first, first + every …; nothing where the column is none.
-fn runOf(b: u32, c4: u32, first: u32, every: u32) -> Run {
+fn runOf(b: u32, c4: u32, columns: u32, first: u32, every: u32) -> Run {
   let behind = HAS_SECOND && c4 >= p.A4;
   let width = select(p.A4, p.C4 - p.A4, behind);
   let column = select(c4, c4 - p.A4, behind);
   let start = b * p.P * width + column;
-  return Run(behind, start + first * width, every * width, start + select(0u, p.P * width, c4 < p.C4));
+  return Run(behind, start + first * width, every * width, start + select(0u, p.P * width, c4 < columns));
 }
 
 fn valueAt(at: u32, behind: bool) -> vec4<f32> {
@@ -63,6 +65,27 @@ fn momentsOf(run: Run) -> Moments {
   var mean = vec4<f32>(0.0);
   var m2 = vec4<f32>(0.0);
   var at = run.at;
+  if (FOURS && at + 3u * run.step < run.end) {
+    loop {
+      let first = valueAt(at, run.behind);
+      origin = select(origin, first, n == 0.0);
+      var d0 = first - origin;
+      var d1 = valueAt(at + run.step, run.behind) - origin;
+      var d2 = valueAt(at + 2u * run.step, run.behind) - origin;
+      var d3 = valueAt(at + 3u * run.step, run.behind) - origin;
+      let local = 0.25 * (d0 + d1 + d2 + d3);
+      d0 -= local;
+      d1 -= local;
+      d2 -= local;
+      d3 -= local;
+      let delta = local - mean;
+      let share = 4.0 / (n + 4.0);
+      mean += delta * share;
+      m2 += d0 * d0 + d1 * d1 + d2 * d2 + d3 * d3 + delta * delta * (n * share);
+      n += 4.0;
+      continuing { at += 4u * run.step; break if at + 3u * run.step >= run.end; }
+    }
+  }
   if (at < run.end) {
     loop {
       let v = valueAt(at, run.behind);
@@ -99,6 +122,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let width = (min(p.slab * p.size, p.C - c0) + 3u) / 4u;
   let below = lane / p.across;
   let every = SG / p.across;
+  // Asked for here, the lengths that indices are held to are known in the loops; else drivers may divide for one at each access.
+  let shortest = min(min(arrayLength(&input), arrayLength(&second)), arrayLength(&out));
+  let columns = select(0u, p.C4, shortest > 0u);
 
   // Of group `lane`, whose channels start at c0 + start: channels found, their mean and Σ (x − mean)².
   let start = lane * p.size;
@@ -106,7 +132,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var centre = 0.0;
   var spread = 0.0;
   for (var first = 0u; first < width; first += p.across) {
-    var m = momentsOf(runOf(b, c0 / 4u + first + lane % p.across, below, every));
+    var m = momentsOf(runOf(b, c0 / 4u + first + lane % p.across, columns, below, every));
     for (var reach = p.across; reach < SG; reach *= 2u) {
       let mean = subgroupShuffleXor(m.mean, reach);
       m = joined(m, Moments(subgroupShuffleXor(m.n, reach), mean, subgroupShuffleXor(m.m2, reach)));
@@ -134,25 +160,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let slots = vec4<u32>((vec4<f32>(channels - c0) + 0.5) / f32(p.size));
     let mean = ofLanes(centre, slots);
     var scale = ofLanes(rstd, slots);
-    let run = runOf(b, c4, below, every);
+    let run = runOf(b, c4, columns, below, every);
     scale *= select(vec4<f32>(1.0), gamma[c4], p.scaled == 1u);
     scale = select(vec4<f32>(0.0), scale, inside);
     let origin = select(vec4<f32>(0.0), mean, inside);
     let shift = beta[c4];
     let acts = p.acts == 1u;
     let factor = p.factor;
-    // A round writes what the one before has read: an activation takes long from end to end; this way, beside the loads.
+    // AHEAD, a round writes what the one before has read: an activation takes long from end to end; this way, beside the loads.
     let step = every * p.C4;
-    let last = run.end + run.step;
+    let last = run.end + select(0u, run.step, AHEAD);
     var at = run.at;
-    var to = (b * p.P + below) * p.C4 + c4 - step;
+    var to = (b * p.P + below) * p.C4 + c4 - select(0u, step, AHEAD);
     var normal = vec4<f32>(0.0);
+    var v = vec4<f32>(0.0);
     if (at < run.end) {
       loop {
-        var v = select(normal, activate(normal, ACT), acts);
-        if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, inside); }
+        if (AHEAD) { v = select(normal, activate(normal, ACT), acts); }
         normal = (valueAt(at, run.behind) - origin) * scale + shift;
-        if (at != run.at) { out[to] = store4(v * factor); }
+        if (!AHEAD) { v = select(normal, activate(normal, ACT), acts); }
+        if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, inside); }
+        if (!AHEAD) { out[to] = store4(v * factor); }
+        if (AHEAD && at != run.at) { out[to] = store4(v * factor); }
         continuing { at += run.step; to += step; break if at >= last; }
       }
     }

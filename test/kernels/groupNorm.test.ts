@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { Graph, InvalidArgumentError, ShapeError, type Capabilities } from '../../src/engine/index.ts';
+import {
+  DEFAULT_CAPABILITIES,
+  Graph,
+  InvalidArgumentError,
+  lowerNodes,
+  ShapeError,
+  type Capabilities,
+} from '../../src/engine/index.ts';
 import { concat } from '../../src/kernels/concat.ts';
 import { GROUP_NORM_ALGORITHMS, groupNorm, rowsPerChunk } from '../../src/kernels/groupNorm.ts';
 import { expectSubgroups, lanesOver, subgroupPays } from '../../src/kernels/groupNormSubgroup.ts';
@@ -206,6 +213,17 @@ describe('groupNorm shapes', () => {
     expect(subgroupPays(map, { ...caps, software: false })).toBe(false);
     expect(subgroupPays(map, { ...caps, subgroupSize: 0 })).toBe(false);
     expect(() => expectSubgroups({ ...caps, subgroupSize: 0 })).toThrow(/subgroups of 8, 4, 16.*got none/);
+  });
+
+  it('shares a shader among norms of one and of two tensors where translating one takes long', () => {
+    const g = new Graph();
+    const [x, y] = ['x', 'y'].map((name) => g.input(name, [1, 8, 8, 16], { layout: 'rows' }));
+    const norm = { groups: 4, eps: 1e-5 };
+    g.output('out', groupNorm(concat(groupNorm(x, undefined, undefined, norm), y), undefined, undefined, norm));
+    const [first] = g.nodes;
+    const shares = (subgroupSize: number) =>
+      lowerNodes(g, [first], { ...DEFAULT_CAPABILITIES, software: true, subgroupSize })[0].tunables.HAS_SECOND;
+    expect([4, 8, 16].map(shares)).toEqual([false, true, true]);
   });
 
   it('names what does not fit', () => {
