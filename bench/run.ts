@@ -51,7 +51,8 @@ export async function runCases(selection: Selection, host: Host): Promise<CoreRe
   if (!probe.caps.software) limits = 'raised';
   const adapter = describe(probe.info);
   host.note?.(`on ${adapter}`);
-  if (probe.caps.matrices) host.note?.('subgroup matrices multiply rightly, and are used for halves');
+  if (probe.caps.matrices)
+    host.note?.(`subgroup matrices ${probe.caps.matrices} multiply rightly, and are used for halves`);
   const roofline = selection.quick ? undefined : await measureRoofline(probe);
   if (roofline) {
     const { fmaGflops, copyGbps } = roofline;

@@ -112,7 +112,7 @@ export function variantsOf(graph: Graph, { caps, tune }: Pick<Circumstances, 'ca
   const again: Variant = { title: 'once more' };
   const same = signature(on.dispatches);
   const changing = candidates.filter(({ rewritesOff, without }) => {
-    const lesser = without ? { ...caps, subgroupSize: 0, matrices: false } : caps;
+    const lesser = without ? { ...caps, subgroupSize: 0, matrices: undefined } : caps;
     try {
       return signature(prepare(graph, lesser, { rewrites, rewritesOff }).dispatches) !== same;
     } catch (error) {

@@ -14,7 +14,7 @@ import { rewrites } from '../../src/kernels/index.ts';
 
 /** What kernels may count on where an adapter reports this; limits are those that every adapter has. */
 export const capabilitiesOf = ({ subgroupSize, f16, matrices, software }: AdapterTraits): Capabilities => {
-  return { ...DEFAULT_CAPABILITIES, subgroupSize, f16, matrices, software };
+  return { ...DEFAULT_CAPABILITIES, subgroupSize, f16, matrices: matrices || undefined, software };
 };
 
 /** The versions of all classes that graphs have on an adapter, by key. */

@@ -2,7 +2,16 @@
 import { AdapterError, DeviceLostError, OutOfMemoryError, ValidationError, type DaguerreError } from './errors.ts';
 import { Pacer } from './pacer.ts';
 import { PipelineCache } from './pipelines.ts';
-import { matrixConfigs, MATRICES, multiplies16, multipliesRightly, type MatrixConfig } from './subgroupMatrices.ts';
+import {
+  matrixChoices,
+  matrixConfigs,
+  MATRICES,
+  multipliesRightly,
+  SUBGROUP_SIZE,
+  type MatrixChoice,
+  type MatrixConfig,
+  type MatrixForm,
+} from './subgroupMatrices.ts';
 import { Tuner, type TuneOptions } from './tune.ts';
 import { browserTuneStore } from './tuneStore.ts';
 import { WarmUp } from './warmUp.ts';
@@ -14,10 +23,10 @@ export interface Capabilities {
   /** Width of a subgroup where `subgroups` was granted and the adapter has one width only; otherwise 0. */
   subgroupSize: number;
   /**
-   * Subgroups of 32 lanes multiply 16×16 matrices of halves into sums in f32 (Dawn's experimental subgroup matrices), seen
-   * to be right when the device was opened; left out where they do not.
+   * Subgroups multiply matrices of halves of these sizes into sums in f32 (Dawn's experimental subgroup matrices), seen to be
+   * right when the device was opened; left out where they do not.
    */
-  matrices?: boolean;
+  matrices?: MatrixForm;
   /** `timestamp-query` was granted. */
   timestamps: boolean;
   /** True for an adapter that runs on the processor (SwiftShader, lavapipe, WARP). */
@@ -76,7 +85,13 @@ export interface DeviceOptions {
   tune?: TuneOptions;
 }
 
-const OPTIONAL: GPUFeatureName[] = ['shader-f16', 'timestamp-query', 'subgroups' as GPUFeatureName, MATRICES];
+const OPTIONAL: GPUFeatureName[] = [
+  'shader-f16',
+  'timestamp-query',
+  'subgroups' as GPUFeatureName,
+  MATRICES,
+  SUBGROUP_SIZE,
+];
 
 /** An open device. `dispose()` releases everything made from it. */
 export class Device {
@@ -100,6 +115,8 @@ export class Device {
     readonly info: GPUAdapterInfo,
     readonly caps: Capabilities,
     tune?: TuneOptions,
+    /** The width of subgroups that shaders with matrices ask for; undefined where there is one only. */
+    readonly matrixWidth?: number,
   ) {
     this.matrixConfigs = gpu.features.has(MATRICES) ? matrixConfigs(info) : [];
     this.pipelines = new PipelineCache(this);
@@ -159,16 +176,18 @@ export class Device {
       Object.keys(DEFAULT_LIMITS).map((name) => [name, device.limits[name as keyof Limits]]),
     ) as unknown as Limits;
     const { subgroupMinSize: min, subgroupMaxSize: max } = adapter.info;
-    const lists16 = device.features.has(MATRICES) && multiplies16(adapter.info, matrixConfigs(adapter.info));
+    const software = isSoftware(adapter.info);
+    // Processors that offer them compute them no faster, and take their drivers half a minute per shader.
+    const matrices = software ? undefined : await firstRightOf(device, adapter.info);
     const caps: Capabilities = {
-      matrices: lists16 && device.features.has('shader-f16') && (await multipliesRightly(device)),
+      matrices: matrices?.form,
       f16: device.features.has('shader-f16'),
       subgroupSize: device.features.has('subgroups') && min === max ? (min ?? 0) : 0,
       timestamps: device.features.has('timestamp-query'),
-      software: isSoftware(adapter.info),
+      software,
       limits,
     };
-    return new Device(device, adapter.info, caps, options.tune);
+    return new Device(device, adapter.info, caps, options.tune, matrices?.width);
   }
 
   /**
@@ -261,6 +280,15 @@ export class Device {
 }
 
 function noop(): void {}
+
+/** The best of the sizes of matrices that an adapter lists which it multiplies rightly. */
+async function firstRightOf(device: GPUDevice, info: GPUAdapterInfo): Promise<MatrixChoice | undefined> {
+  if (!device.features.has(MATRICES) || !device.features.has('shader-f16')) return undefined;
+  for (const choice of matrixChoices(info, matrixConfigs(info), device.features)) {
+    if (await multipliesRightly(device, choice)) return choice;
+  }
+  return undefined;
+}
 
 /** `vendor architecture description` of an adapter, without the empty ones. */
 export function describe(info: GPUAdapterInfo): string {

@@ -2,7 +2,8 @@
 export * from './errors.ts';
 export { Device, DEFAULT_CAPABILITIES, DEFAULT_LIMITS, describe } from './device.ts';
 export type { Capabilities, DeviceOptions, Limits } from './device.ts';
-export type { MatrixConfig } from './subgroupMatrices.ts';
+export { lanesOf, matrixForm, nameOfForm } from './subgroupMatrices.ts';
+export type { MatrixConfig, MatrixForm } from './subgroupMatrices.ts';
 export { Graph, byteSize, formatShape, numel, packedFrom, rootOf, storedElements, weightRows } from './graph.ts';
 export type { Constant, ConstantPart, DType, Layout, Node, Op, Packing, Tensor, Weight } from './graph.ts';
 export { defineKernel, defaultTunables, linearGrid, packParams, tunableCombinations } from './kernel.ts';

@@ -2,6 +2,7 @@
 import type { Device } from './device.ts';
 import { DeviceLostError, ValidationError } from './errors.ts';
 import type { ShaderBinding } from './shader.ts';
+import { inWidth } from './subgroupMatrices.ts';
 
 const BUFFER_TYPES = { read: 'read-only-storage', write: 'storage', uniform: 'uniform' } as const;
 
@@ -51,7 +52,7 @@ export class PipelineCache {
   private async compile(code: string, bindings: readonly ShaderBinding[], label: string): Promise<GPUComputePipeline> {
     const { gpu } = this.device;
     gpu.pushErrorScope('validation');
-    const module = gpu.createShaderModule({ code, label });
+    const module = gpu.createShaderModule({ code: inWidth(code, this.device.matrixWidth), label });
     const scope = gpu.popErrorScope();
     try {
       const layout = gpu.createPipelineLayout({ label, bindGroupLayouts: [this.layout(bindings)] });

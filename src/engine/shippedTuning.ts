@@ -3,6 +3,7 @@
  * usual one was clearly faster. They are told apart by what an adapter reports and kernels see, never by a product's name.
  */
 import type { Device } from './device.ts';
+import type { MatrixForm } from './subgroupMatrices.ts';
 
 /** What an adapter must report for its measurements to count. */
 export interface AdapterTraits {
@@ -11,7 +12,7 @@ export interface AdapterTraits {
   /** Lanes of a subgroup; 0 where it varies or is not known. */
   subgroupSize: number;
   f16: boolean;
-  matrices: boolean;
+  matrices: MatrixForm | false;
   software: boolean;
 }
 

@@ -1,11 +1,11 @@
 // out[b, t, h, :] = Σₛ softmaxₛ(scale · q[b, t, h, :]·k[b, s, h, :] + mask[b, h, t, s]) · v[b, s, h, :], by subgroup
 // matrices: halves multiplied, scores, their softmax and sums in f32, weights rounded to halves.
 //
-// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S]. A workgroup of DOWN × ACROSS
-// subgroups of 32 lanes owns 16·DOWN consecutive queries of one head, walks the keys 16·ACROSS at a time, and keeps the
-// softmax online (Milakov & Gimelshein 2018, Dao et al. 2022). For each tile of keys a subgroup multiplies 16 queries
-// by 16 keys; scores pass through workgroup memory, where TEAM lanes turn a row of them into weights; and a subgroup
-// mixes 16 rows × 16·COLS channels.
+// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S]. Matrices are MM × MK by MK × MN, each
+// 8 or 16; subgroups have a lane for every eight sums of one. A workgroup of DOWN × ACROSS subgroups owns MM·DOWN consecutive
+// queries of one head, walks the keys MN·ACROSS at a time, and keeps the softmax online (Milakov & Gimelshein 2018, Dao et al.
+// 2022). For each tile of keys a subgroup multiplies MM queries by MN keys; scores pass through workgroup memory, where TEAM
+// lanes turn a row of them into weights; and a subgroup mixes MM rows × MN·COLS channels.
 //
 // Which lane holds which of its sums is the driver's secret, so they cannot be scaled row by row where they are. They
 // are taken out, into registers of a known order, where a row's maximum grows by more than SLACK, which is rare after
@@ -13,14 +13,17 @@
 // `pool` holds a vec4 of halves, or two f32, to a vec2<u32>, in rows of two more than they hold, so that eight rows of
 // 16 bytes stand in different banks. While one tile is worked on, the next is on its way into registers. Takes
 // subgroups for runs of SG consecutive invocations, which is why places that depend on a lane's subgroup are the same
-// within one; the compiler cannot know.
+// within one; the compiler cannot know. It can know, and must, that places are in range (see `modules/matrix.wgsl`).
 //@use storage exponential score
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 enable f16;
 enable chromium_experimental_subgroup_matrix;
+const MM = 16u;
+const MN = 16u;
+const MK = 16u;
 const DOWN = 2u;
 const ACROSS = 2u;
-const D4 = 16u;            // at most 20·ACROSS
+const D4 = 16u;            // at most 5/4·MN·ACROSS
 const HAS_MASK = false;
 
 struct Params {
@@ -47,23 +50,25 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<Elem4>;       // [B, T, heads, D4]
 @group(0) @binding(5) var<uniform> p: Params;
 
-const SG = 32u;
+const SG = MM * MN / 8u;                        // lanes of a subgroup
 const WG = SG * DOWN * ACROSS;
-const QUERIES = 16u * DOWN;
-const KEYS = 16u * ACROSS;
-const TEAM = 2u * ACROSS;                       // lanes of a row, eight keys each
-const BLOCKS = (D4 + 3u) / 4u;                  // matrices along the channels …
+const QUERIES = MM * DOWN;
+const KEYS = MN * ACROSS;
+const TEAM = MN / 8u * ACROSS;                  // lanes of a row, eight keys each
+const UNIT4 = max(MN, MK) / 4u;
+const PAD4 = (D4 + UNIT4 - 1u) / UNIT4 * UNIT4; // vec4 per query, key and value in whole matrices …
+const BLOCKS = 4u * PAD4 / MN;                  // … which are so many from side to side …
 const COLS = (BLOCKS + ACROSS - 1u) / ACROSS;   // … of which a subgroup mixes so many
-const STEP = 4u * BLOCKS + 2u;                  // from one query, key or value to the next
-const SCORE_STEP = 8u * ACROSS + 2u;            // from one row of scores to the next; the last two are shared by a team
+const STEP = PAD4 + 2u;                         // from one query, key or value to the next
+const SCORE_STEP = MN / 2u * ACROSS + 2u;       // from one row of scores to the next; the last two are shared by a team
 const KEY_AT = QUERIES * STEP;                  // where keys begin, and later the values of the same
 const SCORE_AT = KEY_AT + KEYS * STEP;
-const LOADS = (KEYS * 4u * BLOCKS + WG - 1u) / WG;
+const LOADS = (KEYS * PAD4 + WG - 1u) / WG;
 const SLACK = 8.0;
 
-alias Left = subgroup_matrix_left<f16, 16, 16>;
-alias Right = subgroup_matrix_right<f16, 16, 16>;
-alias Result = subgroup_matrix_result<f32, 16, 16>;
+alias Left = subgroup_matrix_left<f16, MK, MM>;
+alias Right = subgroup_matrix_right<f16, MN, MK>;
+alias Result = subgroup_matrix_result<f32, MN, MM>;
 alias Loads = array<vec2<u32>, LOADS>;
 
 var<workgroup> pool: array<vec2<u32>, SCORE_AT + QUERIES * SCORE_STEP>;
@@ -82,9 +87,9 @@ fn halves(e: Elem4) -> vec2<u32> { return bitcast<vec2<u32>>(vec4<f16>(e)); }
 fn loadKeys(row0: u32, s0: u32, lane: u32) -> Loads {
   var x: Loads;
   for (var i = 0u; i < LOADS; i++) {
-    let d = (i * WG + lane) % (4u * BLOCKS);
-    let s = min(s0 + (i * WG + lane) / (4u * BLOCKS), p.S - 1u);
-    if (D4 % 4u == 0u || d < D4) { x[i] = halves(k[row0 + s * p.k4 + d]); }
+    let d = (i * WG + lane) % PAD4;
+    let s = min(s0 + (i * WG + lane) / PAD4, p.S - 1u);
+    if (D4 == PAD4 || d < D4) { x[i] = halves(k[row0 + s * p.k4 + d]); }
   }
   return x;
 }
@@ -92,34 +97,39 @@ fn loadKeys(row0: u32, s0: u32, lane: u32) -> Loads {
 fn loadValues(row0: u32, s0: u32, lane: u32) -> Loads {
   var x: Loads;
   for (var i = 0u; i < LOADS; i++) {
-    let d = (i * WG + lane) % (4u * BLOCKS);
-    let s = min(s0 + (i * WG + lane) / (4u * BLOCKS), p.S - 1u);
-    if (D4 % 4u == 0u || d < D4) { x[i] = halves(v[row0 + s * p.v4 + d]); }
+    let d = (i * WG + lane) % PAD4;
+    let s = min(s0 + (i * WG + lane) / PAD4, p.S - 1u);
+    if (D4 == PAD4 || d < D4) { x[i] = halves(v[row0 + s * p.v4 + d]); }
   }
   return x;
 }
 
 fn stage(x: Loads, lane: u32) {
   for (var i = 0u; i < LOADS; i++) {
-    let at = i * WG + lane;
-    if (at < KEYS * 4u * BLOCKS) { pool[KEY_AT + at / (4u * BLOCKS) * STEP + at % (4u * BLOCKS)] = x[i]; }
+    let at = i * WG + lane % WG;
+    if (KEYS * PAD4 % WG == 0u || at < KEYS * PAD4) { pool[KEY_AT + at / PAD4 * STEP + at % PAD4] = x[i]; }
   }
 }
 
-fn pairAt(at: u32) -> Pair {
+// The scores that a lane makes weights of.
+fn scoresOf(lane: u32) -> Pair {
+  let at = SCORE_AT + lane % WG / TEAM * SCORE_STEP + 4u * (lane % TEAM);
   return Pair(bitcast<vec4<f32>>(vec4<u32>(pool[at], pool[at + 1u])),
               bitcast<vec4<f32>>(vec4<u32>(pool[at + 2u], pool[at + 3u])));
 }
 
-// Adds the sums that lie at a place to those that were taken out before, and multiplies both by what remains of a row.
-fn together(taken: Pair, at: u32, factor: f32) -> Pair {
-  let now = pairAt(at);
-  return Pair((taken.first + now.first) * factor, (taken.second + now.second) * factor);
+// Adds a lane's part of the sums that its subgroup has stored to those that were taken out before, and multiplies both by what
+// remains of a row.
+fn together(taken: Pair, lane: u32, factor: f32) -> Pair {
+  let own = lane % WG;
+  let slot = SCORE_AT + own / SG / ACROSS * MM * SCORE_STEP + own / SG % ACROSS * (MN / 2u);
+  let at = slot + own % SG / (MN / 8u) * SCORE_STEP + 4u * (own % (MN / 8u));
+  let first = bitcast<vec4<f32>>(vec4<u32>(pool[at], pool[at + 1u]));
+  let second = bitcast<vec4<f32>>(vec4<u32>(pool[at + 2u], pool[at + 3u]));
+  return Pair((taken.first + first) * factor, (taken.second + second) * factor);
 }
 
 fn halvesOf(x: vec4<f32>) -> vec2<u32> { return vec2<u32>(pack2x16float(x.xy), pack2x16float(x.zw)); }
-
-fn right(lines: u32, column: u32) -> u32 { return KEY_AT + lines * 16u * STEP + 4u * min(column, BLOCKS - 1u); }
 
 // Scores of four keys from s on, of which all beyond the last weigh nothing.
 fn finishScores(x: vec4<f32>, masks: u32, s: vec4<u32>) -> vec4<f32> {
@@ -149,15 +159,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let masks = b * p.maskBatch + head * p.maskHead + min(t0 + row, p.T - 1u) * p.maskRow;
   let down = lane / SG / ACROSS;
   let across = lane / SG % ACROSS;
-  let slot = SCORE_AT + down * 16u * SCORE_STEP + across * 8u;
-  let sumsAt = slot + lane % SG / 2u * SCORE_STEP + lane % 2u * 4u;
-  let shared4 = SCORE_AT + row * SCORE_STEP + 8u * ACROSS;
-  for (var i = 0u; i < (QUERIES * 4u * BLOCKS + WG - 1u) / WG; i++) {
+  let rowOfSums = down * MM + lane % SG / (MN / 8u);
+  let slot = SCORE_AT + down * MM * SCORE_STEP + across * (MN / 2u);
+  let shared4 = SCORE_AT + row * SCORE_STEP + MN / 2u * ACROSS;
+  let column0 = MN / 4u * min(across * COLS, BLOCKS - 1u);
+  let column1 = MN / 4u * min(across * COLS + 1u, BLOCKS - 1u);
+  let column2 = MN / 4u * min(across * COLS + 2u, BLOCKS - 1u);
+  let column3 = MN / 4u * min(across * COLS + 3u, BLOCKS - 1u);
+  let column4 = MN / 4u * min(across * COLS + 4u, BLOCKS - 1u);
+  for (var i = 0u; i < (QUERIES * PAD4 + WG - 1u) / WG; i++) {
     let at = i * WG + lane;
-    let d = at % (4u * BLOCKS);
+    let d = at % PAD4;
     var x: vec2<u32>;
-    if (D4 % 4u == 0u || d < D4) { x = halves(q[queries + min(t0 + at / (4u * BLOCKS), p.T - 1u) * p.q4 + d]); }
-    if (at < QUERIES * 4u * BLOCKS) { pool[at / (4u * BLOCKS) * STEP + d] = x; }
+    if (D4 == PAD4 || d < D4) { x = halves(q[queries + min(t0 + at / PAD4, p.T - 1u) * p.q4 + d]); }
+    if (QUERIES * PAD4 % WG == 0u || at < QUERIES * PAD4) { pool[at / PAD4 * STEP + d] = x; }
   }
   var held = loadKeys(keys, 0u, lane);
   var top = LOWEST;
@@ -178,15 +193,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
     held = loadValues(values, s0, lane);
     var scores = Result();
-    for (var d = 0u; d < BLOCKS; d++) {
-      let x = subgroupMatrixLoad<Left, row_major>(&pool, down * 16u * STEP + 4u * d, STEP);
-      let y = subgroupMatrixLoad<Right, col_major>(&pool, KEY_AT + across * 16u * STEP + 4u * d, STEP);
+    for (var d = 0u; d < 4u * PAD4 / MK; d++) {
+      let x = subgroupMatrixLoad<Left, row_major>(&pool, down * MM * STEP + MK / 4u * d, STEP);
+      let y = subgroupMatrixLoad<Right, col_major>(&pool, KEY_AT + across * MN * STEP + MK / 4u * d, STEP);
       scores = subgroupMatrixMultiplyAccumulate(x, y, scores);
     }
     subgroupMatrixStore<row_major>(&pool, slot, scores, SCORE_STEP);
     workgroupBarrier();
     stage(held, lane);
-    let mine = pairAt(SCORE_AT + row * SCORE_STEP + 4u * member);
+    let mine = scoresOf(lane);
     let s = s0 + 8u * member + vec4<u32>(0u, 1u, 2u, 3u);
     let first = finishScores(mine.first, masks, s);
     let second = finishScores(mine.second, masks, s + 4u);
@@ -206,37 +221,37 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       if (member == 0u) { keep[row] = factor; }
       workgroupBarrier();
       if (s0 > 0u) {
-        let left = keep[down * 16u + lane % SG / 2u];
+        let left = keep[rowOfSums];
         subgroupMatrixStore<row_major>(&pool, slot, c0, SCORE_STEP);
         workgroupBarrier();
-        o0 = together(o0, sumsAt, left);
+        o0 = together(o0, lane, left);
         c0 = Result();
         if (COLS > 1u) {
           workgroupBarrier();
           subgroupMatrixStore<row_major>(&pool, slot, c1, SCORE_STEP);
           workgroupBarrier();
-          o1 = together(o1, sumsAt, left);
+          o1 = together(o1, lane, left);
           c1 = Result();
         }
         if (COLS > 2u) {
           workgroupBarrier();
           subgroupMatrixStore<row_major>(&pool, slot, c2, SCORE_STEP);
           workgroupBarrier();
-          o2 = together(o2, sumsAt, left);
+          o2 = together(o2, lane, left);
           c2 = Result();
         }
         if (COLS > 3u) {
           workgroupBarrier();
           subgroupMatrixStore<row_major>(&pool, slot, c3, SCORE_STEP);
           workgroupBarrier();
-          o3 = together(o3, sumsAt, left);
+          o3 = together(o3, lane, left);
           c3 = Result();
         }
         if (COLS > 4u) {
           workgroupBarrier();
           subgroupMatrixStore<row_major>(&pool, slot, c4, SCORE_STEP);
           workgroupBarrier();
-          o4 = together(o4, sumsAt, left);
+          o4 = together(o4, lane, left);
           c4 = Result();
         }
         workgroupBarrier();
@@ -249,69 +264,70 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     pool[SCORE_AT + row * SCORE_STEP + 2u * member + 1u] = halvesOf(w1);
     workgroupBarrier();
     if (s0 + KEYS < p.S) { held = loadKeys(keys, s0 + KEYS, lane); }
-    for (var i = 0u; i < ACROSS; i++) {
-      let x = subgroupMatrixLoad<Left, row_major>(&pool, SCORE_AT + down * 16u * SCORE_STEP + 4u * i, SCORE_STEP);
-      let y0 = subgroupMatrixLoad<Right, row_major>(&pool, right(i, across * COLS), STEP);
+    for (var i = 0u; i < KEYS / MK; i++) {
+      let x = subgroupMatrixLoad<Left, row_major>(&pool, SCORE_AT + down * MM * SCORE_STEP + MK / 4u * i, SCORE_STEP);
+      let lines = KEY_AT + i * MK * STEP;
+      let y0 = subgroupMatrixLoad<Right, row_major>(&pool, lines + column0, STEP);
       c0 = subgroupMatrixMultiplyAccumulate(x, y0, c0);
       if (COLS > 1u) {
-        let y1 = subgroupMatrixLoad<Right, row_major>(&pool, right(i, across * COLS + 1u), STEP);
+        let y1 = subgroupMatrixLoad<Right, row_major>(&pool, lines + column1, STEP);
         c1 = subgroupMatrixMultiplyAccumulate(x, y1, c1);
       }
       if (COLS > 2u) {
-        let y2 = subgroupMatrixLoad<Right, row_major>(&pool, right(i, across * COLS + 2u), STEP);
+        let y2 = subgroupMatrixLoad<Right, row_major>(&pool, lines + column2, STEP);
         c2 = subgroupMatrixMultiplyAccumulate(x, y2, c2);
       }
       if (COLS > 3u) {
-        let y3 = subgroupMatrixLoad<Right, row_major>(&pool, right(i, across * COLS + 3u), STEP);
+        let y3 = subgroupMatrixLoad<Right, row_major>(&pool, lines + column3, STEP);
         c3 = subgroupMatrixMultiplyAccumulate(x, y3, c3);
       }
       if (COLS > 4u) {
-        let y4 = subgroupMatrixLoad<Right, row_major>(&pool, right(i, across * COLS + 4u), STEP);
+        let y4 = subgroupMatrixLoad<Right, row_major>(&pool, lines + column4, STEP);
         c4 = subgroupMatrixMultiplyAccumulate(x, y4, c4);
       }
     }
   }
   pool[shared4 + member / 2u][member % 2u] = bitcast<u32>(dot(sum, vec4<f32>(1.0)));
   workgroupBarrier();
-  let t = t0 + down * 16u + lane % SG / 2u;
-  let sums4 = SCORE_AT + (down * 16u + lane % SG / 2u) * SCORE_STEP + 8u * ACROSS;
+  let t = t0 + rowOfSums;
+  let sums4 = SCORE_AT + rowOfSums * SCORE_STEP + MN / 2u * ACROSS;
   var total = 0.0;
   for (var i = 0u; i < TEAM; i++) { total += bitcast<f32>(pool[sums4 + i / 2u][i % 2u]); }
   subgroupMatrixStore<row_major>(&pool, slot, c0, SCORE_STEP);
   workgroupBarrier();
-  o0 = together(o0, sumsAt, 1.0);
+  o0 = together(o0, lane, 1.0);
   if (COLS > 1u) {
     workgroupBarrier();
     subgroupMatrixStore<row_major>(&pool, slot, c1, SCORE_STEP);
     workgroupBarrier();
-    o1 = together(o1, sumsAt, 1.0);
+    o1 = together(o1, lane, 1.0);
   }
   if (COLS > 2u) {
     workgroupBarrier();
     subgroupMatrixStore<row_major>(&pool, slot, c2, SCORE_STEP);
     workgroupBarrier();
-    o2 = together(o2, sumsAt, 1.0);
+    o2 = together(o2, lane, 1.0);
   }
   if (COLS > 3u) {
     workgroupBarrier();
     subgroupMatrixStore<row_major>(&pool, slot, c3, SCORE_STEP);
     workgroupBarrier();
-    o3 = together(o3, sumsAt, 1.0);
+    o3 = together(o3, lane, 1.0);
   }
   if (COLS > 4u) {
     workgroupBarrier();
     subgroupMatrixStore<row_major>(&pool, slot, c4, SCORE_STEP);
     workgroupBarrier();
-    o4 = together(o4, sumsAt, 1.0);
+    o4 = together(o4, lane, 1.0);
   }
   if (t >= p.T) { return; }
   let at = (b * p.T + t) * p.heads + head;
-  let column = across * COLS * 4u + lane % 2u * 2u;
+  let column = MN / 4u * across * COLS + 2u * (lane % (MN / 8u));
   let factor = 1.0 / total;
   put(at, column, o0, factor);
   // A subgroup's columns end where the next one's begin, and those of the last at the edge.
-  if (COLS > 1u) { put(at, column + 4u, o1, factor); }
-  if (COLS > 2u) { put(at, column + 8u, o2, factor); }
-  if (COLS > 3u) { put(at, column + 12u, o3, factor); }
-  if (COLS > 4u) { put(at, column + 16u, o4, factor); }
+  if (COLS > 1u) { put(at, column + MN / 4u, o1, factor); }
+  if (COLS > 2u) { put(at, column + 2u * MN / 4u, o2, factor); }
+  if (COLS > 3u) { put(at, column + 3u * MN / 4u, o3, factor); }
+  if (COLS > 4u) { put(at, column + 4u * MN / 4u, o4, factor); }
 }

@@ -71,8 +71,9 @@ var<workgroup> tile: array<vec4<f32>, CELLS>;
 var<workgroup> keep: array<f32, QUERIES>;       // what remains of a row's earlier sums; at the end, its sum of weights
 
 // Brings SLICE vec4, from d0 on, of all queries and of keys from s0 on. Keys lie so that those of an invocation, which
-// are consecutive, are SX rows apart.
-fn stageSlice(lane: u32, row0: vec2<u32>, t0: u32, s0: u32, d0: u32) {
+// are consecutive, are SX rows apart. The modulo changes nothing, but lets the compiler see that places are in range.
+fn stageSlice(index: u32, row0: vec2<u32>, t0: u32, s0: u32, d0: u32) {
+  let lane = index % WG;
   for (var i = 0u; i < (QUERIES * SLICE + WG - 1u) / WG; i++) {
     let at = i * WG + lane;
     if (at >= QUERIES * SLICE) { break; }
@@ -93,7 +94,8 @@ fn stageSlice(lane: u32, row0: vec2<u32>, t0: u32, s0: u32, d0: u32) {
 }
 
 // Brings the values of VALUES keys from s0 on.
-fn stageValues(lane: u32, row0: u32, s0: u32) {
+fn stageValues(index: u32, row0: u32, s0: u32) {
+  let lane = index % WG;
   for (var i = 0u; i < (VALUES * D4 + WG - 1u) / WG; i++) {
     let at = i * WG + lane;
     if (at >= VALUES * D4) { break; }

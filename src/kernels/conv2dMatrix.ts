@@ -7,13 +7,13 @@ import shader from './conv2dMatrix.wgsl';
 import splitShader from './conv2dMatrixSplit.wgsl';
 import { CONV_OUT, convFlops, convGeometry, convOut } from './convOut.ts';
 import {
-  MATRICES,
   MATRIX,
   matrixColumns4,
   matrixExact,
   matrixFits,
   matrixParts,
   matrixRows,
+  matrixTiles,
   usualMatrix,
   type MatrixParts,
   type MatrixTile,
@@ -58,11 +58,11 @@ export function matrixWays(
   if (to.graph.dtype !== 'f16') return { ways };
   const { B, OH, OW, I, O, R, S } = node.attrs;
   const [pixels, O4, K4] = [B * OH * OW, ceilDiv(O, 4), R * S * ceilDiv(I, 4)];
-  for (const [name, tile] of Object.entries(MATRICES)) {
-    if (!matrixFits(tile, to.caps)) continue;
+  const tiles = matrixTiles(to.caps);
+  for (const [name, tile] of Object.entries(tiles)) {
     ways[name] = () => lowerWhole(node, to, tile, matrixExact(tile, pixels, O4, K4));
   }
-  const usual = usualMatrix(pixels, O4, Object.keys(ways));
+  const usual = usualMatrix(pixels, O4, tiles);
   const parts = matrixParts(pixels, O4, K4, to.caps);
   if (!parts) return { ways, usual };
   ways['matrix split'] = () => lowerParts(node, to, parts, matrixExact(parts.tile, pixels, O4, K4));

@@ -5,9 +5,12 @@
 // UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input itself.
 // input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to vec4.
 // Implicit matrix multiplication: rows are pixels, four k are four channels under one tap. A workgroup of SUBS_M × SUBS_N
-// subgroups computes 16·ROWS·SUBS_M pixels × 16·COLS·SUBS_N channels, each subgroup ROWS × COLS matrices, 4·K4S k at a time.
+// subgroups computes MM·ROWS·SUBS_M pixels × MN·COLS·SUBS_N channels, each subgroup ROWS × COLS matrices, 4·K4S k at a time.
 // EXACT leaves out what guards the edges of the matrix, for sizes that tiles divide.
 //@use storage activation convPart convOut matrix
+const MM = 16u;
+const MN = 16u;
+const MK = 16u;
 const SUBS_M = 2u;
 const SUBS_N = 4u;
 const ROWS = 4u;

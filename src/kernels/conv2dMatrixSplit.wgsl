@@ -3,6 +3,9 @@
 //
 // As `conv2dMatrix.wgsl` has it; the third dimension of the grid counts parts. Halves multiplied, sums in f32.
 //@use storage convPart matrix
+const MM = 16u;
+const MN = 16u;
+const MK = 16u;
 const SUBS_M = 2u;
 const SUBS_N = 4u;
 const ROWS = 4u;

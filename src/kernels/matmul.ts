@@ -19,7 +19,7 @@ import { matmulMatrixKernel, matmulMatrixSplitKernel } from './matmulMatrix.ts';
 import splitShader from './matmulSplit.wgsl';
 import subgroupShader from './matmulSubgroup.wgsl';
 import tileShader from './matmulTile.wgsl';
-import { MATRICES, matrixExact, matrixFits, matrixParts, usualMatrix } from './matrices.ts';
+import { matrixExact, matrixParts, matrixTiles, usualMatrix } from './matrices.ts';
 import { packMatrix, packVector } from './packing.ts';
 import { TILE, tileFits, TILES, usualTile } from './tiles.ts';
 import { vectorLinearOp, type VectorLinearAttrs } from './vectorLinear.ts';
@@ -172,8 +172,8 @@ export const linearOp: Op<LinearAttrs> = {
       ways[name] = () => dispatch(matmulTileKernel, { ...tile, EXACT, GATED: gated });
     }
     const halves = to.graph.dtype === 'f16';
-    for (const [name, tile] of halves ? Object.entries(MATRICES) : []) {
-      if (!matrixFits(tile, to.caps)) continue;
+    const matrices = halves ? matrixTiles(to.caps) : {};
+    for (const [name, tile] of Object.entries(matrices)) {
       const EXACT = matrixExact(tile, M, columns, K4);
       ways[name] = () => dispatch(matmulMatrixKernel, { ...tile, EXACT, GATED: gated });
     }
@@ -187,7 +187,7 @@ export const linearOp: Op<LinearAttrs> = {
     const fitting = usualTile(M, columns);
     const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
     const names = Object.keys(ways);
-    const onCard = inParts?.usual ? 'matrix split' : (usualMatrix(M, columns, names) ?? tile ?? 'plain');
+    const onCard = inParts?.usual ? 'matrix split' : (usualMatrix(M, columns, matrices) ?? tile ?? 'plain');
     const usual = software ? shared : onCard;
     const seldom = software ? ['split', ...(usual !== 'plain' ? ['plain'] : [])] : [];
     // Measuring costs time, and matrices leave others behind.

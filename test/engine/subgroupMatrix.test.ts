@@ -10,20 +10,28 @@ import {
   type Kernel,
   type Tunables,
 } from '../../src/engine/index.ts';
-import { multipliesRightly } from '../../src/engine/subgroupMatrices.ts';
+import {
+  inWidth,
+  matrixChoices,
+  MATRICES,
+  multipliesRightly,
+  SUBGROUP_SIZE,
+  type MatrixConfig,
+  type MatrixForm,
+} from '../../src/engine/subgroupMatrices.ts';
 import { conv2d } from '../../src/kernels/conv2d.ts';
 import { conv2dMatrixKernel, conv2dMatrixSplitKernel } from '../../src/kernels/conv2dMatrix.ts';
 import { linear } from '../../src/kernels/matmul.ts';
 import { matmulMatrixKernel, matmulMatrixSplitKernel } from '../../src/kernels/matmulMatrix.ts';
-import { MATRICES, matrixFits } from '../../src/kernels/matrices.ts';
+import { matrixColumns4, matrixRows, matrixTiles } from '../../src/kernels/matrices.ts';
 import { installGlobals } from '../../src/node/adapter.ts';
 import { openMatrixDevice } from '../support/emulateMatrices.ts';
 import { adapters } from '../support/gpu.ts';
 import { openDevice } from '../support/runGraph.ts';
 
-const CAPS: Capabilities = { ...DEFAULT_CAPABILITIES, f16: true, subgroupSize: 32, matrices: true };
+const CAPS: Capabilities = { ...DEFAULT_CAPABILITIES, f16: true, subgroupSize: 32, matrices: '16x16x16' };
 
-function kernelOf(dtype: 'f32' | 'f16', matrices: boolean | undefined): string {
+function kernelOf(dtype: 'f32' | 'f16', matrices: MatrixForm | undefined): string {
   const g = new Graph(dtype);
   const x = g.input('x', [256, 512], { layout: 'rows', dtype });
   g.output('y', linear(x, { key: 'w', shape: [512, 512] }, { key: 'b', shape: [512] }));
@@ -37,16 +45,17 @@ function tileOf(rows: number, channels: number, columns: number, caps = CAPS) {
   const x = g.input('x', [rows, channels], { layout: 'rows', dtype: 'f16' });
   g.output('y', linear(x, { key: 'w', shape: [columns, channels] }));
   const [{ kernel, tunables }] = lowerNodes(g, g.nodes, caps);
-  const { SUBS_M, SUBS_N, ROWS, K4S, EXACT } = tunables as Record<string, number>;
-  return [kernel.name, 16 * ROWS * SUBS_M, 32 * SUBS_N, 4 * K4S, EXACT];
+  const t = tunables as Record<string, number>;
+  return [kernel.name, matrixRows(t), 4 * matrixColumns4(t), 4 * t.K4S, t.EXACT];
 }
 
 describe('products by subgroup matrices', () => {
   it('are only taken where the device has them and values are halves', () => {
-    expect(kernelOf('f16', true)).toBe('matmulMatrix');
-    expect(kernelOf('f16', false)).not.toBe('matmulMatrix');
+    for (const form of ['16x16x16', '8x16x16', '8x8x16', '8x8x8'] as const) {
+      expect(kernelOf('f16', form)).toBe('matmulMatrix');
+      expect(kernelOf('f32', form)).not.toBe('matmulMatrix');
+    }
     expect(kernelOf('f16', undefined)).not.toBe('matmulMatrix');
-    expect(kernelOf('f32', true)).not.toBe('matmulMatrix');
   });
 
   it('take tiles by the shape, and deep ones where there is the memory', () => {
@@ -75,8 +84,16 @@ describe('products by subgroup matrices', () => {
   });
 
   it('fit into what every adapter has, but for the deep one', () => {
-    const fitting = Object.keys(MATRICES).filter((name) => matrixFits(MATRICES[name], CAPS));
-    expect(fitting).toEqual(Object.keys(MATRICES).filter((name) => !name.endsWith('deep')));
+    const limits = { ...CAPS.limits, maxComputeWorkgroupStorageSize: 32768 };
+    const all = Object.keys(matrixTiles({ ...CAPS, limits }));
+    expect(Object.keys(matrixTiles(CAPS))).toEqual(all.filter((name) => !name.endsWith('deep')));
+    expect(all.filter((name) => name.endsWith('deep'))).toHaveLength(1);
+    for (const form of ['8x16x16', '8x8x16', '8x8x8'] as const) {
+      const narrow = Object.keys(matrixTiles({ ...CAPS, matrices: form }));
+      expect(narrow).toEqual(Object.keys(matrixTiles({ ...CAPS, matrices: form, limits })));
+      expect(narrow).toContain('matrix 128x64');
+      expect(narrow).toContain('matrix 64');
+    }
   });
 
   it('are what the compiler accepts, with every epilogue', async () => {
@@ -88,8 +105,8 @@ describe('products by subgroup matrices', () => {
     expect(device.gpu.features.has('chromium-experimental-subgroup-matrix' as GPUFeatureName)).toBe(true);
     // It lists no sizes, so nothing would be computed by them; and what is computed, is not.
     expect(device.matrixConfigs).toEqual([]);
-    expect(device.caps.matrices).toBe(false);
-    const tiles = Object.values(MATRICES).filter((tile) => matrixFits(tile, CAPS));
+    expect(device.caps.matrices).toBeUndefined();
+    const tiles = Object.values(matrixTiles(CAPS));
     const compile = async ({ shader, name }: Kernel, tunables: Tunables[]) => {
       for (const storage of ['f16', 'f32'] as const) {
         for (const t of tunables) {
@@ -110,18 +127,58 @@ describe('products by subgroup matrices', () => {
   });
 });
 
-describe.each(adapters())('the probe for subgroup matrices on %s', (adapter) => {
-  const options = { without: adapter === 'lavapipe' ? [] : ['shader-f16' as const] };
+describe('what an adapter lists', () => {
+  const config = (sizes: string, componentType = 'f16', resultComponentType = 'f32'): MatrixConfig => {
+    const [M, N, K] = sizes.split('x').map(Number);
+    return { componentType, resultComponentType, M, N, K };
+  };
+  const choices = (min: number, max: number, configs: MatrixConfig[], ...features: GPUFeatureName[]) =>
+    matrixChoices({ subgroupMinSize: min, subgroupMaxSize: max } as GPUAdapterInfo, configs, new Set(features));
 
-  it('says no without them', async () => {
-    expect(await multipliesRightly((await openDevice(adapter)).gpu)).toBe(false);
+  it('is taken where subgroups are as wide as eight sums per lane make them', () => {
+    // As drivers list them: NVIDIA's, lavapipe's of Mesa 26, Apple's.
+    const wide = ['16x16x16', '16x8x16', '16x8x8'].flatMap((sizes) => [config(sizes, 'f16', 'f16'), config(sizes)]);
+    expect(choices(32, 32, wide)).toEqual([{ form: '16x16x16' }]);
+    expect(choices(8, 8, [config('8x8x8', 'f16', 'f16'), config('8x8x8')])).toEqual([{ form: '8x8x8' }]);
+    expect(choices(32, 32, [config('8x8x8', 'f32'), config('8x8x8', 'f16', 'f16')])).toEqual([]);
+    expect(choices(32, 32, [config('8x8x8')])).toEqual([]);
+    expect(choices(64, 64, [config('16x16x16')])).toEqual([]);
   });
 
-  it('says yes with them, and no where they mean something else', async () => {
-    const right = await openMatrixDevice(adapter, options);
-    expect(await multipliesRightly(right.gpu)).toBe(true);
-    const apply = (code: string) => code.replace('&pool, 96u, 10u', '&pool, 96u, 8u');
-    const wrong = await openMatrixDevice(adapter, options, { name: 'another stride', apply });
-    expect(await multipliesRightly(wrong.gpu)).toBe(false);
+  it('is taken where a shader can ask for that width', () => {
+    // AMD's, and two generations of Intel's.
+    const pinned = [{ form: '16x16x16', width: 32 }];
+    expect(choices(32, 64, [config('16x16x16')], SUBGROUP_SIZE)).toEqual(pinned);
+    expect(choices(32, 64, [config('16x16x16')])).toEqual([]);
+    expect(choices(16, 32, [config('8x16x16')], SUBGROUP_SIZE)).toEqual([{ form: '8x16x16', width: 16 }]);
+    expect(choices(8, 32, [config('8x8x16')], SUBGROUP_SIZE)).toEqual([{ form: '8x8x16', width: 8 }]);
+  });
+
+  it('makes shaders with matrices ask for it, and no others', () => {
+    const code = 'enable chromium_experimental_subgroup_matrix;\n@compute @workgroup_size(64)\nfn main() {}';
+    expect(inWidth(code, 32)).toContain('@compute @subgroup_size(32) @workgroup_size(64)');
+    expect(inWidth(code, 32)).toMatch(/^enable subgroup_size_control;/);
+    expect(inWidth(code, undefined)).toBe(code);
+    expect(inWidth('@compute @workgroup_size(64) fn main() {}', 32)).not.toContain('subgroup_size');
+  });
+});
+
+describe.each(adapters())('the probe for subgroup matrices on %s', (adapter) => {
+  const options = { without: adapter === 'swiftshader' ? ['shader-f16' as const] : [] };
+
+  it('says no without them', async () => {
+    const { gpu } = await openDevice(adapter, { without: [MATRICES] });
+    expect(await multipliesRightly(gpu, { form: '16x16x16' })).toBe(false);
+  });
+
+  it.each(['16x16x16', '8x16x16', '8x8x16', '8x8x8'] as const)('says yes with %s', async (form) => {
+    const { gpu } = await openMatrixDevice(adapter, options, { form });
+    expect(await multipliesRightly(gpu, { form })).toBe(true);
+  });
+
+  it('says no where they mean something else', async () => {
+    const apply = (code: string) => code.replace('&pool, AT, RIGHT', '&pool, AT, RIGHT - 2u');
+    const { gpu } = await openMatrixDevice(adapter, options, { edit: { name: 'another stride', apply } });
+    expect(await multipliesRightly(gpu, { form: '16x16x16' })).toBe(false);
   });
 });

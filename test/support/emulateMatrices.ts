@@ -1,8 +1,8 @@
 /**
  * Subgroup matrices where there are none: the complete WGSL of a kernel, with its bindings, workgroup, barriers and control
- * flow as they are, but matrices in plain variables. Of a result, each lane of a subgroup holds one element in 32, in an
- * order of its own, so that nobody can count on one; what is multiplied stays where it is, and must do so: a barrier between
- * load and product spoils it. A lane reads and writes workgroup memory for itself, when its subgroup would. lavapipe runs the
+ * flow as they are, but matrices in plain variables, of the sizes MM, MN and MK that the kernel declares. Of a result, each
+ * lane of a subgroup holds eight elements, in an order of its own, so that nobody can count on one; what is multiplied stays
+ * where it is, and must do so: a barrier between load and product spoils it. A lane reads and writes workgroup memory for itself, when its subgroup would. lavapipe runs the
  * lanes of a workgroup eight at a time from barrier to barrier: where one is missing, some read what has not been written
  * yet, or what is written already for the next round.
  *
@@ -10,11 +10,10 @@
  * that no test can take for right.
  */
 import type { Device, DeviceOptions } from '../../src/engine/index.ts';
+import { inWidth, matrixChoices, type MatrixChoice, type MatrixForm } from '../../src/engine/subgroupMatrices.ts';
 import { openDevice } from './runGraph.ts';
 
 const FEATURE = /\n?enable chromium_experimental_subgroup_matrix;|\n?diagnostic\(off,\s*chromium\.[\w.]+\);/g;
-const SIZE = 16;
-const SHARE = (SIZE * SIZE) / 32;
 
 /** The text of a kernel, without subgroup matrices; a kernel that has none as it is. */
 export function emulateMatrices(code: string): string {
@@ -23,11 +22,14 @@ export function emulateMatrices(code: string): string {
   const known = (array: string) => [...arrays.add(array)].indexOf(array);
   let out = code
     .replace(FEATURE, '')
-    .replace(/alias (\w+)\s*=\s*subgroup_matrix_(left|right)<f16,\s*16,\s*16>;/g, 'alias $1=Lying;')
-    .replace(/alias (\w+)\s*=\s*subgroup_matrix_result<f32,\s*16,\s*16>;/g, 'alias $1=Share;')
-    .replace(/subgroupMatrixLoad<\w+,\s*(row|col)_major>\(&(\w+),/g, (_, major: string, array: string) => {
-      return `lying(${known(array)}u,${major === 'col'},`;
-    })
+    .replace(/alias (\w+)\s*=\s*subgroup_matrix_(?:left<f16,\s*MK,\s*MM>|right<f16,\s*MN,\s*MK>);/g, 'alias $1=Lying;')
+    .replace(/alias (\w+)\s*=\s*subgroup_matrix_result<f32,\s*MN,\s*MM>;/g, 'alias $1=Share;')
+    .replace(
+      /subgroupMatrixLoad<(Left|Right),\s*(row|col)_major>\(&(\w+),/g,
+      (_, side: string, major: string, array: string) => {
+        return `lying(${known(array)}u,${side === 'Left'},${major === 'col'},`;
+      },
+    )
     .replace(/subgroupMatrixStore<(row|col)_major>\(&(\w+),/g, (_, major: string, array: string) => {
       return `store(${known(array)}u,${major === 'col'},`;
     })
@@ -40,7 +42,7 @@ export function emulateMatrices(code: string): string {
   if (rest) throw new Error(`emulateMatrices: ${rest[0]} is not known`);
   const lane = /@builtin\(local_invocation_index\)\s*(\w+)\s*:\s*u32/.exec(out)![1];
   const buffer = /var<storage[^>]*>\s*(\w+)\s*:\s*array</.exec(out)![1];
-  const begin = `matrixLane = ${lane} % 32u; none = arrayLength(&${buffer}) >> 31u;`;
+  const begin = `matrixLane = ${lane} % SG; none = arrayLength(&${buffer}) >> 31u;`;
   out = out.replace(/fn main\([\s\S]*?\)\s*\{/, (head) => `${head}\n${begin}`);
   const words = [...arrays].map((array) => wordsOf(out, array));
   return [out, MATRICES, choose('readWord', '', '-> u32 ', words), choose('writeWord', ', v: u32', '', words)]
@@ -59,31 +61,34 @@ var<private> matrixLane: u32;
 var<private> barriers: u32;
 var<private> none: u32;
 struct Lying { array: u32, columns: bool, at: u32, step: u32, since: u32, right: bool }
-fn fits(array: u32, offset: u32, stride: u32, words: u32) -> bool {
+fn fits(array: u32, offset: u32, stride: u32, lines: u32, words: u32) -> bool {
   let unit = wordsOf(array);
   return offset * unit % 4u == 0u && stride * unit % 4u == 0u && stride * unit >= words &&
-    (offset + ${SIZE - 1}u * stride) * unit + words <= endOf(array);
+    (offset + (lines - 1u) * stride) * unit + words <= endOf(array);
 }
-fn lying(array: u32, columns: bool, offset: u32, stride: u32) -> Lying {
+fn lying(array: u32, left: bool, columns: bool, offset: u32, stride: u32) -> Lying {
   let unit = wordsOf(array);
-  return Lying(array, columns, offset * unit, stride * unit, barriers, fits(array, offset, stride, ${SIZE / 2}u));
+  let rows = select(MK, MM, left);
+  let across = select(MN, MK, left);
+  let right = fits(array, offset, stride, select(rows, across, columns), select(across, rows, columns) / 2u);
+  return Lying(array, columns, offset * unit, stride * unit, barriers, right);
 }
 fn element(m: Lying, row: u32, column: u32) -> f32 {
   let line = select(row, column, m.columns);
   let along = select(column, row, m.columns);
   return unpack2x16float(readWord(m.array, m.at + line * m.step + along / 2u))[along % 2u];
 }
-fn rowOfShare() -> u32 { return (matrixLane * 5u + 3u) % ${SIZE}u; }
-fn columnOfShare(i: u32) -> u32 { return matrixLane / ${SIZE}u * ${SHARE}u + (i ^ 5u); }
+fn rowOfShare() -> u32 { return (matrixLane * 5u + 3u) % MM; }
+fn columnOfShare(i: u32) -> u32 { return matrixLane / MM * 8u + (i ^ 5u); }
 struct Share { low: vec4<f32>, high: vec4<f32> }
 fn only(i: u32) -> Share {
   return Share(vec4<f32>(vec4<u32>(i) == vec4<u32>(0u, 1u, 2u, 3u)), vec4<f32>(vec4<u32>(i) == vec4<u32>(4u, 5u, 6u, 7u)));
 }
 fn multiplyAccumulate(a: Lying, b: Lying, c: Share) -> Share {
   var sums = c;
-  for (var i = 0u; i < ${SHARE}u + none; i++) {
+  for (var i = 0u; i < 8u + none; i++) {
     var sum = 0.0;
-    for (var k = 0u; k < ${SIZE}u + none; k++) {
+    for (var k = 0u; k < MK + none; k++) {
       sum = fma(element(a, rowOfShare(), k), element(b, k, columnOfShare(i)), sum);
     }
     sums.low += sum * only(i).low;
@@ -93,8 +98,8 @@ fn multiplyAccumulate(a: Lying, b: Lying, c: Share) -> Share {
   return sums;
 }
 fn store(array: u32, columns: bool, offset: u32, m: Share, stride: u32) {
-  if (!fits(array, offset, stride, ${SIZE}u)) { return; }
-  for (var i = 0u; i < ${SHARE}u + none; i++) {
+  if (!fits(array, offset, stride, select(MM, MN, columns), select(MN, MM, columns))) { return; }
+  for (var i = 0u; i < 8u + none; i++) {
     let line = select(rowOfShare(), columnOfShare(i), columns);
     let along = select(columnOfShare(i), rowOfShare(), columns);
     let sum = dot(m.low, only(i).low) + dot(m.high, only(i).high);
@@ -136,17 +141,27 @@ export interface Edit {
   apply: (code: string) => string;
 }
 
-/** A device that takes kernels with subgroup matrices, and is asked for them; otherwise as one that is a real card. */
+/** The sizes of matrices that an adapter multiplies itself. */
+export function formsOf({ gpu, info, matrixConfigs }: Device): MatrixChoice[] {
+  return matrixChoices(info, matrixConfigs, gpu.features);
+}
+
+/**
+ * A device that takes kernels with subgroup matrices, and is asked for them; otherwise as one that is a real card. An adapter
+ * that has matrices of that form multiplies them itself, any other in their emulation.
+ */
 export async function openMatrixDevice(
   adapter: string,
   options: Omit<DeviceOptions, 'gpu'> = {},
-  edit?: Edit,
+  { form = '16x16x16', edit }: { form?: MatrixForm; edit?: Edit } = {},
 ): Promise<Device> {
-  const device = await openDevice(adapter, { ...options, label: `subgroup matrices ${edit?.name ?? ''}` });
-  if (!device.caps.matrices) {
+  const device = await openDevice(adapter, { ...options, label: `subgroup matrices ${form} ${edit?.name ?? ''}` });
+  if (!device.caps.matrices || device.caps.software) {
+    const own = formsOf(device).find((choice) => choice.form === form);
+    const plain = (code: string) => (own ? inWidth(code, own.width) : emulateMatrices(code));
     const create = device.gpu.createShaderModule.bind(device.gpu);
-    device.gpu.createShaderModule = (d) => create({ ...d, code: emulateMatrices(edit?.apply(d.code) ?? d.code) });
-    Object.assign(device.caps, { matrices: true, software: false, subgroupSize: 0 });
+    device.gpu.createShaderModule = (d) => create({ ...d, code: plain(edit?.apply(d.code) ?? d.code) });
+    Object.assign(device.caps, { matrices: form, software: false, subgroupSize: 0 });
   }
   return device;
 }

@@ -1,36 +1,39 @@
 // A product of rows by a matrix in 4×4 blocks, by subgroup matrices: halves multiplied, sums in f32. The kernel declares
-// SUBS_M × SUBS_N, the subgroups of 32 lanes that a workgroup has down and across, ROWS × COLS, the 16×16 matrices that each
-// computes (2 × 2, 4 × 2 or 4 × 4), K4S (4 or 8), the vec4 of every row that a tile holds, and, for what is brought in,
+// MM, MN and MK, the sizes of the matrices (MM × MK by MK × MN, each 8 or 16), SUBS_M × SUBS_N, the subgroups that a workgroup
+// has down and across, ROWS × COLS, the matrices that each computes (2 × 2, 4 × 2 or 4 × 4), K4S (4 or 8), the vec4 of every
+// row that a tile holds, and, for what is brought in,
 //   Row, rowOf(m): what is known of row m before its parts are loaded,
 //   Depth, depthOf(k4), deeper(depth): a place along the rows, and the one K4S behind it,
 //   rowPart(row, depth), weightPart(k4, k, n4): four elements of a row, row k of block (k4, n4); both must accept what lies
 //     beyond the last row and column, and rowPart gives zeros beyond the last k4,
 //   finishPair(m, n4, first, second): takes the sums of columns n4 and n4 + 1, n4 even, also those beyond the edges.
 //
+// Subgroups have a lane for every eight sums of a matrix, which is how wide they are where these sizes are at home.
 // Tiles lie in `pool`, a vec4 of halves to a vec2<u32>, in rows of two more than they hold, so that eight rows of 16 bytes
 // stand in different banks. While one tile is multiplied, the next is on its way into registers. Results pass through the
 // same memory, one matrix per subgroup at a time, since which lane holds which element is the driver's secret. Matrices have
 // names, not indices: what a loop could leave in memory must be in registers.
 // Takes subgroups for runs of SG consecutive invocations, which is why places that depend on a lane's subgroup are the same
-// within one; the compiler cannot know.
+// within one; the compiler cannot know. It can know, and must, that places are in range: one that it cannot tell from constants
+// and `lane` modulo a constant it compares and selects anew at each load, and the step from row to row is a constant no more.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 enable f16;
 enable chromium_experimental_subgroup_matrix;
-const SG = 32u;
+const SG = MM * MN / 8u;                      // lanes of a subgroup
 const WG = SG * SUBS_M * SUBS_N;
-const TILE_M = 16u * ROWS * SUBS_M;           // rows
-const TILE_N4 = 4u * COLS * SUBS_N;           // vec4 columns
+const TILE_M = MM * ROWS * SUBS_M;            // rows
+const TILE_N4 = MN / 4u * COLS * SUBS_N;      // vec4 columns
 const ROW_STEP = K4S + 2u;
 const WEIGHT_STEP = TILE_N4 + 2u;
 const WEIGHTS = TILE_M * ROW_STEP;            // where the block of the matrix begins
 const ROW_LOADS = TILE_M * K4S / WG;          // 2 or 4
 const WEIGHT_LOADS = 4u * K4S * TILE_N4 / WG; // 2 or 4
-const RESULT_STEP = 10u;                      // 16 sums in f32, and space for four more
-const RESULT = 16u * RESULT_STEP;             // fits SUBS_M · SUBS_N times
+const RESULT_STEP = MN / 2u + 2u;             // MN sums in f32, and space for four more
+const RESULT = MM * RESULT_STEP;              // fits SUBS_M · SUBS_N times
 
-alias Left = subgroup_matrix_left<f16, 16, 16>;
-alias Right = subgroup_matrix_right<f16, 16, 16>;
-alias Result = subgroup_matrix_result<f32, 16, 16>;
+alias Left = subgroup_matrix_left<f16, MK, MM>;
+alias Right = subgroup_matrix_right<f16, MN, MK>;
+alias Result = subgroup_matrix_result<f32, MN, MM>;
 alias Loads = array<vec2<u32>, 4>;
 
 var<workgroup> pool: array<vec2<u32>, WEIGHTS + 4u * K4S * WEIGHT_STEP>;
@@ -61,19 +64,21 @@ fn loadWeights(k4: u32, k: u32, n4: u32) -> Loads {
   return v;
 }
 
-// Hands on the 16×16 sums that lie at `slot`, from row m and vec4 column n4 on: two vec4 to a lane.
-fn handOn(slot: u32, m: u32, n4: u32, lane: u32) {
-  let row = lane % SG / 2u;
-  let pair = lane % 2u;
-  let at = slot + row * RESULT_STEP + 4u * pair;
+// Hands on the sums of a subgroup's matrix, from row m and vec4 column n4 on: two vec4 to a lane.
+fn handOn(m: u32, n4: u32, lane: u32) {
+  let own = lane % WG;
+  let row = own % SG / (MN / 8u);
+  let pair = own % (MN / 8u);
+  let at = own / SG * RESULT + row * RESULT_STEP + 4u * pair;
   let first = bitcast<vec4<f32>>(vec4<u32>(pool[at], pool[at + 1u]));
   let second = bitcast<vec4<f32>>(vec4<u32>(pool[at + 2u], pool[at + 3u]));
   finishPair(m + row, n4 + 2u * pair, first, second);
 }
 
 // Rows from m0 on × vec4 columns from n0 on, `k4s` vec4 of each row from `k4` on.
-fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, lane: u32) {
+fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, index: u32) {
   const DOWN = WG / K4S;
+  let lane = index % WG;
   let row0 = rowOf(m0 + lane / K4S);
   let row1 = rowOf(m0 + lane / K4S + DOWN);
   let row2 = rowOf(m0 + lane / K4S + 2u * DOWN);
@@ -82,8 +87,8 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, lane: u32) {
   let block = lane / (4u * TILE_N4);
   let column = lane / 4u % TILE_N4;
   let weightAt = WEIGHTS + (4u * block + lane % 4u) * WEIGHT_STEP + column;
-  let down = lane / SG / SUBS_N * 16u * ROWS;
-  let across = lane / SG % SUBS_N * 4u * COLS;
+  let down = lane / SG / SUBS_N * MM * ROWS;
+  let across = lane / SG % SUBS_N * (MN / 4u) * COLS;
   let left = down * ROW_STEP;
   let right = WEIGHTS + across;
   var depth = depthOf(k4 + lane % K4S);
@@ -126,31 +131,31 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, lane: u32) {
       weights = loadWeights(k4 + start + K4S + block, lane % 4u, n0 + column);
     }
     // A constant end and steps of one: nothing is put in to guard against a loop without end.
-    for (var sixteen = 0u; sixteen < K4S / 4u; sixteen++) {
-      let k = 4u * sixteen;
+    for (var step = 0u; step < 4u * K4S / MK; step++) {
+      let k = MK / 4u * step;
       let w = right + 4u * k * WEIGHT_STEP;
       let b0 = subgroupMatrixLoad<Right, row_major>(&pool, w, WEIGHT_STEP);
-      let b1 = subgroupMatrixLoad<Right, row_major>(&pool, w + 4u, WEIGHT_STEP);
+      let b1 = subgroupMatrixLoad<Right, row_major>(&pool, w + MN / 4u, WEIGHT_STEP);
       let a0 = subgroupMatrixLoad<Left, row_major>(&pool, left + k, ROW_STEP);
       c00 = subgroupMatrixMultiplyAccumulate(a0, b0, c00);
       c01 = subgroupMatrixMultiplyAccumulate(a0, b1, c01);
-      let a1 = subgroupMatrixLoad<Left, row_major>(&pool, left + 16u * ROW_STEP + k, ROW_STEP);
+      let a1 = subgroupMatrixLoad<Left, row_major>(&pool, left + MM * ROW_STEP + k, ROW_STEP);
       c10 = subgroupMatrixMultiplyAccumulate(a1, b0, c10);
       c11 = subgroupMatrixMultiplyAccumulate(a1, b1, c11);
       if (ROWS > 2u) {
-        let a2 = subgroupMatrixLoad<Left, row_major>(&pool, left + 32u * ROW_STEP + k, ROW_STEP);
+        let a2 = subgroupMatrixLoad<Left, row_major>(&pool, left + 2u * MM * ROW_STEP + k, ROW_STEP);
         c20 = subgroupMatrixMultiplyAccumulate(a2, b0, c20);
         c21 = subgroupMatrixMultiplyAccumulate(a2, b1, c21);
-        let a3 = subgroupMatrixLoad<Left, row_major>(&pool, left + 48u * ROW_STEP + k, ROW_STEP);
+        let a3 = subgroupMatrixLoad<Left, row_major>(&pool, left + 3u * MM * ROW_STEP + k, ROW_STEP);
         c30 = subgroupMatrixMultiplyAccumulate(a3, b0, c30);
         c31 = subgroupMatrixMultiplyAccumulate(a3, b1, c31);
         if (COLS > 2u) {
-          let b2 = subgroupMatrixLoad<Right, row_major>(&pool, w + 8u, WEIGHT_STEP);
+          let b2 = subgroupMatrixLoad<Right, row_major>(&pool, w + 2u * MN / 4u, WEIGHT_STEP);
           c02 = subgroupMatrixMultiplyAccumulate(a0, b2, c02);
           c12 = subgroupMatrixMultiplyAccumulate(a1, b2, c12);
           c22 = subgroupMatrixMultiplyAccumulate(a2, b2, c22);
           c32 = subgroupMatrixMultiplyAccumulate(a3, b2, c32);
-          let b3 = subgroupMatrixLoad<Right, row_major>(&pool, w + 12u, WEIGHT_STEP);
+          let b3 = subgroupMatrixLoad<Right, row_major>(&pool, w + 3u * MN / 4u, WEIGHT_STEP);
           c03 = subgroupMatrixMultiplyAccumulate(a0, b3, c03);
           c13 = subgroupMatrixMultiplyAccumulate(a1, b3, c13);
           c23 = subgroupMatrixMultiplyAccumulate(a2, b3, c23);
@@ -185,6 +190,6 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, lane: u32) {
     workgroupBarrier();
     subgroupMatrixStore<row_major>(&pool, slot, sums, RESULT_STEP);
     workgroupBarrier();
-    handOn(slot, m0 + down + i / 4u * 16u, n0 + across + i % 4u * 4u, lane);
+    handOn(m0 + down + i / 4u * MM, n0 + across + i % 4u * (MN / 4u), lane);
   }
 }

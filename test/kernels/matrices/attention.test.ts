@@ -1,4 +1,7 @@
-/** Attention by subgroup matrices, which no software adapter has: with `test/support/emulateMatrices.ts`. */
+/**
+ * Attention by subgroup matrices, which only the newest software adapters have: elsewhere with
+ * `test/support/emulateMatrices.ts`.
+ */
 import { describe, expect, it } from 'vitest';
 import { create } from 'webgpu';
 import {
@@ -8,6 +11,8 @@ import {
   lowerNodes,
   specialise,
   type Capabilities,
+  type DeviceOptions,
+  type MatrixForm,
 } from '../../../src/engine/index.ts';
 import { attention } from '../../../src/kernels/attention.ts';
 import { attentionMatrixKernel } from '../../../src/kernels/attentionMatrices.ts';
@@ -21,6 +26,8 @@ import { runGraph } from '../../support/runGraph.ts';
 
 interface Case extends AttentionShape {
   way: string;
+  /** Sizes of the matrices; default 16×16×16. */
+  form?: MatrixForm;
   masked?: boolean;
   /** Of the queries: with large ones, maxima grow late, and by much. */
   std?: number;
@@ -36,8 +43,9 @@ function record({ B, T, S, heads, d }: AttentionShape, masked = false, dtype: 'f
 }
 
 async function difference(adapter: string, c: Case, edit?: Edit) {
-  const { B, T, S, heads, d, way, masked, std = 1 } = c;
-  const device = await openMatrixDevice(adapter, adapter === 'lavapipe' ? {} : { without: ['shader-f16'] }, edit);
+  const { B, T, S, heads, d, way, form, masked, std = 1 } = c;
+  const options: DeviceOptions = adapter === 'swiftshader' ? { without: ['shader-f16'] } : {};
+  const device = await openMatrixDevice(adapter, options, { form, edit });
   const width = heads * d;
   const u = uniform(4);
   const mask = Float32Array.from({ length: B * T * S }, () => (u() < 0.3 ? -Infinity : u()));
@@ -59,7 +67,11 @@ async function difference(adapter: string, c: Case, edit?: Edit) {
 const cases: Case[] = [
   { way: 'matrices 32x32', B: 2, T: 33, S: 77, heads: 2, d: 40, std: 8 },
   { way: 'matrices 16x32', B: 1, T: 17, S: 65, heads: 1, d: 72, masked: true, std: 4 },
+  { way: 'matrices 32x16', form: '8x8x8', B: 1, T: 17, S: 45, heads: 2, d: 20, std: 8 },
   ...(isFullRun ? [{ way: 'matrices 16x32', B: 1, T: 9, S: 40, heads: 2, d: 6, std: 8 }] : []),
+  ...(isFullRun
+    ? [{ way: 'matrices 32x32', form: '8x16x16' as const, B: 1, T: 33, S: 77, heads: 2, d: 40, std: 8 }]
+    : []),
 ];
 
 const instead = (from: string, to: string): Edit => ({
@@ -81,7 +93,7 @@ const withoutBarrier = (n: number): Edit => ({
 describe.each(adapters())('attention by subgroup matrices on %s', (adapter) => {
   // lavapipe takes from ten seconds to a minute to translate each.
   const here = adapter === 'lavapipe' && !isFullRun ? [] : cases;
-  it.each(here)('$way B=$B T=$T S=$S heads=$heads d=$d', async (c) => {
+  it.each(here)('$way $form B=$B T=$T S=$S heads=$heads d=$d', async (c) => {
     (await difference(adapter, c))();
   });
 
@@ -102,7 +114,7 @@ const sizes = { B: 2, T: 4096, S: 4096, heads: 8, d: 40 };
 const names = (shape: AttentionShape, dtype: 'f32' | 'f16', caps: Partial<Capabilities> = {}) => {
   const g = record(shape, false, dtype);
   let found: { usual: string; ways: readonly string[] } | undefined;
-  const all = { ...DEFAULT_CAPABILITIES, f16: true, matrices: true, subgroupSize: 32, ...caps };
+  const all: Capabilities = { ...DEFAULT_CAPABILITIES, f16: true, matrices: '16x16x16', subgroupSize: 32, ...caps };
   lowerNodes(g, g.nodes, all, { onChoice: (place) => (found = place) });
   return found!;
 };
@@ -111,7 +123,7 @@ describe('ways by subgroup matrices', () => {
   it('are only taken where the device has them and values are halves', () => {
     expect(names(sizes, 'f16').usual).toBe('matrices 32x32');
     expect(names(sizes, 'f32').ways).not.toContain('matrices 32x32');
-    expect(names(sizes, 'f16', { matrices: false }).ways).not.toContain('matrices 32x32');
+    expect(names(sizes, 'f16', { matrices: undefined }).ways).not.toContain('matrices 32x32');
   });
 
   it('are as large as memory and queries allow', () => {

@@ -1,6 +1,9 @@
-/** Linear layers by subgroup matrices, which no software adapter has: with `test/support/emulateMatrices.ts`. */
+/**
+ * Linear layers by subgroup matrices, which only the newest software adapters have: elsewhere with
+ * `test/support/emulateMatrices.ts`.
+ */
 import { describe, expect, it } from 'vitest';
-import { Graph, type Weight } from '../../../src/engine/index.ts';
+import { Graph, type MatrixForm, type Weight } from '../../../src/engine/index.ts';
 import { linearOp } from '../../../src/kernels/matmul.ts';
 import { packGated, packGatedVector, packMatrix, packVector } from '../../../src/kernels/packing.ts';
 import { activation, type ActivationName } from '../../reference/activation.ts';
@@ -13,6 +16,8 @@ import { runGraph } from '../../support/runGraph.ts';
 
 interface Case {
   way: string;
+  /** Sizes of the matrices; default 16×16×16. */
+  form?: MatrixForm;
   /** Rows, in two batch items. */
   M: number;
   K: number;
@@ -27,10 +32,10 @@ interface Case {
   exact?: boolean;
 }
 
-async function run({ way, M, K, N, L = 0, act = 'none', ...c }: Case, adapter: string, edit?: Edit) {
+async function run({ way, form, M, K, N, L = 0, act = 'none', ...c }: Case, adapter: string, edit?: Edit) {
   // Where there are no halves, they are kept in pairs.
-  const options = adapter === 'lavapipe' ? { limits: 'raised' as const } : { without: ['shader-f16' as const] };
-  const device = await openMatrixDevice(adapter, options, edit);
+  const options = adapter === 'swiftshader' ? { without: ['shader-f16' as const] } : { limits: 'raised' as const };
+  const device = await openMatrixDevice(adapter, options, { form, edit });
   const columns = c.gated ? 2 * N : N;
   const half = (seed: number, n: number, std = 1) => roundTo('f16', normals(seed, n, { std }));
   const inputs = { x: half(1, M * K), second: half(2, M * L), gate: half(3, 2 * (N + 4)), residual: half(4, M * N) };
@@ -81,18 +86,23 @@ const CASES: Case[] = [
   { way: 'matrix 128x256', M: 140, K: 52, N: 266, bias: true },
   { way: 'matrix 128 wide', M: 128, K: 48, N: 64, gated: true, act: 'silu', bias: true, exact: true },
   { way: 'matrix 64', M: 2, K: 3, N: 5, gated: true, act: 'gelu', bias: true, residual: true },
+  { way: 'matrix 64', form: '8x8x8', M: 70, K: 70, N: 42, gated: true, act: 'gelu', bias: true, residual: true },
+  { way: 'matrix 128 wide', form: '8x8x8', M: 130, K: 36, L: 28, N: 70, bias: true },
+  { way: 'matrix 64', form: '8x8x16', M: 90, K: 70, N: 42, bias: true },
+  { way: 'matrix 128x64', form: '8x16x16', M: 140, K: 52, N: 70, gated: true, act: 'silu', bias: true },
+  { way: 'matrix split', form: '8x16x16', M: 40, K: 480, L: 42, N: 35, bias: true, residual: true },
 ];
 
 describe.each(adapters())('linear by subgroup matrices on %s', (adapter) => {
   // SwiftShader takes minutes to translate the larger ones.
-  const here = adapter === 'lavapipe' ? CASES : CASES.filter(({ way }) => way === 'matrix 64');
-  it.each(here)('$way: $M×$K×$N $act', async (c) => {
+  const here = adapter === 'swiftshader' ? CASES.filter(({ way, form }) => way === 'matrix 64' && !form) : CASES;
+  it.each(here)('$way $form: $M×$K×$N $act', async (c) => {
     const { got, want, tolerance } = await run(c, adapter);
     expectClose(got, want, tolerance, 'linear');
   });
 
   // What the emulation is worth: a kernel that works by luck is found out.
-  it.runIf(adapter === 'lavapipe').each([0, 1, 2, 3])('needs barrier %i', async (nth) => {
+  it.runIf(adapter !== 'swiftshader').each([0, 1, 2, 3])('needs barrier %i', async (nth) => {
     let seen = 0;
     const apply = (code: string) =>
       code.replace(/workgroupBarrier\(\);/g, (barrier) => (seen++ === nth ? '' : barrier));
