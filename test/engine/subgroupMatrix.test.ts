@@ -29,6 +29,7 @@ import { openMatrixDevice } from '../support/emulateMatrices.ts';
 import { adapters } from '../support/gpu.ts';
 import { openDevice } from '../support/runGraph.ts';
 
+const FORMS: readonly MatrixForm[] = ['16x16x16', '8x16x16', '8x8x16', '8x8x8'];
 const CAPS: Capabilities = { ...DEFAULT_CAPABILITIES, f16: true, subgroupSize: 32, matrices: '16x16x16' };
 
 function kernelOf(dtype: 'f32' | 'f16', matrices: MatrixForm | undefined): string {
@@ -51,7 +52,7 @@ function tileOf(rows: number, channels: number, columns: number, caps = CAPS) {
 
 describe('products by subgroup matrices', () => {
   it('are only taken where the device has them and values are halves', () => {
-    for (const form of ['16x16x16', '8x16x16', '8x8x16', '8x8x8'] as const) {
+    for (const form of FORMS) {
       expect(kernelOf('f16', form)).toBe('matmulMatrix');
       expect(kernelOf('f32', form)).not.toBe('matmulMatrix');
     }
@@ -88,7 +89,7 @@ describe('products by subgroup matrices', () => {
     const all = Object.keys(matrixTiles({ ...CAPS, limits }));
     expect(Object.keys(matrixTiles(CAPS))).toEqual(all.filter((name) => !name.endsWith('deep')));
     expect(all.filter((name) => name.endsWith('deep'))).toHaveLength(1);
-    for (const form of ['8x16x16', '8x8x16', '8x8x8'] as const) {
+    for (const form of FORMS.slice(1)) {
       const narrow = Object.keys(matrixTiles({ ...CAPS, matrices: form }));
       expect(narrow).toEqual(Object.keys(matrixTiles({ ...CAPS, matrices: form, limits })));
       expect(narrow).toContain('matrix 128x64');
@@ -106,7 +107,7 @@ describe('products by subgroup matrices', () => {
     // It lists no sizes, so nothing would be computed by them; and what is computed, is not.
     expect(device.matrixConfigs).toEqual([]);
     expect(device.caps.matrices).toBeUndefined();
-    const tiles = Object.values(matrixTiles(CAPS));
+    const tiles = FORMS.flatMap((matrices) => Object.values(matrixTiles({ ...CAPS, matrices })));
     const compile = async ({ shader, name }: Kernel, tunables: Tunables[]) => {
       for (const storage of ['f16', 'f32'] as const) {
         for (const t of tunables) {
@@ -171,7 +172,7 @@ describe.each(adapters())('the probe for subgroup matrices on %s', (adapter) => 
     expect(await multipliesRightly(gpu, { form: '16x16x16' })).toBe(false);
   });
 
-  it.each(['16x16x16', '8x16x16', '8x8x16', '8x8x8'] as const)('says yes with %s', async (form) => {
+  it.each(FORMS)('says yes with %s', async (form) => {
     const { gpu } = await openMatrixDevice(adapter, options, { form });
     expect(await multipliesRightly(gpu, { form })).toBe(true);
   });

@@ -176,12 +176,12 @@ describe('the tuner', () => {
     };
     const { f16, timestamps, software, limits } = device.caps;
     await settle({}, {});
-    await settle({}, { matrices: false });
+    await settle({}, { matrices: undefined });
     await settle({ vendor: 'another' }, {});
     await settle({ device: 'another' }, {});
     await settle({}, { f16: !f16 });
     await settle({}, { subgroupSize: 64 });
-    await settle({}, { matrices: true });
+    await settle({}, { matrices: '16x16x16' });
     await settle({}, { timestamps: !timestamps });
     await settle({}, { software: !software });
     await settle({}, { limits: { ...limits, maxComputeWorkgroupStorageSize: 32768 } });

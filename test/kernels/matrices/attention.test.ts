@@ -26,7 +26,7 @@ import { runGraph } from '../../support/runGraph.ts';
 
 interface Case extends AttentionShape {
   way: string;
-  /** Sizes of the matrices; default 16×16×16. */
+  /** Sizes of the matrices; default {@link FORM}. */
   form?: MatrixForm;
   masked?: boolean;
   /** Of the queries: with large ones, maxima grow late, and by much. */
@@ -64,6 +64,7 @@ async function difference(adapter: string, c: Case, edit?: Edit) {
   return () => expectClose(outputs.y, out, attentionTolerance('f16', d, S, score, 5), JSON.stringify(c));
 }
 
+const FORM: MatrixForm = '16x16x16';
 const cases: Case[] = [
   { way: 'matrices 32x32', B: 2, T: 33, S: 77, heads: 2, d: 40, std: 8 },
   { way: 'matrices 16x32', B: 1, T: 17, S: 65, heads: 1, d: 72, masked: true, std: 4 },
@@ -93,7 +94,7 @@ const withoutBarrier = (n: number): Edit => ({
 describe.each(adapters())('attention by subgroup matrices on %s', (adapter) => {
   // lavapipe takes from ten seconds to a minute to translate each.
   const here = adapter === 'lavapipe' && !isFullRun ? [] : cases;
-  it.each(here)('$way $form B=$B T=$T S=$S heads=$heads d=$d', async (c) => {
+  it.each(here.map((c) => ({ form: FORM, ...c })))('$way $form B=$B T=$T S=$S heads=$heads d=$d', async (c) => {
     (await difference(adapter, c))();
   });
 
@@ -142,14 +143,20 @@ describe('ways by subgroup matrices', () => {
     const device = await Device.open({ gpu });
     // It also wants workgroups of its widest subgroups, 128 lanes.
     const { shader } = attentionMatrixKernel;
-    for (const [DOWN, ACROSS, d] of [
-      [2, 2, 40],
-      [2, 2, 80],
-      [2, 2, 6],
-      [4, 1, 40],
+    for (const [MM, MN, MK, DOWN, ACROSS, d] of [
+      [16, 16, 16, 2, 2, 40],
+      [16, 16, 16, 2, 2, 80],
+      [16, 16, 16, 2, 2, 6],
+      [16, 16, 16, 4, 1, 40],
+      [8, 16, 16, 4, 2, 40],
+      [8, 8, 16, 8, 2, 40],
+      [8, 8, 8, 8, 2, 36],
     ]) {
       for (const storage of ['f16', 'f32'] as const) {
-        const code = specialise(shader, storage, { DOWN, ACROSS, D4: Math.ceil(d / 4), HAS_MASK: d === 40 });
+        const code = specialise(shader, storage, {
+          ...{ MM, MN, MK, DOWN, ACROSS },
+          ...{ D4: Math.ceil(d / 4), HAS_MASK: d === 40 },
+        });
         await device.pipelines.get(code, shader.bindings, `attentionMatrix ${d}`);
       }
     }

@@ -17,7 +17,7 @@ import { runGraph } from '../../support/runGraph.ts';
 interface Case extends ConvCase {
   name: string;
   way: string;
-  /** Sizes of the matrices; default 16×16×16. */
+  /** Sizes of the matrices; default {@link FORM}. */
   form?: MatrixForm;
   act?: ActivationName;
   bias?: boolean;
@@ -29,6 +29,7 @@ interface Case extends ConvCase {
 
 const around = { R: 3, S: 3, stride: 1, top: 1, left: 1, bottom: 1, right: 1 };
 
+const FORM: MatrixForm = '16x16x16';
 const CASES: Case[] = [
   { name: '3×3', way: 'matrix 128', ...around, B: 2, H: 9, W: 11, I: 13, O: 134, act: 'silu', bias: true, shift: true },
   {
@@ -93,7 +94,7 @@ const CASES: Case[] = [
 describe.each(adapters())('conv2d by subgroup matrices on %s', (adapter) => {
   // SwiftShader takes minutes to translate the larger ones.
   const here = adapter === 'swiftshader' ? CASES.filter(({ way }) => way === 'matrix 64') : CASES;
-  it.each(here)(
+  it.each(here.map((c) => ({ form: FORM, ...c })))(
     '$way $form: $name',
     async ({ name: _, way, form, up = 1, act = 'none', bias, shift, residual, exact, ...c }) => {
       const device = await openMatrixDevice(adapter, adapter === 'swiftshader' ? { without: ['shader-f16'] } : {}, {

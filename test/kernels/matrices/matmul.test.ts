@@ -16,7 +16,7 @@ import { runGraph } from '../../support/runGraph.ts';
 
 interface Case {
   way: string;
-  /** Sizes of the matrices; default 16×16×16. */
+  /** Sizes of the matrices; default {@link FORM}. */
   form?: MatrixForm;
   /** Rows, in two batch items. */
   M: number;
@@ -76,6 +76,7 @@ async function run({ way, form, M, K, N, L = 0, act = 'none', ...c }: Case, adap
   return { got: outputs.y, want, tolerance: dotTolerance('f16', K + L, 50) };
 }
 
+const FORM: MatrixForm = '16x16x16';
 const CASES: Case[] = [
   { way: 'matrix 128', M: 150, K: 42, N: 135, act: 'sigmoid', bias: true, residual: true },
   { way: 'matrix 128', M: 256, K: 48, N: 128, exact: true },
@@ -87,7 +88,7 @@ const CASES: Case[] = [
   { way: 'matrix 128 wide', M: 128, K: 48, N: 64, gated: true, act: 'silu', bias: true, exact: true },
   { way: 'matrix 64', M: 2, K: 3, N: 5, gated: true, act: 'gelu', bias: true, residual: true },
   { way: 'matrix 64', form: '8x8x8', M: 70, K: 70, N: 42, gated: true, act: 'gelu', bias: true, residual: true },
-  { way: 'matrix 128 wide', form: '8x8x8', M: 130, K: 36, L: 28, N: 70, bias: true },
+  { way: 'matrix 128x64', form: '8x8x8', M: 130, K: 36, L: 28, N: 70, bias: true },
   { way: 'matrix 64', form: '8x8x16', M: 90, K: 70, N: 42, bias: true },
   { way: 'matrix 128x64', form: '8x16x16', M: 140, K: 52, N: 70, gated: true, act: 'silu', bias: true },
   { way: 'matrix split', form: '8x16x16', M: 40, K: 480, L: 42, N: 35, bias: true, residual: true },
@@ -96,7 +97,7 @@ const CASES: Case[] = [
 describe.each(adapters())('linear by subgroup matrices on %s', (adapter) => {
   // SwiftShader takes minutes to translate the larger ones.
   const here = adapter === 'swiftshader' ? CASES.filter(({ way, form }) => way === 'matrix 64' && !form) : CASES;
-  it.each(here)('$way $form: $M×$K×$N $act', async (c) => {
+  it.each(here.map((c) => ({ form: FORM, ...c })))('$way $form: $M×$K×$N $act', async (c) => {
     const { got, want, tolerance } = await run(c, adapter);
     expectClose(got, want, tolerance, 'linear');
   });
