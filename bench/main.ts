@@ -39,7 +39,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
     return slower.length + report.failures.length > 0 ? EXIT.failure : EXIT.ok;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    return reportError(error, terminal);
+    return reportError(error, terminal, '`--help` lists the options');
   } finally {
     interrupt.dispose();
   }

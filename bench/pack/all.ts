@@ -67,7 +67,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
     return found.has('left') ? EXIT_MORE : found.has('failed') ? EXIT.failure : EXIT.ok;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    return reportError(error, terminal);
+    return reportError(error, terminal, '`--help` lists the options');
   } finally {
     interrupt.dispose();
   }

@@ -70,7 +70,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
     return EXIT.ok;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    return reportError(error, terminal);
+    return reportError(error, terminal, '`--help` lists the options');
   } finally {
     interrupt.dispose();
   }

@@ -127,6 +127,7 @@ describe('the command', () => {
     const { status, notes } = await run(line);
     expect(status).toBe(2);
     expect(notes).toMatch(message);
+    expect(notes).not.toMatch(/daguerre COMMAND/);
   });
 
   test('ends with status 1 at a baseline that is not there, before measuring', async () => {

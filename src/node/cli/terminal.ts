@@ -9,8 +9,16 @@ export interface Terminal {
   readonly columns: number;
 }
 
+/** What a shell reports of a program whose reader has gone. */
+const EXIT_PIPE = 141;
+
+/** The terminal of this process, which ends quietly where nobody reads on (`… | head`). */
 export function processTerminal(): Terminal {
   const { stdout, stderr } = process;
+  stdout.once('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(EXIT_PIPE);
+  });
   return {
     out: (line) => void stdout.write(`${line}\n`),
     note: (line) => void stderr.write(`${line}\n`),
