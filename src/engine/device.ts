@@ -12,7 +12,7 @@ import {
   type MatrixConfig,
   type MatrixForm,
 } from './subgroupMatrices.ts';
-import { Tuner, type TuneOptions } from './tune.ts';
+import { Tuner, tuneOptions, type TuneMode, type TuneOptions } from './tune.ts';
 import { browserTuneStore } from './tuneStore.ts';
 import { WarmUp } from './warmUp.ts';
 
@@ -81,8 +81,8 @@ export interface DeviceOptions {
   limits?: 'default' | 'raised';
   /** Name in the messages of WebGPU; default `daguerre`. */
   label?: string;
-  /** Whether and how ways of computing are chosen by measurement; default: from what was measured earlier. */
-  tune?: TuneOptions;
+  /** Whether and how ways of computing are chosen by measurement; default `cached`: from what was measured earlier. */
+  tune?: TuneMode | TuneOptions;
 }
 
 const OPTIONAL: GPUFeatureName[] = [
@@ -136,9 +136,11 @@ export class Device {
 
   /**
    * Negotiates features and opens a device at WebGPU's default limits unless told otherwise.
-   * @throws AdapterError without WebGPU, without an adapter, or without a required feature.
+   * @throws AdapterError without WebGPU, without an adapter, or without a required feature; InvalidArgumentError for an
+   * unknown mode of tuning.
    */
   static async open(options: DeviceOptions = {}): Promise<Device> {
+    const tune = tuneOptions(options.tune);
     const gpu = options.gpu ?? globalThis.navigator?.gpu;
     if (!gpu) {
       throw new AdapterError(
@@ -187,7 +189,7 @@ export class Device {
       software,
       limits,
     };
-    return new Device(device, adapter.info, caps, options.tune, matrices?.width);
+    return new Device(device, adapter.info, caps, tune, matrices?.width);
   }
 
   /**

@@ -3,7 +3,7 @@
  * of shapes and kept. The engine measures whatever ops offer through {@link Lowering.choose}; it knows none of them by name.
  */
 import type { Device } from './device.ts';
-import { throwIfAborted } from './errors.ts';
+import { InvalidArgumentError, throwIfAborted } from './errors.ts';
 import type { Graph } from './graph.ts';
 import type { Choices, Dispatch } from './lower.ts';
 import { rewritten, type PrepareOptions } from './prepare.ts';
@@ -16,7 +16,8 @@ import { timeWays } from './tuneTiming.ts';
  * `off`: the usual ways. `cached`: what was measured earlier, here or on an adapter like this one for the library, else the
  * usual ways. `full`: measure what is missing.
  */
-export type TuneMode = 'off' | 'cached' | 'full';
+export type TuneMode = (typeof TUNE_MODES)[number];
+const TUNE_MODES = ['off', 'cached', 'full'] as const;
 
 /** Milliseconds that each way of a place took, by name; ways that could not be timed are left out. */
 export type WayTimes = Readonly<Record<string, number>>;
@@ -42,6 +43,15 @@ export interface TuneOptions {
   ) => Promise<WayTimes | undefined>;
   /** The clock of the budget, in milliseconds; default: the machine's. */
   now?: () => number;
+}
+
+/** A mode by itself stands for its options. @throws InvalidArgumentError for an unknown mode */
+export function tuneOptions(tune: TuneMode | TuneOptions = {}): TuneOptions {
+  const options = typeof tune === 'string' ? { mode: tune } : tune;
+  if (options.mode !== undefined && !TUNE_MODES.includes(options.mode)) {
+    throw new InvalidArgumentError(`tune: expected one of ${TUNE_MODES.join(', ')}, got ${String(options.mode)}`);
+  }
+  return options;
 }
 
 /** What a tuner has done so far, in classes of shapes. */

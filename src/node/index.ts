@@ -1,5 +1,6 @@
 /** `daguerre/node`: the library with a WebGPU of its own (Dawn), paths on disk, and PNG files. */
 import { existsSync, statSync } from 'node:fs';
+import { tuneOptions } from '../engine/tune.ts';
 import type { ByteSource, Directory } from '../loading/index.ts';
 import { Pipeline as Anywhere, type FromPretrainedOptions, type PretrainedSource } from '../pipelines/index.ts';
 import { openGpu, type AdapterChoice } from './adapter.ts';
@@ -48,7 +49,7 @@ export const Pipeline = {
    * @throws as the browser's, and AdapterError where WebGPU cannot be had.
    */
   async fromPretrained(source: PretrainedSource, options: NodeOptions = {}): Promise<Anywhere> {
-    const here = { local, ...options, tune: { store: fileTuneStore(), ...options.tune } };
+    const here = { local, ...options, tune: { store: fileTuneStore(), ...tuneOptions(options.tune) } };
     if (options.device || options.gpu) return Anywhere.fromPretrained(source, here);
     const { gpu } = await openGpu({ adapter: options.adapter });
     return Anywhere.fromPretrained(source, { ...here, gpu });

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   Device,
   Graph,
+  InvalidArgumentError,
   prepare,
   Tuner,
   type Capabilities,
@@ -256,6 +257,20 @@ describe('the tuner', () => {
     expect(Object.values(times).every((ms) => ms > 0)).toBe(true);
     expect(kernels).toHaveLength(way.startsWith('winograd') ? 6 : 2);
     device.dispose();
+  });
+});
+
+describe('a mode by itself', () => {
+  it.each(['off', 'cached', 'full'] as const)('is taken for its options: %s', async (mode) => {
+    const device = await Device.open({ gpu: await getGpu('null'), tune: mode });
+    expect(device.tuner.mode).toBe(mode);
+    device.dispose();
+  });
+
+  it('is refused where there is none such, before a device is asked for', async () => {
+    for (const tune of ['fast', { mode: 'fast' }] as never[]) {
+      await expect(Device.open({ gpu: undefined, tune })).rejects.toThrow(InvalidArgumentError);
+    }
   });
 });
 
