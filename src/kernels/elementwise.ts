@@ -20,14 +20,11 @@ import {
 } from './common.ts';
 import shader from './elementwise.wgsl';
 
-/** Invocations of a workgroup. */
-const WG = 64;
-
 /** Unary, sum, product or affine by OP, with an activation behind, `each` vec4 per invocation. */
 export const elementwiseKernel = defineKernel({
   shader,
   tunables: {
-    WG: [WG],
+    WG: [64, 4],
     OP: [0, 1, 2, 3],
     BROADCAST: [false, true],
     ACT: Object.values(ACTIVATIONS),
@@ -37,11 +34,15 @@ export const elementwiseKernel = defineKernel({
 });
 
 /**
- * How many of `count` vec4 an invocation should handle. On a processor a workgroup costs as much as ten of its vec4, and two
- * cores want a few each; a GPU hides what an invocation waits for behind another.
+ * Invocations of a workgroup, and how many of `count` vec4 each should handle. On a processor a workgroup costs as much as ten
+ * of its vec4, and two cores want a few each; a GPU hides what an invocation waits for behind another. A workgroup of one
+ * subgroup goes through memory from end to end, one of several again and again with gaps; wider ones do not mind.
  */
-export function vec4Each(count: number, { software }: Capabilities): number {
-  return software ? Math.min(32, Math.max(1, Math.floor(count / (16 * WG)))) : 1;
+function shares(count: number, caps: Capabilities): { WG: number; each: number } {
+  const WG = 64;
+  if (!caps.software) return { WG, each: 1 };
+  const each = Math.min(32, Math.max(1, Math.floor(count / (16 * WG))));
+  return plainlyTranslated(caps) ? { WG: 4, each: (each * WG) / 4 } : { WG, each };
 }
 
 const OPS = { unary: 0, add: 1, mul: 2, affine: 3 } as const;
@@ -62,12 +63,12 @@ export const elementwiseOp: Op<ElementwiseAttrs> = {
     const C4 = width4(output);
     const items = BROADCAST ? output.shape[0] : 1;
     const item4 = (rowsOf(output) * C4) / items;
-    const each = vec4Each(items * item4, to.caps);
+    const { WG, each } = shares(items * item4, to.caps);
     const overlaps = to.caps.software && !plainlyTranslated(to.caps);
     const AHEAD = overlaps && attrs.act !== 'none' && attrs.act !== 'sigmoid';
     to.dispatch({
       kernel: elementwiseKernel,
-      tunables: { OP: OPS[attrs.kind], BROADCAST, ACT: activationCode(attrs.act), AHEAD },
+      tunables: { WG, OP: OPS[attrs.kind], BROADCAST, ACT: activationCode(attrs.act), AHEAD },
       params: {
         ...{ items, item4, each, parts: ceilDiv(item4, each * WG), C4, C: output.shape.at(-1)! },
         ...{ alpha: attrs.alpha, beta: attrs.beta },
