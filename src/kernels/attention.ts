@@ -24,8 +24,7 @@ import softmaxShader from './attentionSoftmax.wgsl';
 import { lowerTile, TILE_D4, tileWays, usualTileWay } from './attentionTiles.ts';
 import { ceilDiv, expectRank, expectSame, near, rowsOf } from './common.ts';
 import { reshape } from './copyRows.ts';
-import { canShare, SHARED, sharesHere } from './eights.ts';
-import { usualEights } from './matmul.ts';
+import { canShare, SHARED, sharesHere, usualEights } from './eights.ts';
 
 /** Widest head, in vec4, that the row algorithm keeps in registers. */
 const ROW_D4 = 32;
@@ -160,15 +159,15 @@ export const attentionOp: Op<AttentionAttrs> = {
       };
     }
     const shared = canShare(to.caps) && T >= 4;
-    for (const eights of shared ? [1, 2, 3] : [0]) {
+    for (const eights of shared ? [1, 2, 3, 4] : [0]) {
       ways[`matrix ${eights}`] = () => lowerMatrix(node, to, { ...params, D4 }, eights);
     }
-    const matrix = `matrix ${shared ? usualEights(T) : 0}`;
+    const matrix = `matrix ${shared ? usualEights(T, to.caps.subgroupSize) : 0}`;
     const tile = usualTileWay(tiles, S) ?? 'block';
     if (algorithm) return ways[{ row: 'row', block: 'block', tile, matrix }[algorithm]]();
     const onGpu = usualMatrixWay(matrices, T, B * heads) ?? usualOnGpu(T, D4, tile);
     const usual = to.caps.software ? matrix : onGpu;
-    const here = to.caps.software ? /^matrix [23]$/ : onGpu === tile ? LARGE : /^matrices /;
+    const here = to.caps.software ? /^matrix [234]$/ : onGpu === tile ? LARGE : /^matrices /;
     const worth = Object.keys(ways).filter(
       (name) => name === usual || here.test(name) || (!to.caps.software && worthOnGpu(name, tile, T, B * heads)),
     );

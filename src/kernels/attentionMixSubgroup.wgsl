@@ -65,6 +65,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (EIGHTS > 3u) { e3 = eight(e3, at3 + s4, four); }
   }
   if (column >= p.D4) { return; }
+  e0 = settle(e0, lane);
+  if (EIGHTS > 1u) { e1 = settle(e1, lane); }
+  if (EIGHTS > 2u) { e2 = settle(e2, lane); }
+  if (EIGHTS > 3u) { e3 = settle(e3, lane); }
   let b = group.z / p.heads;
   let end = min(t + 8u * EIGHTS, p.count);
   for (var i = t; i < end; i++) {

@@ -130,6 +130,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     continuing { r += p.dilation; break if r >= p.R * p.dilation; }
   }
   if (column >= p.O4) { return; }
+  e0 = settle(e0, lane);
+  if (EIGHTS > 1u) { e1 = settle(e1, lane); }
+  if (EIGHTS > 2u) { e2 = settle(e2, lane); }
+  if (EIGHTS > 3u) { e3 = settle(e3, lane); }
   let end = min(m0 + 8u * EIGHTS, p.B * p.OH * p.OW);
   var m = m0;
   loop {

@@ -13,3 +13,26 @@ export function canShare({ subgroupSize }: Capabilities): boolean {
 export function sharesHere(t: Record<string, number>, caps: Capabilities): boolean {
   return t.SG === caps.subgroupSize;
 }
+
+/** What a row costs where a subgroup of four computes eight, 16, 24, 32 of them. */
+const COSTS = [1.5, 1.2, 1.08, 1];
+
+/** Least lanes for which loads are few beside what they are used for; fewer take two columns each. */
+const WIDE = 8;
+
+/**
+ * How many times eight rows a subgroup computes. Where eight lanes share, it costs as much to load a block of the weight as two
+ * blocks of rows and their products, which makes three best for many rows; few take three as well, since every shader takes
+ * such a processor's driver a quarter of a second to translate, more than a layer of few rows would gain by one of its own.
+ * Drivers whose subgroups have four lanes translate in a few milliseconds: there four are best, or what wastes the fewest rows.
+ */
+export function usualEights(rows: number, SG: number): number {
+  if (SG >= WIDE) return rows > 8 ? 3 : 1;
+  const cost = (eights: number) => Math.ceil(rows / (8 * eights)) * eights * COSTS[eights - 1];
+  return [4, 3, 2, 1].reduce((best, eights) => (cost(eights) < cost(best) ? eights : best));
+}
+
+/** How many vec4 columns a lane computes. */
+export function usualCols(columns: number, SG: number): number {
+  return SG < WIDE && columns > SG ? 2 : 1;
+}

@@ -11,7 +11,7 @@ import {
   type Weight,
 } from '../engine/index.ts';
 import { ACTIVATIONS, activationCode, ceilDiv, expectSame, near, rowsOf, width4, type Activation } from './common.ts';
-import { canShare, SHARED, sharesHere } from './eights.ts';
+import { canShare, SHARED, sharesHere, usualCols, usualEights } from './eights.ts';
 import { LINEAR_OUT } from './linearOut.ts';
 import shader from './matmul.wgsl';
 import joinShader from './matmulJoin.wgsl';
@@ -41,10 +41,10 @@ export const matmulKernel = defineKernel({
 /** The same with rows shared in a subgroup; for adapters that run on a processor. */
 export const matmulSubgroupKernel = defineKernel({
   shader: subgroupShader,
-  tunables: { ...SHARED, ...LINEAR_OUT, HAS_SECOND: [false, true] },
+  tunables: { ...SHARED, COLS: [1, 2], ...LINEAR_OUT, HAS_SECOND: [false, true] },
   grid({ M, N4 }, t) {
     const [x, y] = linearGrid(ceilDiv(M, 8 * t.EIGHTS));
-    return [x, y, ceilDiv(t.GATED ? 2 * N4 : N4, t.SG)];
+    return [x, y, ceilDiv(t.GATED ? 2 * N4 : N4, t.SG * t.COLS)];
   },
   valid: sharesHere,
 });
@@ -155,8 +155,9 @@ export const linearOp: Op<LinearAttrs> = {
     const ways: Record<string, () => void> = {
       plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated, ...shareAct }),
     };
-    for (const EIGHTS of canShare(to.caps) ? [1, 2, 3] : []) {
-      ways[`shared ${EIGHTS}`] = () => dispatch(matmulSubgroupKernel, { SG, EIGHTS, GATED: gated });
+    const COLS = usualCols(columns, SG);
+    for (const EIGHTS of canShare(to.caps) ? [1, 2, 3, 4] : []) {
+      ways[`shared ${EIGHTS}`] = () => dispatch(matmulSubgroupKernel, { SG, EIGHTS, COLS, GATED: gated });
     }
     // As many parts as fill a card, each long enough to be worth it; a processor has few cores to fill.
     const wanted = ceilDiv(MANY, ceilDiv(M, 4) * columns);
@@ -183,7 +184,7 @@ export const linearOp: Op<LinearAttrs> = {
       const EXACT = matrixExact(tile, M, columns, K4);
       ways['matrix split'] = () => split(part4, matmulMatrixSplitKernel, { ...tile, EXACT });
     }
-    const shared = canShare(to.caps) && M >= 4 ? `shared ${usualEights(M)}` : 'plain';
+    const shared = canShare(to.caps) && M >= 4 ? `shared ${usualEights(M, SG)}` : 'plain';
     const fitting = usualTile(M, columns);
     const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
     const names = Object.keys(ways);
@@ -224,15 +225,6 @@ function asVectors({ inputs, attrs, output, label }: Node<LinearAttrs>): Node<Ve
   const [K, N] = [x!.shape[1], output.shape[1]];
   const sizes = { groups: 1, K, N, xAt: 0, xStep: 0, residualAt: 0 };
   return { op: vectorLinearOp, inputs, attrs: { ...sizes, act: attrs.act, post: 'none' }, output, label };
-}
-
-/**
- * How many times eight rows a subgroup computes. It costs as much to load a block of the weight as two blocks of rows and
- * their products, which makes three best for many rows; few take three as well, since every shader takes a processor's driver
- * a quarter of a second to translate, more than a layer of few rows would gain by one of its own.
- */
-export function usualEights(M: number): number {
-  return M > 8 ? 3 : 1;
 }
 
 /** Rows per invocation and workgroup shape by the number of rows: few rows want more columns. */

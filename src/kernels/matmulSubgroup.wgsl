@@ -13,6 +13,7 @@
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
 const EIGHTS = 2u;         // 1 … 4
+const COLS = 1u;           // 1 or 2
 const ACT = 0u;
 const HAS_BIAS = true;
 const HAS_RESIDUAL = false;
@@ -50,10 +51,17 @@ fn load(row: u32, k4: u32) -> vec4<f32> {
   return load4(a[row * p.A4 + k4]);
 }
 
-fn eight(sums: Eight, low: u32, high: u32, k4: u32, b: Block) -> Eight {
+// Eight rows: those of lanes 0 … 7 of x where a subgroup has as many, of lanes 0 … 3 of x and y otherwise.
+struct Rows { x: vec4<f32>, y: vec4<f32> }
+
+fn rows(low: u32, high: u32, k4: u32) -> Rows {
   var y: vec4<f32>;
   if (SG == 4u) { y = load(high, k4); }
-  return shareEight(sums, load(low, k4), y, b);
+  return Rows(load(low, k4), y);
+}
+
+fn blockAt(at: u32) -> Block {
+  return Block(load4(w[at]), load4(w[at + 1u]), load4(w[at + 2u]), load4(w[at + 3u]));
 }
 
 // What becomes of one row's sums; all lanes must call it.
@@ -66,31 +74,15 @@ fn finishRow(m: u32, column: u32, columns: u32, sums: vec4<f32>) {
   }
 }
 
-@compute @workgroup_size(SG)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) lane: u32) {
-  var columns = p.N4;
-  if (GATED) { columns *= 2u; }
-  let column = group.z * SG + lane;
-  let n4 = min(column, columns - 1u);
-  let m0 = (group.x + group.y * groups.x) * 8u * EIGHTS;
-  let row = min(m0 + lane + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(p.M - 1u));
-  let high = min(m0 + 4u + lane + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(p.M - 1u));
-  var start = vec4<f32>(0.0);
-  if (HAS_BIAS) { start = bias[n4]; }
-  var e0 = eightTimes(start);
-  var e1 = e0;
-  var e2 = e0;
-  var e3 = e0;
-  var at = n4 * 4u;
-  for (var k4 = 0u; k4 < p.K4; k4++) {
-    let b = Block(load4(w[at]), load4(w[at + 1u]), load4(w[at + 2u]), load4(w[at + 3u]));
-    at += columns * 4u;
-    e0 = eight(e0, row.x, high.x, k4, b);
-    if (EIGHTS > 1u) { e1 = eight(e1, row.y, high.y, k4, b); }
-    if (EIGHTS > 2u) { e2 = eight(e2, row.z, high.z, k4, b); }
-    if (EIGHTS > 3u) { e3 = eight(e3, row.w, high.w, k4, b); }
-  }
+// The same for all rows of a column.
+fn finishRows(m0: u32, column: u32, columns: u32, lane: u32, s0: Eight, s1: Eight, s2: Eight, s3: Eight) {
+  var e0 = settle(s0, lane);
+  var e1 = s1;
+  var e2 = s2;
+  var e3 = s3;
+  if (EIGHTS > 1u) { e1 = settle(e1, lane); }
+  if (EIGHTS > 2u) { e2 = settle(e2, lane); }
+  if (EIGHTS > 3u) { e3 = settle(e3, lane); }
   let end = min(m0 + 8u * EIGHTS, p.M);
   for (var m = m0; m < end; m++) {
     finishRow(m, column, columns, e0.s0);
@@ -99,4 +91,60 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if (EIGHTS > 2u) { e2 = shiftEight(e2, e3.s0); }
     if (EIGHTS > 3u) { e3 = shiftEight(e3, e3.s0); }
   }
+}
+
+// What the sums of a column start with.
+fn firstSum(n4: u32) -> vec4<f32> {
+  if (HAS_BIAS) { return bias[n4]; }
+  return vec4<f32>(0.0);
+}
+
+@compute @workgroup_size(SG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  var columns = p.N4;
+  if (GATED) { columns *= 2u; }
+  let column = group.z * SG * COLS + lane;
+  let n4 = min(column, columns - 1u);
+  let second4 = min(column + SG, columns - 1u);
+  let m0 = (group.x + group.y * groups.x) * 8u * EIGHTS;
+  let row = min(m0 + lane + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(p.M - 1u));
+  let high = min(m0 + 4u + lane + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(p.M - 1u));
+  var e0 = eightTimes(firstSum(n4));
+  var e1 = e0;
+  var e2 = e0;
+  var e3 = e0;
+  // The second column's, if there is one.
+  var f0 = e0;
+  if (COLS > 1u) { f0 = eightTimes(firstSum(second4)); }
+  var f1 = f0;
+  var f2 = f0;
+  var f3 = f0;
+  var at = n4 * 4u;
+  for (var k4 = 0u; k4 < p.K4; k4++) {
+    let b = blockAt(at);
+    var c = b;
+    if (COLS > 1u) { c = blockAt(at + (second4 - n4) * 4u); }
+    at += columns * 4u;
+    let r0 = rows(row.x, high.x, k4);
+    e0 = shareEight(e0, r0.x, r0.y, b);
+    if (COLS > 1u) { f0 = shareEight(f0, r0.x, r0.y, c); }
+    if (EIGHTS > 1u) {
+      let r1 = rows(row.y, high.y, k4);
+      e1 = shareEight(e1, r1.x, r1.y, b);
+      if (COLS > 1u) { f1 = shareEight(f1, r1.x, r1.y, c); }
+    }
+    if (EIGHTS > 2u) {
+      let r2 = rows(row.z, high.z, k4);
+      e2 = shareEight(e2, r2.x, r2.y, b);
+      if (COLS > 1u) { f2 = shareEight(f2, r2.x, r2.y, c); }
+    }
+    if (EIGHTS > 3u) {
+      let r3 = rows(row.w, high.w, k4);
+      e3 = shareEight(e3, r3.x, r3.y, b);
+      if (COLS > 1u) { f3 = shareEight(f3, r3.x, r3.y, c); }
+    }
+  }
+  finishRows(m0, column, columns, lane, e0, e1, e2, e3);
+  if (COLS > 1u) { finishRows(m0, column + SG, columns, lane, f0, f1, f2, f3); }
 }

@@ -60,6 +60,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     continuing { i4++; break if i4 >= p.I4; }
   }
   if (column >= p.O4) { return; }
+  e0 = settle(e0, lane);
+  if (EIGHTS > 1u) { e1 = settle(e1, lane); }
+  if (EIGHTS > 2u) { e2 = settle(e2, lane); }
+  if (EIGHTS > 3u) { e3 = settle(e3, lane); }
   let end = min(t0 + 8u * EIGHTS, p.tiles);
   var t = t0;
   loop {

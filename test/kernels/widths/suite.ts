@@ -44,6 +44,7 @@ export function testWidth(lanes: 4 | 8 | 16): void {
       { way: 'shared 1', M: 5, K: 6, N: 4 * lanes + 5 },
       { way: 'shared 2', M: 37, K: 33, N: 130 },
       { way: 'shared 3', M: 24, K: 16, N: 8 * lanes },
+      { way: 'shared 4', M: 43, K: 12, N: 4 * lanes },
     ])('linear $M×$K×$N $way', async ({ way, M, K, N }) => {
       const device = await openDevice('lavapipe', options);
       const [x, w] = [roundTo(dtype, normals(1, M * K)), roundTo(dtype, normals(2, N * K))];
