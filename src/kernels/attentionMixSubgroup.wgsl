@@ -36,10 +36,10 @@ fn rows(z: u32, t: u32, lane: u32) -> vec2<u32> {
   return (z * p.count + row) * p.S4;
 }
 
-fn eight(mixed: Eight, at: vec2<u32>, b: Block) -> Eight {
+fn load(at: vec2<u32>) -> Rows {
   var y: vec4<f32>;
   if (SG == 4u) { y = weights[at.y]; }
-  return shareEight(mixed, weights[at.x], y, b);
+  return Rows(weights[at.x], y);
 }
 
 @compute @workgroup_size(SG)
@@ -59,10 +59,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var s4 = 0u; s4 < p.S4; s4++) {
     let at = values + min(4u * s4 + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.S - 1u)) * p.v4;
     let four = Block(load4(v[at.x]), load4(v[at.y]), load4(v[at.z]), load4(v[at.w]));
-    e0 = eight(e0, at0 + s4, four);
-    if (EIGHTS > 1u) { e1 = eight(e1, at1 + s4, four); }
-    if (EIGHTS > 2u) { e2 = eight(e2, at2 + s4, four); }
-    if (EIGHTS > 3u) { e3 = eight(e3, at3 + s4, four); }
+    let r0 = load(at0 + s4);
+    var r1: Rows;
+    var r2: Rows;
+    var r3: Rows;
+    if (EIGHTS > 1u) { r1 = load(at1 + s4); }
+    if (EIGHTS > 2u) { r2 = load(at2 + s4); }
+    if (EIGHTS > 3u) { r3 = load(at3 + s4); }
+    e0 = shareEight(e0, r0, four);
+    if (EIGHTS > 1u) { e1 = shareEight(e1, r1, four); }
+    if (EIGHTS > 2u) { e2 = shareEight(e2, r2, four); }
+    if (EIGHTS > 3u) { e3 = shareEight(e3, r3, four); }
   }
   if (column >= p.D4) { return; }
   e0 = settle(e0, lane);

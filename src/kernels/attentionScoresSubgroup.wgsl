@@ -43,10 +43,10 @@ fn rows(start: u32, t: u32, lane: u32) -> vec2<u32> {
   return (start + row) * p.q4;
 }
 
-fn eight(sums: Eight, at: vec2<u32>, b: Block) -> Eight {
+fn load(at: vec2<u32>) -> Rows {
   var y: vec4<f32>;
   if (SG == 4u) { y = load4(q[at.y]); }
-  return shareEight(sums, load4(q[at.x]), y, b);
+  return Rows(load4(q[at.x]), y);
 }
 
 // Scores of query i, of one batch item and head (z), against four keys.
@@ -81,10 +81,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var d = 0u; d < p.D4; d++) {
     let keys = transpose(mat4x4<f32>(load4(k[key.x + d]), load4(k[key.y + d]), load4(k[key.z + d]), load4(k[key.w + d])));
     let four = Block(keys[0], keys[1], keys[2], keys[3]);
-    e0 = eight(e0, at0 + d, four);
-    if (EIGHTS > 1u) { e1 = eight(e1, at1 + d, four); }
-    if (EIGHTS > 2u) { e2 = eight(e2, at2 + d, four); }
-    if (EIGHTS > 3u) { e3 = eight(e3, at3 + d, four); }
+    let r0 = load(at0 + d);
+    var r1: Rows;
+    var r2: Rows;
+    var r3: Rows;
+    if (EIGHTS > 1u) { r1 = load(at1 + d); }
+    if (EIGHTS > 2u) { r2 = load(at2 + d); }
+    if (EIGHTS > 3u) { r3 = load(at3 + d); }
+    e0 = shareEight(e0, r0, four);
+    if (EIGHTS > 1u) { e1 = shareEight(e1, r1, four); }
+    if (EIGHTS > 2u) { e2 = shareEight(e2, r2, four); }
+    if (EIGHTS > 3u) { e3 = shareEight(e3, r3, four); }
   }
   if (s4 >= p.S4) { return; }
   e0 = settle(e0, lane);

@@ -71,10 +71,10 @@ fn load(place: Source, i4: u32) -> vec4<f32> {
   return select(vec4<f32>(0.0), load4(input[place.at + i4]), place.inside);
 }
 
-fn eight(sums: Eight, low: Source, high: Source, i4: u32, b: Block) -> Eight {
+fn loadRows(low: Source, high: Source, i4: u32) -> Rows {
   var y: vec4<f32>;
   if (SG == 4u) { y = load(high, i4); }
-  return shareEight(sums, load(low, i4), y, b);
+  return Rows(load(low, i4), y);
 }
 
 fn put(m: u32, o4: u32, sum: vec4<f32>) {
@@ -119,10 +119,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       loop {
         let b = Block(load4(w[at]), load4(w[at + 1u]), load4(w[at + 2u]), load4(w[at + 3u]));
         at += p.O4 * 4u;
-        e0 = eight(e0, a0, b0, i4, b);
-        if (EIGHTS > 1u) { e1 = eight(e1, a1, b1, i4, b); }
-        if (EIGHTS > 2u) { e2 = eight(e2, a2, b2, i4, b); }
-        if (EIGHTS > 3u) { e3 = eight(e3, a3, b3, i4, b); }
+        let r0 = loadRows(a0, b0, i4);
+        var r1: Rows;
+        var r2: Rows;
+        var r3: Rows;
+        if (EIGHTS > 1u) { r1 = loadRows(a1, b1, i4); }
+        if (EIGHTS > 2u) { r2 = loadRows(a2, b2, i4); }
+        if (EIGHTS > 3u) { r3 = loadRows(a3, b3, i4); }
+        e0 = shareEight(e0, r0, b);
+        if (EIGHTS > 1u) { e1 = shareEight(e1, r1, b); }
+        if (EIGHTS > 2u) { e2 = shareEight(e2, r2, b); }
+        if (EIGHTS > 3u) { e3 = shareEight(e3, r3, b); }
         continuing { i4++; break if i4 >= p.I4; }
       }
       continuing { s += p.dilation; break if s >= p.S * p.dilation; }

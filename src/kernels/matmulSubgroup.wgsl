@@ -5,15 +5,15 @@
 // second lane hands its gates to the one before it.
 // HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second.
 // a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
-// A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS rows × SG vec4 columns of out in registers: for every k4 a
-// lane loads its own column's block of w, but only every SG-th row's vec4 of a, and hands that to the others by
-// subgroupBroadcast or a shuffle. On processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since
-// all must take part, and store nothing. Accumulation in f32.
+// A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS rows × SG·COLS vec4 columns of out in registers: for every
+// k4 a lane loads its own columns' blocks of w, but only every SG-th row's vec4 of a, and shares that with the others. On
+// processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part, and
+// store nothing. Accumulation in f32.
 //@use storage activation linearOut eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
 const EIGHTS = 2u;         // 1 … 4
-const COLS = 1u;           // 1 or 2
+const COLS = 1u;           // 1 or 2: vec4 columns per lane
 const ACT = 0u;
 const HAS_BIAS = true;
 const HAS_RESIDUAL = false;
@@ -45,19 +45,22 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> out: array<Elem4>;       // [M, N4]
 @group(0) @binding(7) var<uniform> p: Params;
 
-// vec4 k4 of a row that starts with row · A4 of a, and goes on in second.
-fn load(row: u32, k4: u32) -> vec4<f32> {
-  if (HAS_SECOND && k4 >= p.A4) { return load4(second[row * (p.K4 - p.A4) + k4 - p.A4]); }
-  return load4(a[row * p.A4 + k4]);
+// vec4 k4 of a row that starts at `row` of a, and goes on in second as if it had started there at `other`.
+fn load(row: u32, other: u32, k4: u32) -> vec4<f32> {
+  if (HAS_SECOND && k4 >= p.A4) { return load4(second[other + k4]); }
+  return load4(a[row + k4]);
 }
 
-// Eight rows: those of lanes 0 … 7 of x where a subgroup has as many, of lanes 0 … 3 of x and y otherwise.
-struct Rows { x: vec4<f32>, y: vec4<f32> }
-
-fn rows(low: u32, high: u32, k4: u32) -> Rows {
+fn loadRows(low: vec2<u32>, high: vec2<u32>, k4: u32) -> Rows {
   var y: vec4<f32>;
-  if (SG == 4u) { y = load(high, k4); }
-  return Rows(load(low, k4), y);
+  if (SG == 4u) { y = load(high.x, high.y, k4); }
+  return Rows(load(low.x, low.y, k4), y);
+}
+
+// Where row m starts, in a and in second.
+fn rowAt(m: u32) -> vec2<u32> {
+  let row = min(m, p.M - 1u);
+  return vec2<u32>(row * p.A4, row * (p.K4 - p.A4) - p.A4);
 }
 
 fn blockAt(at: u32) -> Block {
@@ -108,8 +111,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let n4 = min(column, columns - 1u);
   let second4 = min(column + SG, columns - 1u);
   let m0 = (group.x + group.y * groups.x) * 8u * EIGHTS;
-  let row = min(m0 + lane + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(p.M - 1u));
-  let high = min(m0 + 4u + lane + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(p.M - 1u));
+  let low0 = rowAt(m0 + lane);
+  let high0 = rowAt(m0 + 4u + lane);
+  let low1 = rowAt(m0 + 8u + lane);
+  let high1 = rowAt(m0 + 12u + lane);
+  let low2 = rowAt(m0 + 16u + lane);
+  let high2 = rowAt(m0 + 20u + lane);
+  let low3 = rowAt(m0 + 24u + lane);
+  let high3 = rowAt(m0 + 28u + lane);
   var e0 = eightTimes(firstSum(n4));
   var e1 = e0;
   var e2 = e0;
@@ -126,23 +135,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var c = b;
     if (COLS > 1u) { c = blockAt(at + (second4 - n4) * 4u); }
     at += columns * 4u;
-    let r0 = rows(row.x, high.x, k4);
-    e0 = shareEight(e0, r0.x, r0.y, b);
-    if (COLS > 1u) { f0 = shareEight(f0, r0.x, r0.y, c); }
-    if (EIGHTS > 1u) {
-      let r1 = rows(row.y, high.y, k4);
-      e1 = shareEight(e1, r1.x, r1.y, b);
-      if (COLS > 1u) { f1 = shareEight(f1, r1.x, r1.y, c); }
-    }
-    if (EIGHTS > 2u) {
-      let r2 = rows(row.z, high.z, k4);
-      e2 = shareEight(e2, r2.x, r2.y, b);
-      if (COLS > 1u) { f2 = shareEight(f2, r2.x, r2.y, c); }
-    }
-    if (EIGHTS > 3u) {
-      let r3 = rows(row.w, high.w, k4);
-      e3 = shareEight(e3, r3.x, r3.y, b);
-      if (COLS > 1u) { f3 = shareEight(f3, r3.x, r3.y, c); }
+    let r0 = loadRows(low0, high0, k4);
+    var r1: Rows;
+    var r2: Rows;
+    var r3: Rows;
+    if (EIGHTS > 1u) { r1 = loadRows(low1, high1, k4); }
+    if (EIGHTS > 2u) { r2 = loadRows(low2, high2, k4); }
+    if (EIGHTS > 3u) { r3 = loadRows(low3, high3, k4); }
+    e0 = shareEight(e0, r0, b);
+    if (EIGHTS > 1u) { e1 = shareEight(e1, r1, b); }
+    if (EIGHTS > 2u) { e2 = shareEight(e2, r2, b); }
+    if (EIGHTS > 3u) { e3 = shareEight(e3, r3, b); }
+    if (COLS > 1u) {
+      f0 = shareEight(f0, r0, c);
+      if (EIGHTS > 1u) { f1 = shareEight(f1, r1, c); }
+      if (EIGHTS > 2u) { f2 = shareEight(f2, r2, c); }
+      if (EIGHTS > 3u) { f3 = shareEight(f3, r3, c); }
     }
   }
   finishRows(m0, column, columns, lane, e0, e1, e2, e3);

@@ -28,10 +28,10 @@ fn rows(t: u32, lane: u32) -> vec2<u32> {
   return min(t + lane + vec2<u32>(0u, 4u), vec2<u32>(p.tiles - 1u)) * p.I4;
 }
 
-fn eight(sums: Eight, at: vec2<u32>, b: Block) -> Eight {
+fn load(at: vec2<u32>) -> Rows {
   var y: vec4<f32>;
   if (SG == 4u) { y = v[at.y]; }
-  return shareEight(sums, v[at.x], y, b);
+  return Rows(v[at.x], y);
 }
 
 @compute @workgroup_size(SG)
@@ -53,10 +53,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   loop {
     let b = Block(load4(w[at]), load4(w[at + 1u]), load4(w[at + 2u]), load4(w[at + 3u]));
     at += p.O4 * 4u;
-    e0 = eight(e0, at0 + i4, b);
-    if (EIGHTS > 1u) { e1 = eight(e1, at1 + i4, b); }
-    if (EIGHTS > 2u) { e2 = eight(e2, at2 + i4, b); }
-    if (EIGHTS > 3u) { e3 = eight(e3, at3 + i4, b); }
+    let r0 = load(at0 + i4);
+    var r1: Rows;
+    var r2: Rows;
+    var r3: Rows;
+    if (EIGHTS > 1u) { r1 = load(at1 + i4); }
+    if (EIGHTS > 2u) { r2 = load(at2 + i4); }
+    if (EIGHTS > 3u) { r3 = load(at3 + i4); }
+    e0 = shareEight(e0, r0, b);
+    if (EIGHTS > 1u) { e1 = shareEight(e1, r1, b); }
+    if (EIGHTS > 2u) { e2 = shareEight(e2, r2, b); }
+    if (EIGHTS > 3u) { e3 = shareEight(e3, r3, b); }
     continuing { i4++; break if i4 >= p.I4; }
   }
   if (column >= p.O4) { return; }

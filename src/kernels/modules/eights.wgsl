@@ -9,7 +9,13 @@ struct Eight {
 // Four rows of four columns.
 struct Block { w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32> }
 
-// Rows 4 … 7 are held by lanes 4 … 7 of the one load where a subgroup has that many, by lanes 0 … 3 of a second one otherwise.
+// Eight rows: lane i holds row i in x, and row 4 + i in y, which is only looked at where a subgroup has four lanes.
+struct Rows { x: vec4<f32>, y: vec4<f32> }
+
+// A kernel loads all rows and the block of a turn before it multiplies the first: drivers on processors branch for every lane
+// of a load, so what stands between two loads is compiled by itself, and all sums go through memory in between.
+
+// Row 4 is lane 4's where a subgroup has as many.
 const FIFTH = 4u % SG;
 
 fn eightTimes(v: vec4<f32>) -> Eight { return Eight(v, v, v, v, v, v, v, v); }
@@ -24,11 +30,13 @@ fn madd(sum: vec4<f32>, x: vec4<f32>, b: Block) -> vec4<f32> {
     sum.w + x.x * b.w0.w + x.y * b.w1.w + x.z * b.w2.w + x.w * b.w3.w);
 }
 
-// Adds eight rows times b; lane i holds row i in x, and row 4 + i in y, which is only looked at where a subgroup has four.
-// Those swap rows instead of handing them out, which is one instruction instead of seven: lane i then has the sums of row i
-// in s0, of row i ^ 1 in s1, i ^ 2 in s2 and i ^ 3 in s3, likewise in s4 … s7, until `settle` puts them in order.
-fn maddEight(e: Eight, x: vec4<f32>, y: vec4<f32>, b: Block) -> Eight {
+// Adds eight rows times b. Four lanes swap rows instead of handing them out, which is one instruction instead of seven: lane i
+// then has the sums of row i in s0, of row i ^ 1 in s1, i ^ 2 in s2 and i ^ 3 in s3, likewise in s4 … s7, until `settle`
+// puts them in order.
+fn maddEight(e: Eight, rows: Rows, b: Block) -> Eight {
+  let x = rows.x;
   if (SG == 4u) {
+    let y = rows.y;
     return Eight(
       madd(e.s0, x, b), madd(e.s1, quadSwapX(x), b), madd(e.s2, quadSwapY(x), b), madd(e.s3, quadSwapDiagonal(x), b),
       madd(e.s4, y, b), madd(e.s5, quadSwapX(y), b), madd(e.s6, quadSwapY(y), b), madd(e.s7, quadSwapDiagonal(y), b));

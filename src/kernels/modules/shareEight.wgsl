@@ -3,8 +3,9 @@
 
 // Adds eight rows times b, as maddEight does. Where a subgroup has eight lanes, a shuffle by a constant is one instruction on
 // processors and a broadcast three; with four or sixteen lanes the broadcast is the quicker one.
-fn shareEight(e: Eight, x: vec4<f32>, y: vec4<f32>, b: Block) -> Eight {
-  if (SG != 8u) { return maddEight(e, x, y, b); }
+fn shareEight(e: Eight, rows: Rows, b: Block) -> Eight {
+  if (SG != 8u) { return maddEight(e, rows, b); }
+  let x = rows.x;
   return Eight(
     madd(e.s0, subgroupShuffle(x, 0u), b), madd(e.s1, subgroupShuffle(x, 1u), b),
     madd(e.s2, subgroupShuffle(x, 2u), b), madd(e.s3, subgroupShuffle(x, 3u), b),
