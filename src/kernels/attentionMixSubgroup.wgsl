@@ -3,8 +3,8 @@
 //
 // weights [B, heads, count, S4] f32, v a part of rows [B, S, v4], sums [B, heads, count], out [B, T, heads, D4]. A subgroup of
 // SG lanes, which is a workgroup, computes 8·EIGHTS consecutive queries × SG vec4 of channels of a head, in registers: for
-// every four keys a lane loads its own channels of them, but only every SG-th query's weights, and hands the latter to the
-// others by subgroupBroadcast or a shuffle. Lanes beyond the edges work on clamped addresses, since all must take part, and store nothing.
+// every four keys a lane loads its own channels of them, but only every SG-th query's weights, and shares the latter with
+// the others. Lanes beyond the edges work on clamped addresses, since all must take part, and store nothing.
 // Weights beyond the last key are zero.
 //@use storage eights shareEight
 enable subgroups;

@@ -3,9 +3,9 @@
 //
 // q and k are parts of rows [B, T, q4] and [B, S, k4], mask [B or 1, heads or 1, T or 1, S], weights [B, heads, count, S4] f32.
 // A subgroup of SG lanes, which is a workgroup, scores 8·EIGHTS consecutive queries of a head against 4·SG keys, in
-// registers: for every vec4 of channels a lane loads that of its own four keys, but only of every SG-th query, and hands the
-// latter to the others by subgroupBroadcast or a shuffle. Lanes beyond the edges work on clamped addresses, since all must take part, and
-// store nothing. Keys beyond S become LOWEST.
+// registers: for every vec4 of channels a lane loads that of its own four keys, but only of every SG-th query, and shares the
+// latter with the others. Lanes beyond the edges work on clamped addresses, since all must take part, and store nothing. Keys
+// beyond S become LOWEST.
 //@use storage score eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup

@@ -6,7 +6,7 @@
 // input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to vec4.
 // Implicit matrix multiplication. A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS pixels (in reading order,
 // over rows and batch items alike) × SG vec4 of output channels in registers: for every tap and i4 a lane loads its own
-// channels' block of w, but only every SG-th pixel's vec4 of input, and hands that to the others by subgroupBroadcast. On
+// channels' block of w, but only every SG-th pixel's vec4 of input, and shares that with the others. On
 // processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part, and
 // store nothing. Accumulation in f32.
 // What is not there, be it bias, shift or residual, is bound to a few zeros, and reads beyond their end yield zeros too: one

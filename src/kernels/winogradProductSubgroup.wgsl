@@ -2,7 +2,7 @@
 //
 // v [Q, tiles, I4] f32, w [Q, I4, O4] in 4×4 blocks (`packWinograd`), m [Q, tiles, O4] f32. A subgroup of SG lanes, which is
 // a workgroup, computes 8·EIGHTS consecutive tiles × SG vec4 of output channels of one place: for every i4 a lane loads its
-// own channels' block of w, but only every SG-th tile's vec4 of v, and hands that to the others by subgroupBroadcast. On
+// own channels' block of w, but only every SG-th tile's vec4 of v, and shares that with the others. On
 // processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part, and
 // store nothing.
 // Accumulation in f32. Lavin & Gray 2015, section 4.3.
