@@ -7,6 +7,8 @@ import { bindForWriting } from './writableInputs.ts';
 
 /** A plan within this share of what is alive at once is near enough; on processors a pipeline takes long to compile. */
 const [WASTE, SOFTWARE_WASTE] = [0.05, 0.15];
+/** Shares of the waste beyond that which are put up with, one after the other, where less has no plan. */
+const PARTS = [0, 1 / 4, 1 / 2];
 /** Bytes that are not worth another pipeline. */
 const LITTLE = 2 ** 20;
 
@@ -30,9 +32,10 @@ export function layOut(
     if (plan.peakBytes <= Math.max(most, plan.liveBytes + LITTLE)) return { dispatches, plan };
     tried.push({ dispatches, plan });
   }
-  // Where nothing is found in that little, half of the waste is still better than all of it.
+  // Where nothing is found in that little, part of the waste is still better than all of it.
   const [least] = tried.sort((a, b) => a.plan.peakBytes - b.plan.peakBytes);
-  for (const bytes of [most, (most + least.plan.peakBytes) / 2]) {
+  for (const part of PARTS) {
+    const bytes = most + part * (least.plan.peakBytes - most);
     const tighter = tried.flatMap(({ dispatches, plan }) => {
       const found = plan.peakBytes > bytes ? plan.within(bytes) : undefined;
       return found ? [{ dispatches, ...found }] : [];

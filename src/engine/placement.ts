@@ -113,7 +113,8 @@ export function uniforms(): () => number {
   };
 }
 
-function itemsOf(intervals: readonly Interval[]): Item[] {
+/** Intervals as they are placed, with who is alive with whom. */
+export function itemsOf(intervals: readonly Interval[]): Item[] {
   const items = intervals.map((interval) => {
     const avoided = new Map<Item, number>();
     return { interval, beside: [] as Item[], apart: [] as Item[], avoided, arena: -1, offset: 0 };

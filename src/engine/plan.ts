@@ -11,6 +11,9 @@ import type { Within } from './inPlace.ts';
 import { bestPlacement, type Placed } from './placement.ts';
 import { tightened } from './tightPlacement.ts';
 
+/** Comparisons per tensor that a plan may cost that is hard to find: some tenths of a second for a thousand of them. */
+const EFFORT = 2 ** 16;
+
 /** Where a tensor lies. */
 export interface Placement {
   arena: number;
@@ -83,10 +86,11 @@ export function planMemory(
     }
     return { places, arenas, peakBytes, liveBytes };
   };
+  const effort = { left: EFFORT };
   return {
     ...planOf(placed),
     within(most) {
-      const found = tightened(placed, most);
+      const found = tightened(placed, most, limits.maxBufferSize, effort);
       return found && { plan: planOf(found), cost: found.cost };
     },
   };

@@ -4,12 +4,15 @@
  * read tensor is bound for writing too (`writableInputs.ts`). Such a dispatch has a pipeline of its own, so few and cheap ones
  * are wanted.
  */
+import { fit, type Effort } from './ejection.ts';
 import { besideInOrder, lowestOffset, placesOf, uniforms, type Item, type Placed } from './placement.ts';
 
 /** Orders that are tried for each way to cut the arenas. */
 const TRIES = 100;
 /** Ways to cut them. */
 const CUTS = 4;
+/** What the smaller of two has of all, where it is not as it was: some tensors must lie apart, and be it in little. */
+const SHARES = [1 / 16, 1 / 8, 1 / 4];
 /** Arenas are multiples of it, as every binding's offset is. */
 const ALIGN = 256;
 
@@ -17,29 +20,39 @@ const ALIGN = 256;
 export function tightened(
   { items, arenas: loose, peakBytes }: Placed,
   most: number,
+  maxBufferSize: number,
+  effort: Effort,
 ): (Omit<Placed, 'items'> & { cost: number }) | undefined {
   const waste = peakBytes - ALIGN * Math.floor(most / ALIGN);
+  const bySize = [...items].sort((a, b) => b.interval.size - a.interval.size);
   let best: (Omit<Placed, 'items'> & { cost: number }) | undefined;
-  for (const arenas of smaller(loose, waste)) {
-    for (const start of [items, [...items].sort((a, b) => b.interval.size - a.interval.size)]) {
-      const cost = search(start, arenas);
-      if (cost === undefined || (best && cost >= best.cost)) continue;
-      best = { cost, places: placesOf(items), arenas, peakBytes: peakBytes - waste };
+  const cuts = smaller(loose, waste).filter((arenas) => arenas.every((size) => size > 0 && size <= maxBufferSize));
+  // To drive out takes longer, and is left for where no order does.
+  for (const find of [search, fit]) {
+    for (const arenas of cuts) {
+      for (const start of find === search ? [items, bySize] : [items]) {
+        const cost = find(start, arenas, effort);
+        if (cost === undefined || (best && cost >= best.cost)) continue;
+        best = { cost, places: placesOf(items), arenas, peakBytes: peakBytes - waste };
+      }
+      // Arenas made one share the most, and are there for want of anything better.
+      if (best && arenas.length < loose.length) break;
     }
-    // Arenas made one share the most, and are there for want of anything better.
-    if (best && arenas.length < loose.length) break;
+    if (best) break;
   }
   return best;
 }
 
-/** Arenas of `waste` bytes less in all: one of the largest cut, some made one, or all. */
+/** Arenas of `waste` bytes less in all: one of the largest cut, some made one, or all; or two of other sizes. */
 function smaller(arenas: readonly number[], waste: number): number[][] {
   const sorted = [...arenas].sort((a, b) => b - a);
   const cut = sorted.flatMap((size, k) => (size < waste ? [] : [sorted.map((s, i) => (i === k ? s - waste : s))]));
   const [first, second, ...rest] = sorted;
   const others = sorted.slice(1).reduce((a, b) => a + b, 0);
-  const joined = [[first + second - waste, ...rest], [first, others - waste], [first + others - waste]];
-  return [...cut.slice(0, CUTS), ...joined.filter((sizes) => sizes.every((size) => size > 0))];
+  const all = first + others - waste;
+  const joined = [[first + second - waste, ...rest], [first, others - waste], [all]];
+  const parted = SHARES.map((share) => ALIGN * Math.round((share * all) / ALIGN)).map((size) => [all - size, size]);
+  return [...cut.slice(0, CUTS), ...joined, ...parted];
 }
 
 /** Places items, and what did not fit earlier the next time, until all fit; what it costs that some share an arena. */

@@ -148,6 +148,19 @@ describe('memory on paper', () => {
     }
     expect(Math.min(...Object.values(total))).toBeGreaterThan(3);
   });
+
+  it('no arena exceeds a buffer, however little that holds (15 random graphs)', () => {
+    const maxBufferSize = 4 * D * 16384 * 4;
+    const caps = { ...DEFAULT_CAPABILITIES, limits: { ...DEFAULT_CAPABILITIES.limits, maxBufferSize } };
+    let shared = 0;
+    for (let seed = 1; seed <= 15; seed++) {
+      const { prepared, lowered } = planned(record(seed, 8192), caps);
+      follow(lowered, prepared);
+      expect(Math.max(...prepared.plan.arenas)).toBeLessThanOrEqual(maxBufferSize);
+      shared += sharing(prepared.dispatches) > 0 ? 1 : 0;
+    }
+    expect(shared).toBeGreaterThan(0);
+  });
 });
 
 /** Seeds whose graphs take all the ways, on processors too. */
