@@ -12,7 +12,7 @@ const ADAPTERS = {
     ...DEFAULT_CAPABILITIES,
     f16: true,
     subgroupSize: 32,
-    matrices: true,
+    matrices: '16x16x16',
     limits: { ...DEFAULT_LIMITS, maxStorageBufferBindingSize: 2 ** 32 - 4, maxBufferSize: 2 ** 32 },
   },
   'a processor': { ...DEFAULT_CAPABILITIES, f16: true, software: true, subgroupSize: 8 },
