@@ -4,9 +4,10 @@
 // input [B, P, A4] and second [B, P, C4 − A4], the channels of the one in front of those of the other; out [B, P, C4].
 // A subgroup of SG lanes, which is a workgroup, owns a slab: p.slab whole groups of a batch item, at most SG, that start on a
 // vec4. p.across lanes stand side by side on its columns of vec4, the others on the pixels below, until all is read.
-// First the moments of each channel, pixel by pixel (Welford 1962) relative to the first, so that a mean far above the
-// deviation costs no precision; lanes of one column join theirs (Chan, Golub and LeVeque 1983); lane g then keeps what
-// channels of group g come to. Then all is read once more and written, as long as it lies in the cache. f32.
+// First the moments of each channel, pixel by pixel (Welford 1962) or FOURS at a time about their own mean, relative to the
+// first, so that a mean far above the deviation costs no precision; fours, and lanes of one column, join theirs (Chan, Golub and
+// LeVeque 1983); lane g then keeps what channels of group g come to. Then all is read once more and written, as long as it lies
+// in the cache. f32.
 // One shader serves norms with their activation and without; without beta, zeros are bound.
 //@use storage activation
 enable subgroups;
