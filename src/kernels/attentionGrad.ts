@@ -11,7 +11,7 @@ import {
   type Op,
   type Tensor,
 } from '../engine/index.ts';
-import { attentionScoresKernel } from './attention.ts';
+import { attentionScoresKernel } from './attentionPasses.ts';
 import combineShader from './attentionCombine.wgsl';
 import { ceilDiv, expectRank, expectSame } from './common.ts';
 import { reshape } from './copyRows.ts';

@@ -1,15 +1,7 @@
 /** Graph ops and the kernels behind them. */
-export {
-  attention,
-  ATTENTION_ALGORITHMS,
-  attentionBlockKernel,
-  attentionMixKernel,
-  attentionOp,
-  attentionRowKernel,
-  attentionScoresKernel,
-  attentionSoftmaxKernel,
-} from './attention.ts';
+export { attention, ATTENTION_ALGORITHMS, attentionBlockKernel, attentionOp, attentionRowKernel } from './attention.ts';
 export type { AttentionAlgorithm, AttentionOptions } from './attention.ts';
+export { attentionMixKernel, attentionScoresKernel, attentionSoftmaxKernel } from './attentionPasses.ts';
 export { avgPool2, avgPool2Kernel } from './avgPool2.ts';
 export { ACTIVATIONS } from './common.ts';
 export type { Activation } from './common.ts';
