@@ -77,8 +77,11 @@ export interface DeviceOptions {
   require?: GPUFeatureName[];
   /** Optional features to leave out even where offered, e.g. `shader-f16`, to test the other path. */
   without?: GPUFeatureName[];
-  /** `default` asks for no more than every adapter has; `raised` takes larger buffers, bindings and workgroup memory. */
-  limits?: 'default' | 'raised';
+  /**
+   * `default` asks for no more than every adapter has; `raised` takes larger buffers, bindings and workgroup memory; `auto` does
+   * so where the adapter is hardware.
+   */
+  limits?: 'default' | 'raised' | 'auto';
   /** Name in the messages of WebGPU; default `daguerre`. */
   label?: string;
   /** Whether and how ways of computing are chosen by measurement; default `cached`: from what was measured earlier. */
@@ -164,7 +167,8 @@ export class Device {
     const wanted = new Set([...OPTIONAL, ...(options.require ?? [])].filter((f) => !without.has(f)));
     const requiredFeatures = [...wanted].filter((f) => adapter.features.has(f));
     const requiredLimits: Record<string, number> = {};
-    if (options.limits === 'raised') {
+    const software = isSoftware(adapter.info);
+    if (options.limits === 'raised' || (options.limits === 'auto' && !software)) {
       for (const name of ['maxStorageBufferBindingSize', 'maxBufferSize', 'maxComputeWorkgroupStorageSize'] as const) {
         requiredLimits[name] = adapter.limits[name];
       }
@@ -178,7 +182,6 @@ export class Device {
       Object.keys(DEFAULT_LIMITS).map((name) => [name, device.limits[name as keyof Limits]]),
     ) as unknown as Limits;
     const { subgroupMinSize: min, subgroupMaxSize: max } = adapter.info;
-    const software = isSoftware(adapter.info);
     // Processors that offer them compute them no faster, and take their drivers half a minute per shader.
     const matrices = software ? undefined : await firstRightOf(device, adapter.info);
     const caps: Capabilities = {

@@ -10,7 +10,7 @@ import {
   readAutoencoderKLConfig,
   readUNetConditionConfig,
 } from '../../src/models/all.ts';
-import { PLANNED, plannerOf, planAtDefaults } from '../../src/node/cli/inspectPlans.ts';
+import { PLANNED, plannerOf, planWithin } from '../../src/node/cli/inspectPlans.ts';
 import { inspectCommand } from '../../src/node/cli/inspect.ts';
 import { packageRoot } from '../../src/node/setup/cacheFolder.ts';
 import { below, ldmVae, toLdmUnet } from '../loading/originalLayout.ts';
@@ -86,7 +86,7 @@ describe('every class is planned', () => {
     const config = json(join(configs, `${name}.json`));
     const planner = plannerOf(config['_class_name'] as string, config, name);
     const [height, width] = planner.sampleSize ?? [32, 32];
-    const { report, excess } = planAtDefaults(planner, { batch: 1, height, width }, 'f32');
+    const { report, excess } = planWithin('default', planner, { batch: 1, height, width }, 'f32');
     expect(excess).toBeUndefined();
     expect(report.dispatches).toBeGreaterThan(50);
   });
@@ -95,9 +95,10 @@ describe('every class is planned', () => {
     const config = json(join(configs, 'sdxl-unet.json'));
     const planner = plannerOf('UNet2DConditionModel', config, 'sdxl');
     const [height, width] = [512, 512];
-    const { report, excess } = planAtDefaults(planner, { batch: 1, height, width }, 'f32');
+    const { report, excess } = planWithin('default', planner, { batch: 1, height, width }, 'f32');
     expect(excess).toMatch(/limit|binding|bytes|MiB/i);
     expect(report.largestBinding.bytes).toBeGreaterThan(DEFAULT_CAPABILITIES.limits.maxStorageBufferBindingSize);
+    expect(planWithin('raised', planner, { batch: 1, height, width }, 'f32')).toEqual({ report });
     // Guidance makes two of one picture.
     const small = { height: 32, width: 32 };
     const own = planUNet2DCondition(readUNetConditionConfig(config), { batch: 2, ...small });

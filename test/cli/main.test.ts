@@ -31,6 +31,7 @@ describe('generate', () => {
       batch: 1,
       out: 'out',
       dtype: 'auto',
+      limits: 'auto',
     });
     expect(generated!.model).toMatch(/weights.emoji$/);
     expect(generated!.separate).toBe(false);
@@ -42,7 +43,7 @@ describe('generate', () => {
   test('reads every option', async () => {
     const line =
       'generate --model m --class food --class 1,2 --steps 7 --sampler DDIM --guidance 1.5 --eta .25 --seed 4294967295 ' +
-      '--width 96 --height 64 --batch 3 --out here --separate --scale 4 --dtype f16 --adapter lavapipe';
+      '--width 96 --height 64 --batch 3 --out here --separate --scale 4 --dtype f16 --adapter lavapipe --limits default';
     const { status, generated } = await run(line.split(' '));
     expect(status).toBe(0);
     expect(generated).toEqual({
@@ -61,6 +62,7 @@ describe('generate', () => {
       scale: 4,
       dtype: 'f16',
       adapter: 'lavapipe',
+      limits: 'default',
     });
   });
 
@@ -217,7 +219,10 @@ test('the other commands get their options', async () => {
   ]);
   expect((await run(['profile', 'm', '--trace', 't.json'])).calls[0]).toEqual([
     'm',
-    { batch: 1, dtype: 'auto', trace: 't.json' },
+    { batch: 1, dtype: 'auto', limits: 'auto', trace: 't.json' },
   ]);
-  expect((await run(['inspect', 'm', '--keys'])).calls[0]).toEqual(['m', { batch: 1, dtype: 'f32', keys: true }]);
+  expect((await run(['inspect', 'm', '--keys'])).calls[0]).toEqual([
+    'm',
+    { batch: 1, dtype: 'f32', limits: 'default', keys: true },
+  ]);
 });

@@ -285,6 +285,26 @@ describe.each(adapters())('program on %s', (adapter) => {
       128 * 2 ** 20,
     );
   });
+
+  it.each([
+    ['auto', 'software', 'default'],
+    ['auto', 'hardware', 'raised'],
+    ['default', 'hardware', 'default'],
+    ['raised', 'software', 'raised'],
+  ] as const)('with limits %s, %s gets %s ones', async (limits, kind, got) => {
+    const gpu = await getGpu(adapter);
+    const { features, limits: offered } = (await gpu.requestAdapter())!;
+    let asked: Record<string, unknown> = {};
+    const requestDevice = async ({ requiredLimits }: GPUDeviceDescriptor) => {
+      asked = { ...requiredLimits };
+      throw new AdapterError('seen');
+    };
+    const description = kind === 'hardware' ? 'a card' : 'llvmpipe';
+    const made = { info: { vendor: 'nobody', description }, features, limits: offered, requestDevice };
+    const opening = Device.open({ gpu: { requestAdapter: async () => made } as unknown as GPU, limits });
+    await expect(opening).rejects.toThrow('seen');
+    expect(asked.maxBufferSize).toBe(got === 'raised' ? offered.maxBufferSize : undefined);
+  });
 });
 
 it('without WebGPU or without an adapter the error says what to do', async () => {

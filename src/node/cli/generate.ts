@@ -93,6 +93,7 @@ export async function generate(
     const pictures = await readPictures(options);
     pipe = await Pipeline.fromPretrained(options.model, {
       adapter: options.adapter,
+      limits: options.limits ?? 'auto',
       dtype: options.dtype,
       tokenizer: options.tokenizer,
       signal,

@@ -45,6 +45,8 @@ export interface GenerateOptions {
   out: string;
   dtype: 'auto' | 'f32' | 'f16';
   adapter?: string;
+  /** Larger buffers and bindings: where the adapter is hardware, or never; default `auto`. */
+  limits?: 'auto' | 'default';
   /** Also one file per picture. */
   separate: boolean;
   /** Enlargement of sheet and strip; by the pictures' size where not given. */

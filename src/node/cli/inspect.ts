@@ -13,7 +13,7 @@ import { openSingleFile, type SingleFilePart } from '../../models/singleFile.ts'
 import { EXIT } from './exit.ts';
 import { openCodePriors } from './inspectCodePriors.ts';
 import { openOriginalPart, titleByKeys } from './inspectOriginal.ts';
-import { cellsOf, planAtDefaults, type Planner, plannerOf } from './inspectPlans.ts';
+import { cellsOf, planWithin, type Planner, plannerOf } from './inspectPlans.ts';
 import { openModelSource } from './modelFolder.ts';
 import type { InspectOptions } from './program.ts';
 import type { Terminal } from './terminal.ts';
@@ -98,24 +98,25 @@ function describePlan(report: Report): string {
   );
 }
 
-/** One row per part, planned at the limits that every WebGPU device has. */
+/** One row per part, planned at the limits that every WebGPU device has, unless none are wanted. */
 function plans(
   components: readonly Component[],
   options: InspectOptions,
 ): { heading: string; rows: [string, string][] } {
-  const { batch, dtype } = options;
+  const { batch, dtype, limits = 'default' } = options;
   const { cells, width, height } = cellsOf(
     components.flatMap(({ planner }) => planner ?? []),
     options,
   );
   const rows = components.flatMap(({ name, planner }): [string, string][] => {
     if (!planner) return [];
-    const { report, excess } = planAtDefaults(planner, cells, dtype);
+    const { report, excess } = planWithin(limits, planner, cells, dtype);
     const fits = excess === undefined ? 'fits' : `does not fit: ${excess}`;
     return [[planner.part ? `${name} ${planner.part}` : name, `${describePlan(report)}; ${fits}`]];
   });
   const pictures = batch === 1 ? '1 picture' : `${batch} pictures`;
-  return { heading: `plan for ${pictures} of ${width}×${height} in ${dtype}, at WebGPU's default limits`, rows };
+  const where = limits === 'raised' ? 'for buffers of any size' : "at WebGPU's default limits";
+  return { heading: `plan for ${pictures} of ${width}×${height} in ${dtype}, ${where}`, rows };
 }
 
 /** Parts that make no pictures: settings of others, and what pictures are looked through with afterwards. */

@@ -212,14 +212,20 @@ export function plannerOf(className: string | undefined, config: RawConfig, wher
   );
 }
 
-/** Enough for any network: what a plan is made with that does not fit. */
+/** Enough for any network. */
 const ROOMY: Capabilities = {
   ...DEFAULT_CAPABILITIES,
   limits: { ...DEFAULT_LIMITS, maxStorageBufferBindingSize: 2 ** 32 - 4, maxBufferSize: 2 ** 32 },
 };
 
-/** The plan at the limits that every WebGPU device has; where that fails, without them, and why. */
-export function planAtDefaults(planner: Planner, cells: Cells, dtype: Dtype): { report: Report; excess?: string } {
+/** The plan at the limits that every WebGPU device has; without them where that is wanted, or where it fails, and why. */
+export function planWithin(
+  limits: 'default' | 'raised',
+  planner: Planner,
+  cells: Cells,
+  dtype: Dtype,
+): { report: Report; excess?: string } {
+  if (limits === 'raised') return { report: planner.plan(cells, dtype, ROOMY) };
   try {
     return { report: planner.plan(cells, dtype, DEFAULT_CAPABILITIES) };
   } catch (error) {

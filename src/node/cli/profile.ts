@@ -11,14 +11,16 @@ export interface ProfileOptions {
   height?: number;
   dtype: 'auto' | 'f32' | 'f16';
   adapter?: string;
+  /** Larger buffers and bindings: where the adapter is hardware, or never; default `auto`. */
+  limits?: 'auto' | 'default';
   /** Chrome traces are written to `NAME-unet.json` and `NAME-decoder.json`. */
   trace?: string;
 }
 
 /** Loads the model, runs each part once to warm up and once timed. @returns the exit status */
 export async function profileCommand(model: string, options: ProfileOptions, terminal: Terminal): Promise<number> {
-  const { batch: batchSize, width, height, dtype, adapter, trace } = options;
-  const pipe = await Pipeline.fromPretrained(model, { dtype, adapter });
+  const { batch: batchSize, width, height, dtype, adapter, limits = 'auto', trace } = options;
+  const pipe = await Pipeline.fromPretrained(model, { dtype, adapter, limits });
   try {
     const parts: Record<string, Profile> = await pipe.profile({ batchSize, width, height });
     terminal.out(`${describe(pipe.device.info)}, ${dtype}`);

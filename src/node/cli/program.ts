@@ -27,6 +27,8 @@ export interface InspectOptions {
   width?: number;
   height?: number;
   dtype: 'f32' | 'f16';
+  /** Of the device that is planned for: what every one has, or none; default `default`. */
+  limits?: 'default' | 'raised';
   keys?: boolean;
 }
 
@@ -40,6 +42,8 @@ export const ACTIONS: Actions = {
 };
 
 const DTYPES = ['auto', 'f32', 'f16'] as const;
+const LIMITS = ['auto', 'default'] as const;
+const LIMITS_HELP = 'size of buffers: auto, as large as hardware offers, or default, what every WebGPU device has';
 const ADAPTER_HELP = 'auto, hardware, lavapipe, swiftshader or part of a device name (default: auto)';
 
 function version(): string {
@@ -133,6 +137,7 @@ function addGenerate(program: Command, run: (options: GenerateOptions) => Promis
       'auto',
     )
     .option('-a, --adapter <name>', ADAPTER_HELP, text('--adapter', 'a name'))
+    .option('--limits <which>', LIMITS_HELP, choice('--limits', LIMITS), 'auto')
     .addHelpText(
       'after',
       '\nExamples:\n  daguerre generate\n  daguerre generate --class food,flags --batch 4 --seed 7\n  daguerre generate --class 2 --steps 50 --guidance 5 --out cat.png\n' +
@@ -211,6 +216,12 @@ export function buildProgram(terminal: Terminal, done: (status: number) => void,
     .option('-H, --height <px>', 'height of a picture', whole('--height', 8, 8192))
     .option('--keys', 'list every tensor with its shape and type')
     .option('--dtype <type>', 'storage to plan for, f32 or f16', choice('--dtype', ['f32', 'f16'] as const), 'f32')
+    .option(
+      '--limits <which>',
+      'buffers to plan for: default, what every WebGPU device has, or raised, of any size',
+      choice('--limits', ['default', 'raised'] as const),
+      'default',
+    )
     .action(async (model: string, options) => done(await actions.inspect(model, options, terminal)));
 
   program
@@ -222,6 +233,7 @@ export function buildProgram(terminal: Terminal, done: (status: number) => void,
     .option('-H, --height <px>', 'height of a picture', whole('--height', 8, 8192))
     .option('--dtype <type>', 'storage: auto, f32 or f16', choice('--dtype', DTYPES), 'auto')
     .option('-a, --adapter <name>', ADAPTER_HELP, text('--adapter', 'a name'))
+    .option('--limits <which>', LIMITS_HELP, choice('--limits', LIMITS), 'auto')
     .option(
       '--trace <file>',
       'also write Chrome traces, FILE-unet.json and FILE-decoder.json',
