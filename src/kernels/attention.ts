@@ -19,7 +19,7 @@ import rowShader from './attentionRow.wgsl';
 import { lowerTile, TILE_D4, tileWays, usualTileWay } from './attentionTiles.ts';
 import { ceilDiv, expectRank, expectSame, near, rowsOf } from './common.ts';
 import { reshape } from './copyRows.ts';
-import { canShare, usualEights } from './eights.ts';
+import { canShare, eightsOf, usualEights } from './eights.ts';
 
 /** Widest head, in vec4, that the row algorithm keeps in registers. */
 const ROW_D4 = 32;
@@ -115,7 +115,7 @@ export const attentionOp: Op<AttentionAttrs> = {
       };
     }
     const shared = canShare(to.caps) && T >= 4;
-    for (const eights of shared ? [1, 2, 3, 4] : [0]) {
+    for (const eights of shared ? eightsOf(to.caps) : [0]) {
       ways[`matrix ${eights}`] = () => lowerMatrix(node, to, { ...params, D4 }, eights);
     }
     const matrix = `matrix ${shared ? usualEights(T, to.caps.subgroupSize) : 0}`;

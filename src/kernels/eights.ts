@@ -14,6 +14,12 @@ export function sharesHere(t: Record<string, number>, caps: Capabilities): boole
   return t.SG === caps.subgroupSize;
 }
 
+/** The numbers of eights that are worth trying; on cards, which have better than sharing lanes, not all. */
+export function eightsOf(caps: Capabilities): number[] {
+  if (!canShare(caps)) return [];
+  return caps.software ? [1, 2, 3, 4] : [1, 2, 3];
+}
+
 /** What a row costs where a subgroup of four computes eight, 16, 24, 32 of them. */
 const COSTS = [1.5, 1.2, 1.08, 1];
 

@@ -11,7 +11,7 @@ import {
   type Weight,
 } from '../engine/index.ts';
 import { ACTIVATIONS, activationCode, ceilDiv, expectSame, near, rowsOf, width4, type Activation } from './common.ts';
-import { canShare, SHARED, sharesHere, usualCols, usualEights } from './eights.ts';
+import { canShare, eightsOf, SHARED, sharesHere, usualCols, usualEights } from './eights.ts';
 import { LINEAR_OUT } from './linearOut.ts';
 import shader from './matmul.wgsl';
 import joinShader from './matmulJoin.wgsl';
@@ -156,7 +156,7 @@ export const linearOp: Op<LinearAttrs> = {
       plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated, ...shareAct }),
     };
     const COLS = usualCols(columns, SG);
-    for (const EIGHTS of canShare(to.caps) ? [1, 2, 3, 4] : []) {
+    for (const EIGHTS of eightsOf(to.caps)) {
       ways[`shared ${EIGHTS}`] = () => dispatch(matmulSubgroupKernel, { SG, EIGHTS, COLS, GATED: gated });
     }
     // As many parts as fill a card, each long enough to be worth it; a processor has few cores to fill.

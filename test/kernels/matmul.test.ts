@@ -17,6 +17,7 @@ const VARIANTS = [
   { name: 'shared 1', tile: {}, act: 'none', bias: true, residual: false },
   { name: 'shared 3', tile: {}, act: 'gelu', bias: false, residual: true },
   { name: 'shared 2', tile: {}, act: 'sigmoid', bias: true, residual: true },
+  { name: 'shared 4', tile: {}, act: 'none', bias: true, residual: false },
 ] as const;
 
 const cases = pairwise({
