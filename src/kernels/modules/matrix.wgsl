@@ -164,31 +164,31 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, index: u32) {
       }
     }
   }
-  // One epilogue for all of them, so that the shader stays small.
+  // One epilogue for all of them, so that the shader stays small. Each is stored in a branch of its own: where branches only
+  // chose one to store, drivers would compare and select every register of it fifteen times.
   let slot = lane / SG * RESULT;
   for (var i = 0u; i < 4u * ROWS; i++) {
     if (i % 4u >= COLS) { continue; }
-    var sums = c00;
+    workgroupBarrier();
     switch i {
-      case 1u: { sums = c01; }
-      case 2u: { sums = c02; }
-      case 3u: { sums = c03; }
-      case 4u: { sums = c10; }
-      case 5u: { sums = c11; }
-      case 6u: { sums = c12; }
-      case 7u: { sums = c13; }
-      case 8u: { sums = c20; }
-      case 9u: { sums = c21; }
-      case 10u: { sums = c22; }
-      case 11u: { sums = c23; }
-      case 12u: { sums = c30; }
-      case 13u: { sums = c31; }
-      case 14u: { sums = c32; }
-      case 15u: { sums = c33; }
+      case 0u: { subgroupMatrixStore<row_major>(&pool, slot, c00, RESULT_STEP); }
+      case 1u: { subgroupMatrixStore<row_major>(&pool, slot, c01, RESULT_STEP); }
+      case 2u: { if (COLS > 2u) { subgroupMatrixStore<row_major>(&pool, slot, c02, RESULT_STEP); } }
+      case 3u: { if (COLS > 2u) { subgroupMatrixStore<row_major>(&pool, slot, c03, RESULT_STEP); } }
+      case 4u: { subgroupMatrixStore<row_major>(&pool, slot, c10, RESULT_STEP); }
+      case 5u: { subgroupMatrixStore<row_major>(&pool, slot, c11, RESULT_STEP); }
+      case 6u: { if (COLS > 2u) { subgroupMatrixStore<row_major>(&pool, slot, c12, RESULT_STEP); } }
+      case 7u: { if (COLS > 2u) { subgroupMatrixStore<row_major>(&pool, slot, c13, RESULT_STEP); } }
+      case 8u: { if (ROWS > 2u) { subgroupMatrixStore<row_major>(&pool, slot, c20, RESULT_STEP); } }
+      case 9u: { if (ROWS > 2u) { subgroupMatrixStore<row_major>(&pool, slot, c21, RESULT_STEP); } }
+      case 10u: { if (ROWS > 2u && COLS > 2u) { subgroupMatrixStore<row_major>(&pool, slot, c22, RESULT_STEP); } }
+      case 11u: { if (ROWS > 2u && COLS > 2u) { subgroupMatrixStore<row_major>(&pool, slot, c23, RESULT_STEP); } }
+      case 12u: { if (ROWS > 2u) { subgroupMatrixStore<row_major>(&pool, slot, c30, RESULT_STEP); } }
+      case 13u: { if (ROWS > 2u) { subgroupMatrixStore<row_major>(&pool, slot, c31, RESULT_STEP); } }
+      case 14u: { if (ROWS > 2u && COLS > 2u) { subgroupMatrixStore<row_major>(&pool, slot, c32, RESULT_STEP); } }
+      case 15u: { if (ROWS > 2u && COLS > 2u) { subgroupMatrixStore<row_major>(&pool, slot, c33, RESULT_STEP); } }
       default: {}
     }
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&pool, slot, sums, RESULT_STEP);
     workgroupBarrier();
     handOn(m0 + down + i / 4u * MM, n0 + across + i % 4u * (MN / 4u), lane);
   }
