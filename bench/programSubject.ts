@@ -9,10 +9,11 @@ import {
   toHalf,
   type Device,
   type Graph,
+  type Rewrite,
   type Tensor,
   type Weights,
 } from '../src/engine/index.ts';
-import { rewrites } from '../src/kernels/index.ts';
+import { optionalRewrites, rewrites } from '../src/kernels/index.ts';
 import type { HostSide, Subject } from './case.ts';
 
 export interface ProgramWork {
@@ -24,8 +25,15 @@ export interface ProgramWork {
   inputs: Readonly<Record<string, Float32Array | Uint32Array>>;
   /** Names of rewrites to do without. */
   rewritesOff?: ReadonlySet<string>;
+  /** Names of optional ones to do with. */
+  rewritesOn?: ReadonlySet<string>;
   /** Largest error as a fraction of what is tolerated. @throws MismatchError */
   verify(program: Program): Promise<number>;
+}
+
+/** All that every graph goes through, and of the optional ones those named. */
+export function rewritesWith(on: ReadonlySet<string> = new Set()): Rewrite[] {
+  return [...rewrites, ...optionalRewrites.filter(({ name }) => on.has(name))];
 }
 
 export class ProgramSubject implements Subject {
@@ -38,8 +46,9 @@ export class ProgramSubject implements Subject {
   ) {}
 
   async first(): Promise<void> {
-    const { graph, weights, inputs, rewritesOff } = this.work;
-    this.program = await Program.compile(this.device, graph, weights, { rewrites, rewritesOff });
+    const { graph, weights, inputs, rewritesOff, rewritesOn } = this.work;
+    const taken = rewritesWith(rewritesOn);
+    this.program = await Program.compile(this.device, graph, weights, { rewrites: taken, rewritesOff });
     for (const [name, t] of graph.inputs) {
       const bytes = deviceBytes(t, inputs[name]);
       const buffer = this.program.inputBuffer(name);

@@ -1,26 +1,27 @@
 /**
- * What each rewrite is worth: a network with all of them, with none, and without each one that changes what this network
- * dispatches on this adapter; in turns. So are measured what a device can be told to do without: subgroups, and choosing ways
- * of computing by measurement.
+ * What each rewrite is worth: a network with all of them, with none, without each one that changes what this network
+ * dispatches on this adapter, and with those that are optional; in turns. So are measured what a device can be told to do
+ * without: subgroups, and choosing ways of computing by measurement.
  */
 import { LimitError, prepare, type Capabilities, type Device, type Graph } from '../../src/engine/index.ts';
-import { rewrites } from '../../src/kernels/index.ts';
+import { optionalRewrites, rewrites } from '../../src/kernels/index.ts';
 import { F16_PIPELINE, NETWORK_NORM } from '../../test/support/close.ts';
 import type { BenchCase } from '../case.ts';
 import { networkCases, type ModelFolders } from '../models/cases.ts';
 import { networkCase, type NetworkCase } from '../models/modelCase.ts';
 import { PUBLISHED, recordModel, type PublishedModel } from '../models/published.ts';
 import { seededNetwork } from '../models/publishedCases.ts';
-import { ProgramSubject, type ProgramWork } from '../programSubject.ts';
+import { ProgramSubject, rewritesWith, type ProgramWork } from '../programSubject.ts';
 import { SOFTWARE_MODEL_FLOPS } from '../select.ts';
 import { MismatchError, verifyNorm } from '../verify.ts';
 import { resnetBlocks, transformerBlock } from './parts.ts';
 
-/** What a variant does without. */
+/** What a variant does without, or with. */
 export interface Variant {
   /** Behind the network's name: `without fold-shift`. */
   title: string;
   rewritesOff?: ReadonlySet<string>;
+  rewritesOn?: ReadonlySet<string>;
   without?: readonly GPUFeatureName[];
   usual?: boolean;
 }
@@ -106,15 +107,23 @@ export function variantsOf(graph: Graph, { caps, tune }: Pick<Circumstances, 'ca
   const candidates: Variant[] = [
     { title: 'without any', rewritesOff: new Set(rewrites.map((r) => r.name)) },
     ...fired.map((name) => ({ title: `without ${name}`, rewritesOff: new Set([name]) })),
+    // Each with those in front of it, as the later ones do nothing alone.
+    ...optionalRewrites.map((_, i) => {
+      const names = optionalRewrites.slice(0, i + 1).map((r) => r.name);
+      return { title: `with ${names.join(' and ')}`, rewritesOn: new Set(names) };
+    }),
     { title: 'without subgroups', without: SUBGROUPS },
   ];
   // Opened last, where the network itself is opened first: what their ratio differs from 1 by, no other ratio proves.
   const again: Variant = { title: 'once more' };
   const same = signature(on.dispatches);
-  const changing = candidates.filter(({ rewritesOff, without }) => {
+  const changing = candidates.filter(({ rewritesOff, rewritesOn, without }) => {
     const lesser = without ? { ...caps, subgroupSize: 0, matrices: undefined } : caps;
     try {
-      return signature(prepare(graph, lesser, { rewrites, rewritesOff }).dispatches) !== same;
+      const { dispatches, report } = prepare(graph, lesser, { rewrites: rewritesWith(rewritesOn), rewritesOff });
+      // An optional one may only add to what is measured when ways are chosen.
+      const fires = [...(rewritesOn ?? [])].every((name) => report.rewrites[name]);
+      return (tune && rewritesOn && fires) || signature(dispatches) !== same;
     } catch (error) {
       // Without it the network does not fit: the run will say so.
       if (error instanceof LimitError) return true;
@@ -142,6 +151,7 @@ export function variantCases(network: NetworkCase, circumstances: Circumstances)
       ...work,
       sharesWeights: true,
       rewritesOff: variant?.rewritesOff,
+      rewritesOn: variant?.rewritesOn,
       async verify(program) {
         const error = await work.verify(program);
         const out = await program.read('out');

@@ -18,8 +18,10 @@ import shader from './conv2d.wgsl';
 import { matrixWays } from './conv2dMatrix.ts';
 import subgroupShader from './conv2dSubgroup.wgsl';
 import tileShader from './conv2dTile.wgsl';
-import { CONV_OUT, convFlops, convGeometry, convOut } from './convOut.ts';
+import { CONV_NORM, CONV_OUT, convFlops, convGeometry, convNorm, convOut } from './convOut.ts';
+import { normWays } from './convNorm.ts';
 import { canShare, SHARED, sharesHere } from './eights.ts';
+import { groupNormAffine, type GroupNormAttrs } from './groupNorm.ts';
 import { linearOp } from './matmul.ts';
 import { packConv, packVector } from './packing.ts';
 import { TILE, tileFits, TILES, usualTile } from './tiles.ts';
@@ -33,6 +35,7 @@ export const conv2dKernel = defineKernel({
     WG_O: [8, 1, 2, 4, 16, 32],
     WG_P: [8, 2, 4, 16, 32, 64],
     ...CONV_OUT,
+    ...CONV_NORM,
     UP: [1, 2],
   },
   grid({ B, OH, OW, O4 }, t) {
@@ -56,7 +59,7 @@ export const conv2dSubgroupKernel = defineKernel({
 /** The same through workgroup memory; for GPUs. */
 export const conv2dTileKernel = defineKernel({
   shader: tileShader,
-  tunables: { ...TILE, ...CONV_OUT, UP: [1, 2] },
+  tunables: { ...TILE, ...CONV_OUT, ...CONV_NORM, UP: [1, 2] },
   grid({ B, OH, OW, O4 }, t) {
     const [y, z] = linearGrid(ceilDiv(B * OH * OW, t.WG_M * t.ROWS));
     return [ceilDiv(O4, t.WG_N * t.COLS), y, z];
@@ -95,11 +98,15 @@ export interface Conv2dAttrs {
   up?: 1 | 2;
   /** Channels in front of the shift in its rows, a multiple of four. */
   shiftAt?: number;
+  /** x, with what stands behind it, is normalised first. */
+  norm?: GroupNormAttrs;
+  /** A norm reads the result: ways that can leave its statistics do. */
+  stats?: boolean;
 }
 
 /**
  * Inputs: x [B,H,W,I], weight, and perhaps bias, shift [B,W] of which O channels are read, residual [B,OH,OW,O], and, for a
- * kernel of one pixel, second [B,H,W,J], whose channels stand behind those of x.
+ * kernel of one pixel or behind a norm, second [B,H,W,J], whose channels stand behind those of x; gamma and beta of the norm.
  */
 export const conv2dOp: Op<Conv2dAttrs> = {
   name: 'conv2d',
@@ -108,7 +115,7 @@ export const conv2dOp: Op<Conv2dAttrs> = {
       linearOp.lower(node, to);
       return;
     }
-    to.choose(...conv2dWays(node, to));
+    to.choose(...(node.attrs.norm ? normWays(node, to, conv2dWays) : conv2dWays(node, to)));
   },
   readPart(node, name, from, at) {
     if (name !== 'shift' || at % 4 !== 0) return undefined;
@@ -117,18 +124,23 @@ export const conv2dOp: Op<Conv2dAttrs> = {
   },
 };
 
-/** One dispatch: the sum over taps and channels as it stands, by one of the kernels above. */
+/**
+ * One dispatch: the sum over taps and channels as it stands, by one of the kernels above. Those for GPUs can normalise what
+ * they load.
+ */
 function lowerDirect(node: Node<Conv2dAttrs>, to: Lowering, kernel: Kernel, tile: Record<string, number>): void {
   const { inputs, attrs, output } = node;
-  const { x, weight, bias, shift, residual } = inputs;
-  const { up = 1 } = attrs;
+  const { x, beta, weight, bias, shift, residual } = inputs;
+  const { up = 1, norm } = attrs;
   const { tunables, params } = convOut(node);
+  const before = convNorm(attrs);
   const oneForAll = kernel === conv2dSubgroupKernel;
+  const affine = norm && groupNormAffine(inputs, norm, to);
   to.dispatch({
     kernel,
-    tunables: { ...tile, ...(oneForAll ? { ACT: tunables.ACT } : { ...tunables, UP: up }) },
-    params: { ...convGeometry(attrs), ...params, ...(oneForAll && { doubled: up - 1 }) },
-    bindings: { input: x, w: weight, bias, shift, residual, out: output },
+    tunables: { ...tile, ...(oneForAll ? { ACT: tunables.ACT } : { ...tunables, ...before.tunables, UP: up }) },
+    params: { ...convGeometry(attrs), ...params, ...(oneForAll ? { doubled: up - 1 } : before.params) },
+    bindings: { input: x, w: weight, bias, shift, residual, ...(!oneForAll && { affine, beta }), out: output },
     flops: convFlops(attrs),
   });
 }

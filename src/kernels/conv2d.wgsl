@@ -1,12 +1,13 @@
 // out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s] + bias[o] + shift[b, o])
 //                   + residual[b, y, x, o]) · scale; in is zero outside its map; d is the dilation.
 //
+// NORM: in is act((input − mean) · scale + beta), affine [B, 2, I4] as groupNormFinalise leaves it; with every load anew.
 // UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input itself.
 // input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to vec4.
 // Implicit matrix multiplication: an invocation computes PIXELS consecutive pixels of one output row × one vec4 of output
 // channels in registers; a workgroup covers WG_O vec4 of channels × WG_P such runs of pixels. No workgroup memory:
 // neighbours in o read the same pixels through the cache. Accumulation in f32.
-//@use storage activation
+//@use storage activation normIn
 const PIXELS = 4u;
 const WG_O = 8u;
 const WG_P = 8u;
@@ -15,6 +16,8 @@ const HAS_BIAS = true;
 const HAS_SHIFT = false;
 const HAS_RESIDUAL = false;
 const UP = 1u;
+const NORM = false;
+const NORM_ACT = 0u;
 
 struct Params {
   B: u32,        // batch
@@ -33,6 +36,8 @@ struct Params {
   left: u32,     // columns of padding on the left
   shift4: u32,   // vec4 per row of shift
   shiftAt: u32,  // vec4 in front of the shift in it
+  I: u32,        // input channels
+  acts: u32,     // with NORM, 1: act is applied
   scale: f32,    // applied last
 }
 
@@ -41,8 +46,10 @@ struct Params {
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;        // [O4]
 @group(0) @binding(3) var<storage, read> shift: array<Elem4>;           // [B, shift4]
 @group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [B, OH, OW, O4]
-@group(0) @binding(5) var<storage, read_write> out: array<Elem4>;       // [B, OH, OW, O4]
-@group(0) @binding(6) var<uniform> p: Params;
+@group(0) @binding(5) var<storage, read> affine: array<vec4<f32>>;      // [B, 2, I4]
+@group(0) @binding(6) var<storage, read> beta: array<vec4<f32>>;        // [I4]
+@group(0) @binding(7) var<storage, read_write> out: array<Elem4>;       // [B, OH, OW, O4]
+@group(0) @binding(8) var<uniform> p: Params;
 
 @compute @workgroup_size(WG_O, WG_P)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -76,8 +83,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let w2 = load4(w[at + 2u]);
         let w3 = load4(w[at + 3u]);
         at += p.O4 * 4u;
+        let norm = normOf(b, i4);
         for (var j = 0u; j < PIXELS; j++) {
-          let v = select(vec4<f32>(0.0), load4(input[base[j] + i4]), inside[j]);
+          let v = select(vec4<f32>(0.0), normalised(load4(input[base[j] + i4]), norm), inside[j]);
           acc[j] = fma(vec4<f32>(v.x), w0, acc[j]);
           acc[j] = fma(vec4<f32>(v.y), w1, acc[j]);
           acc[j] = fma(vec4<f32>(v.z), w2, acc[j]);

@@ -1,12 +1,13 @@
 // out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s] + bias[o] + shift[b, o])
 //                   + residual[b, y, x, o]) · scale; in is zero outside its map; d is the dilation.
 //
+// NORM: in is act((input − mean) · scale + beta), affine [B, 2, I4] as groupNormFinalise leaves it; with every load anew.
 // UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input itself.
 // input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to vec4.
 // Implicit matrix multiplication through workgroup memory: rows are pixels (in reading order, over rows and batch items
 // alike), four k are four channels under one tap. A workgroup of WG_N × WG_M invocations computes WG_M·ROWS pixels × WG_N·COLS
 // vec4 of channels, each invocation ROWS × COLS of them in registers. Accumulation in f32.
-//@use storage activation convOut tile
+//@use storage activation convOut tile normIn
 const WG_N = 16u;
 const WG_M = 16u;
 const ROWS = 8u;
@@ -17,6 +18,8 @@ const HAS_BIAS = true;
 const HAS_SHIFT = false;
 const HAS_RESIDUAL = false;
 const UP = 1u;
+const NORM = false;
+const NORM_ACT = 0u;
 
 struct Params {
   B: u32,        // batch
@@ -35,6 +38,8 @@ struct Params {
   left: u32,     // columns of padding on the left
   shift4: u32,   // vec4 per row of shift
   shiftAt: u32,  // vec4 in front of the shift in it
+  I: u32,        // input channels
+  acts: u32,     // with NORM, 1: act is applied
   scale: f32,    // applied last
 }
 
@@ -43,8 +48,10 @@ struct Params {
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;        // [O4]
 @group(0) @binding(3) var<storage, read> shift: array<Elem4>;           // [B, shift4]
 @group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [B, OH, OW, O4]
-@group(0) @binding(5) var<storage, read_write> out: array<Elem4>;       // [B, OH, OW, O4]
-@group(0) @binding(6) var<uniform> p: Params;
+@group(0) @binding(5) var<storage, read> affine: array<vec4<f32>>;      // [B, 2, I4]
+@group(0) @binding(6) var<storage, read> beta: array<vec4<f32>>;        // [I4]
+@group(0) @binding(7) var<storage, read_write> out: array<Elem4>;       // [B, OH, OW, O4]
+@group(0) @binding(8) var<uniform> p: Params;
 
 fn rowPart(m: u32, k4: u32) -> vec4<f32> {
   if (k4 >= p.R * p.S * p.I4) { return vec4<f32>(0.0); }
@@ -55,7 +62,9 @@ fn rowPart(m: u32, k4: u32) -> vec4<f32> {
   let y = pixel % area / p.OW * p.stride + tap / p.S * p.dilation - p.top;
   let x = pixel % p.OW * p.stride + tap % p.S * p.dilation - p.left;
   if (y >= p.H * UP || x >= p.W * UP) { return vec4<f32>(0.0); }
-  return load4(input[((pixel / area * p.H + y / UP) * p.W + x / UP) * p.I4 + k4 % p.I4]);
+  let map = pixel / area;
+  let c4 = k4 % p.I4;
+  return normalised(load4(input[((map * p.H + y / UP) * p.W + x / UP) * p.I4 + c4]), normOf(map, c4));
 }
 
 fn weightRow(k4: u32, k: u32, n4: u32) -> vec4<f32> {

@@ -1,7 +1,11 @@
-/** What kernels of convolutions are told: where things lie, and what becomes of a sum on its way out (`modules/convOut.wgsl`). */
+/**
+ * What kernels of convolutions are told: where things lie, what becomes of a sum on its way out (`modules/convOut.wgsl`) and of
+ * a map on its way in (`modules/normIn.wgsl`).
+ */
 import type { Node } from '../engine/index.ts';
 import { ACTIVATIONS, activationCode, ceilDiv, width4 } from './common.ts';
 import type { Conv2dAttrs } from './conv2d.ts';
+import { sharedActivation } from './groupNorm.ts';
 
 /** Tunables of the way out. */
 export const CONV_OUT = {
@@ -10,6 +14,17 @@ export const CONV_OUT = {
   HAS_SHIFT: [false, true],
   HAS_RESIDUAL: [false, true],
 };
+
+/** Tunables of the way in. */
+export const CONV_NORM = { NORM: [false, true], NORM_ACT: Object.values(ACTIVATIONS) };
+
+/** What becomes of the map before it is convolved: tunables and fields of `Params`. */
+export function convNorm({ I, norm }: Conv2dAttrs) {
+  return {
+    tunables: { NORM: norm !== undefined, NORM_ACT: norm ? sharedActivation(norm.act) : ACTIVATIONS.none },
+    params: { I, acts: norm && norm.act !== 'none' ? 1 : 0 },
+  };
+}
 
 /** The fields of `Params` that say where things lie. */
 export function convGeometry({ B, H, W, I, OH, OW, O, R, S, stride, dilation, top, left }: Conv2dAttrs) {

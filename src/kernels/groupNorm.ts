@@ -18,6 +18,7 @@ import {
   type Tensor,
   type Weight,
 } from '../engine/index.ts';
+import { chunksInLine, leftStats } from './channelStats.ts';
 import { ACTIVATIONS, activationCode, ceilDiv, plainlyTranslated, width4, type Activation } from './common.ts';
 import { concatOp } from './concat.ts';
 import applyShader from './groupNormApply.wgsl';
@@ -43,7 +44,7 @@ export const groupNormStatsKernel = defineKernel({
 /** Second pass: mean and gamma/√(var + eps) per channel, from the chunks of its group. */
 export const groupNormFinaliseKernel = defineKernel({
   shader: finaliseShader,
-  tunables: { WG: [64, 128, 256], LANES: [64, 1, 8, 32], HAS_GAMMA: [true, false] },
+  tunables: { WG: [64, 8, 128, 256], LANES: [64, 1, 8, 32], HAS_GAMMA: [true, false], HAS_SECOND: [false, true] },
   grid: ({ B, G }, t) => linearGrid(ceilDiv(B * G, t.WG / t.LANES)),
 });
 
@@ -96,36 +97,44 @@ export interface GroupNormAttrs {
   algorithm?: GroupNormAlgorithm;
 }
 
-/** A norm to be lowered: its tensors and numbers. */
-interface Work extends NormSizes {
+/** A norm's input to be lowered: its tensors and numbers. */
+interface Source extends NormSizes {
   inputs: Record<string, Tensor | undefined>;
-  out: Tensor;
   C: number;
   /** vec4 per pixel of x. */
   A4: number;
   eps: number;
-  act: Activation;
-  factor: number;
   /** Chunks of pixels, and pixels of one. */
   K: number;
   rows: number;
 }
 
+/** A norm to be lowered. */
+interface Work extends Source {
+  out: Tensor;
+  act: Activation;
+  factor: number;
+}
+
 /** Inputs: x [B,...,C], perhaps second [B,...,D], whose channels stand behind those of x, and perhaps gamma and beta. */
 export const groupNormOp: Op<GroupNormAttrs> = {
   name: 'groupNorm',
-  lower({ inputs, attrs: { groups: G, eps, act, scale: factor = 1, algorithm }, output: out }, to) {
-    const x = inputs.x!;
-    const B = x.shape[0];
-    const C = out.shape.at(-1)!;
-    const P = numel(x.shape.slice(1, -1));
-    const C4 = width4(out);
-    const rows = rowsPerChunk(B * C4, P, to.caps.software);
-    const map = { B, P, C4, G, size: C / G };
-    const work = { ...map, inputs, out, C, A4: width4(x), eps, act, factor, rows, K: ceilDiv(P, rows) };
-    LOWER[algorithm ?? usualAlgorithm(map, to.caps)](work, to);
+  lower({ inputs, attrs, output: out }, to) {
+    const { act, scale: factor = 1, algorithm } = attrs;
+    const work = { ...sourceOf(inputs, attrs, to), out, act, factor };
+    LOWER[algorithm ?? usualAlgorithm(work, to.caps)](work, to);
   },
 };
+
+function sourceOf(inputs: Source['inputs'], { groups: G, eps }: GroupNormAttrs, { caps }: Lowering): Source {
+  const { x, second } = inputs;
+  const B = x!.shape[0];
+  const C = x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0);
+  const P = numel(x!.shape.slice(1, -1));
+  const C4 = ceilDiv(C, 4);
+  const rows = rowsPerChunk(B * C4, P, caps.software);
+  return { inputs, B, P, C, C4, A4: width4(x!), G, size: C / G, eps, rows, K: ceilDiv(P, rows) };
+}
 
 function usualAlgorithm(map: NormSizes, caps: Capabilities): GroupNormAlgorithm {
   if (subgroupPays(map, caps)) return 'subgroup';
@@ -203,43 +212,70 @@ function lowerSlab(work: Work, stats: Tensor | undefined, to: Lowering): void {
   });
 }
 
-function lowerPasses({ inputs, out, B, P, C, C4, A4, G, act, eps, factor, K, rows }: Work, to: Lowering): void {
-  const { x, second, gamma, beta } = inputs;
-  const { software } = to.caps;
-  const stride = 4 * C4;
-  const stats = to.scratch([B, K, 2, stride], 'f32');
-  // One tensor after the other: a shader for both would be one more to compile.
-  const sources = [{ input: x!, at: 0 }, ...(second ? [{ input: second, at: A4 }] : [])];
-  for (const { input, at } of sources) {
-    to.dispatch({
-      kernel: groupNormStatsKernel,
-      tunables: { PIXELS: software ? 1 : 4 },
-      params: { B, P, C4, A4: width4(input), at, K, rows },
-      bindings: { input, stats },
-      flops: 20 * B * P * width4(input),
-    });
-  }
-  const affine = to.scratch([B, 2, stride], 'f32');
-  to.dispatch({
-    kernel: groupNormFinaliseKernel,
-    tunables: { LANES: software ? 1 : 64, HAS_GAMMA: gamma !== undefined },
-    params: { B, P, C, stride, K, rows, G, eps },
-    bindings: { stats, gamma, affine },
-    flops: 6 * B * K * C,
-  });
-  for (const { input, at } of sources) {
+function lowerPasses(work: Work, to: Lowering): void {
+  const { inputs, out, B, P, C, C4, act, factor } = work;
+  const affine = lowerAffine(work, to);
+  for (const { input, at } of partsOf(work)) {
     to.dispatch({
       kernel: groupNormApplyKernel,
-      tunables: { ACT: sharedActivation(act), ROWS: software ? 32 : 4 },
+      tunables: { ACT: sharedActivation(act), ROWS: to.caps.software ? 32 : 4 },
       params: { B, P, C4, A4: width4(input), at, C, acts: act === 'none' ? 0 : 1, factor },
-      bindings: { input, affine, beta, out },
+      bindings: { input, affine, beta: inputs.beta, out },
       flops: 12 * B * P * width4(input),
     });
   }
 }
 
+/** One tensor after the other: a shader for both would be one more to compile. */
+function partsOf({ inputs: { x, second }, A4 }: Source) {
+  return [{ input: x!, at: 0 }, ...(second ? [{ input: second, at: A4 }] : [])];
+}
+
+/** f32 [B,2,C]: what a norm of these inputs subtracts from each channel, and then multiplies it with. */
+export function groupNormAffine(inputs: Source['inputs'], attrs: GroupNormAttrs, to: Lowering): Tensor {
+  return lowerAffine(sourceOf(inputs, attrs, to), to);
+}
+
+function lowerAffine(source: Source, to: Lowering): Tensor {
+  const { inputs, B, P, C, C4, A4, G, eps, K, rows } = source;
+  const { gamma } = inputs;
+  const { software } = to.caps;
+  const stride = 4 * C4;
+  const parts = partsOf(source);
+  const left = leftStats(
+    parts.map(({ input }) => input),
+    to,
+  );
+  const found = left ?? [{ stats: to.scratch([B, K, 2, stride], 'f32'), chunks: chunksInLine(P, rows) }];
+  for (const { input, at } of left ? [] : parts) {
+    to.dispatch({
+      kernel: groupNormStatsKernel,
+      tunables: { PIXELS: software ? 1 : 4 },
+      params: { B, P, C4, A4: width4(input), at, K, rows },
+      bindings: { input, stats: found[0].stats },
+      flops: 20 * B * P * width4(input),
+    });
+  }
+  const [{ stats, chunks }, second] = found;
+  const affine = to.scratch([B, 2, stride], 'f32');
+  to.dispatch({
+    kernel: groupNormFinaliseKernel,
+    tunables: {
+      // As many workgroups as cores can take, and no barriers, where those are dear.
+      ...(software ? { WG: 8, LANES: 1 } : { LANES: 64 }),
+      HAS_GAMMA: gamma !== undefined,
+      // Where a shader takes long to translate, norms of one tensor and of two share one.
+      HAS_SECOND: software || second !== undefined,
+    },
+    params: { B, C, stride, A: second ? 4 * A4 : stride, ...chunks, G, eps },
+    bindings: { stats, second: second?.stats, gamma, affine },
+    flops: 6 * B * chunks.K * C,
+  });
+  return affine;
+}
+
 /** The shader that a norm takes: most have this activation or none, and share one. */
-function sharedActivation(act: Activation): number {
+export function sharedActivation(act: Activation): number {
   return activationCode(act === 'none' ? 'silu' : act);
 }
 

@@ -1,6 +1,7 @@
 // mean[b, c] and gamma[c] · rstd[b, c] of the group that channel c is in, rstd = 1 / √(Σ M2 / N + eps).
 //
-// stats [B, K, 2, C] as groupNormStats leaves them: K chunks of p.rows pixels, the last with what remains of P.
+// stats [B, K, 2, A] as groupNormStats or a convolution leaves them, and second [B, K, 2, C − A] of channels behind those: a
+// map of H rows of W pixels is cut into K chunks of at most high × wide, `across` of them side by side.
 // A team of LANES invocations takes one group of one batch item: the weighted mean of its K · C/G channel means, taken
 // relative to the first of them, then Σ M2 + n · (mean − group mean)² (Chan, Golub and LeVeque 1983). f32.
 // LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
@@ -8,25 +9,44 @@
 const WG = 64u;
 const LANES = 64u;         // divides WG
 const HAS_GAMMA = true;
+const HAS_SECOND = false;
 
 struct Params {
   B: u32,      // batch
-  P: u32,      // pixels per batch item
   C: u32,      // channels
   stride: u32, // floats per pixel: C rounded up to four
+  A: u32,      // floats of them that stats has
   K: u32,      // chunks per batch item
-  rows: u32,   // pixels per chunk
+  across: u32, // chunks side by side
+  H: u32,      // rows of the map
+  W: u32,      // pixels in a row
+  high: u32,   // rows per chunk
+  wide: u32,   // pixels in a row of a chunk
   G: u32,      // groups
   eps: f32,
 }
 
-@group(0) @binding(0) var<storage, read> stats: array<f32>;                 // [B, K, 2, stride]
-@group(0) @binding(1) var<storage, read> gamma: array<f32>;                 // [stride]
-@group(0) @binding(2) var<storage, read_write> affine: array<f32>;          // [B, 2, stride]: mean, then gamma · rstd
-@group(0) @binding(3) var<uniform> p: Params;
+@group(0) @binding(0) var<storage, read> stats: array<f32>;                 // [B, K, 2, A]: mean, then M2
+@group(0) @binding(1) var<storage, read> second: array<f32>;                // [B, K, 2, stride − A]
+@group(0) @binding(2) var<storage, read> gamma: array<f32>;                 // [stride]
+@group(0) @binding(3) var<storage, read_write> affine: array<f32>;          // [B, 2, stride]: mean, then gamma · rstd
+@group(0) @binding(4) var<uniform> p: Params;
 
+// Exact below 2²² chunks; a division of integers takes long on processors.
 fn pixelsIn(chunk: u32) -> f32 {
-  return f32(min(p.rows, p.P - chunk * p.rows));
+  let line = u32((f32(chunk) + 0.5) / f32(p.across));
+  let y = line * p.high;
+  let x = (chunk - line * p.across) * p.wide;
+  return f32(min(p.high, p.H - y) * min(p.wide, p.W - x));
+}
+
+// The mean of channel c over a chunk (what = 0), or its M2 (1).
+fn statOf(chunk: u32, c: u32, what: u32) -> f32 {
+  if (HAS_SECOND && c >= p.A) {
+    let width = p.stride - p.A;
+    return second[(chunk * 2u + what) * width + c - p.A];
+  }
+  return stats[(chunk * 2u + what) * p.A + c];
 }
 
 @compute @workgroup_size(WG)
@@ -38,22 +58,31 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let b = bg / p.G;
   let g = bg % p.G;
   let size = p.C / p.G;
-  let base = b * p.K * 2u * p.stride + g * size;
-  let items = p.K * size;
-  let origin = stats[base];
+  let c0 = g * size;
+  let start = b * p.K;
+  let origin = statOf(start, c0, 0u);
+  // One of the team's LANES after the other, channels first; counted on, since a division of integers takes long on processors.
+  let first = lane % LANES;
+  var chunk = first / size;
+  var c = first % size;
   var sum = 0.0;
-  for (var i = lane % LANES; i < items; i += LANES) {
-    let chunk = i / size;
-    sum += pixelsIn(chunk) * (stats[base + chunk * 2u * p.stride + i % size] - origin);
+  while (chunk < p.K) {
+    sum += pixelsIn(chunk) * (statOf(start + chunk, c0 + c, 0u) - origin);
+    chunk += LANES / size;
+    c += LANES % size;
+    if (c >= size) { c -= size; chunk++; }
   }
-  let count = f32(p.P * size);
+  let count = f32(p.H * p.W * size);
   let offset = teamSum(sum, lane) / count;
+  chunk = first / size;
+  c = first % size;
   var m2 = 0.0;
-  for (var i = lane % LANES; i < items; i += LANES) {
-    let chunk = i / size;
-    let at = base + chunk * 2u * p.stride + i % size;
-    let d = stats[at] - origin - offset;
-    m2 += stats[at + p.stride] + pixelsIn(chunk) * d * d;
+  while (chunk < p.K) {
+    let d = statOf(start + chunk, c0 + c, 0u) - origin - offset;
+    m2 += statOf(start + chunk, c0 + c, 1u) + pixelsIn(chunk) * d * d;
+    chunk += LANES / size;
+    c += LANES % size;
+    if (c >= size) { c -= size; chunk++; }
   }
   let rstd = 1.0 / sqrt(teamSum(m2, lane) / count + p.eps);
   if (team >= p.B * p.G) { return; }

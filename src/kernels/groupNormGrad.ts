@@ -11,6 +11,7 @@ import {
   type Weight,
 } from '../engine/index.ts';
 import { ceilDiv, expectSame, width4 } from './common.ts';
+import { chunksInLine } from './channelStats.ts';
 import { groupNormFinaliseKernel, groupNormStatsKernel, rowsPerChunk } from './groupNorm.ts';
 import applyShader from './groupNormGradApply.wgsl';
 import meansShader from './groupNormGradMeans.wgsl';
@@ -63,7 +64,7 @@ const groupNormGradOp: Op<{ groups: number; eps: number }> = {
     to.dispatch({
       kernel: groupNormFinaliseKernel,
       tunables: { LANES, HAS_GAMMA: false },
-      params: { B, P, C, stride, K, rows, G, eps },
+      params: { B, C, stride, A: stride, ...chunksInLine(P, rows), G, eps },
       bindings: { stats, affine },
       flops: 6 * B * K * C,
     });

@@ -27,7 +27,7 @@ export { fromNchw, fromNchwKernel, toNchw, toNchwKernel } from './layout.ts';
 export { layerNorm, layerNormKernel } from './layerNorm.ts';
 export { linear, linearOp, matmulKernel, matmulSubgroupKernel } from './matmul.ts';
 export { packConv, packGated, packGatedVector, packMatrix, packRows, packVector } from './packing.ts';
-export { rewrites } from './rewrites.ts';
+export { optionalRewrites, rewrites } from './rewrites.ts';
 export { slice, sliceKernel } from './slice.ts';
 export { upsampleNearest, upsampleNearestKernel } from './upsampleNearest.ts';
 export { vectorLinearKernel } from './vectorLinear.ts';

@@ -11,6 +11,7 @@ import { groupNormOp, type GroupNormAttrs } from './groupNorm.ts';
 import { linearOp, type LinearAttrs } from './matmul.ts';
 import { mergeEmbeddings, mergeGated, mergeProjections, mergeVectors } from './mergeRewrites.ts';
 import { gatedAddOp } from './modulation.ts';
+import { foldNorm, leaveStatistics } from './normRewrites.ts';
 import { foldConcat, foldSlice, foldUpsample } from './sourceRewrites.ts';
 import { vectorLinearOp, type VectorLinearAttrs } from './vectorLinear.ts';
 
@@ -120,9 +121,12 @@ const foldNormActivation: Rewrite = {
   },
 };
 
-/** All of them, in the order in which they are tried. */
+/** Those that every graph goes through, in the order in which they are tried. */
 export const rewrites: readonly Rewrite[] = [
   ...[foldShift, foldActivation, foldResidual, foldNormActivation, foldGate],
   ...[foldUpsample, foldConcat, foldSlice],
   ...[mergeGated, mergeProjections, mergeVectors, mergeEmbeddings],
 ];
+
+/** Those that gained nothing where they were measured (docs/performance.md): for who wants to measure elsewhere. */
+export const optionalRewrites: readonly Rewrite[] = [foldNorm, leaveStatistics];

@@ -1,9 +1,11 @@
 /** 3×3 convolutions by minimal filtering: F(2×2, 3×3) with 2.25 times, F(4×4, 3×3) with 4 times fewer products. */
 import { defineKernel, linearGrid, type Lowering, type Node, type Packing } from '../engine/index.ts';
-import { ceilDiv } from './common.ts';
+import { chunksInTiles, leaveStats } from './channelStats.ts';
+import { ceilDiv, width4 } from './common.ts';
 import type { Conv2dAttrs } from './conv2d.ts';
-import { CONV_OUT, convFlops, convOut } from './convOut.ts';
+import { CONV_NORM, CONV_OUT, convFlops, convNorm, convOut } from './convOut.ts';
 import { SHARED, sharesHere } from './eights.ts';
+import { groupNormAffine } from './groupNorm.ts';
 import input2Shader from './winograd2Input.wgsl';
 import output2Shader from './winograd2Output.wgsl';
 import input4Shader from './winograd4Input.wgsl';
@@ -17,17 +19,14 @@ export type WinogradTile = 2 | 4;
 const inputKernel = (shader: typeof input2Shader) =>
   defineKernel({
     shader,
-    tunables: { WG: [64, 8, 32, 128] },
-    grid: ({ tiles, I4 }, t) => linearGrid(ceilDiv(tiles * I4, t.WG)),
+    tunables: { WG: [64, 8, 32, 128], ...CONV_NORM },
+    grid: ({ tiles, A4 }, t) => linearGrid(ceilDiv(tiles * A4, t.WG)),
   });
 
-const outputKernel = (shader: typeof output2Shader) =>
+const outputKernel = (shader: typeof output2Shader, more: { STATS?: boolean[] } = {}) =>
   defineKernel({
     shader,
-    tunables: {
-      WG: [64, 8, 32, 128],
-      ACT: CONV_OUT.ACT,
-    },
+    tunables: { WG: [64, 8, 32, 128], ACT: CONV_OUT.ACT, ...more },
     grid: ({ tiles, O4 }, t) => linearGrid(ceilDiv(tiles * O4, t.WG)),
   });
 
@@ -37,7 +36,7 @@ export const winograd4InputKernel = inputKernel(input4Shader);
 
 /** Third pass: tiles of the output, with everything after the convolution. */
 export const winograd2OutputKernel = outputKernel(output2Shader);
-export const winograd4OutputKernel = outputKernel(output4Shader);
+export const winograd4OutputKernel = outputKernel(output4Shader, { STATS: [false, true] });
 
 /** Second pass: a matrix product per place in a tile; ROWS tiles × one vec4 of channels per invocation. */
 export const winogradProductKernel = defineKernel({
@@ -148,13 +147,17 @@ export function winogradTiles({ R, S, stride, dilation, I, O }: Conv2dAttrs, to:
 const ROUND_BYTES = 32 * 2 ** 20;
 
 /**
- * Three dispatches per round of tiles: transform the input, multiply, transform back.
+ * Three dispatches per round of tiles: transform the input, multiply, transform back. A norm in front of the convolution is
+ * computed in the first, where its two inputs may still lie apart; in the third, tiles of four leave the statistics for the next.
  * @param eights rows of eight tiles per subgroup; 0 for adapters without subgroups.
  */
 export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: WinogradTile, eights: number): void {
   const { inputs, attrs: a, output } = node;
-  const { x, weight, bias, shift, residual } = inputs;
-  const { B, H, W, I, OH, OW, O, top, left, up = 1 } = a;
+  const { x, second, beta, weight, bias, shift, residual } = inputs;
+  const { B, H, W, I, OH, OW, O, top, left, up = 1, norm } = a;
+  const affine = norm && groupNormAffine(inputs, norm, to);
+  const before = convNorm(a);
+  const sources = [{ input: x!, at: 0 }, ...(second ? [{ input: second, at: width4(x!) }] : [])];
   const behind = convOut(node);
   const [I4, O4, TH, TW] = [ceilDiv(I, 4), ceilDiv(O, 4), ceilDiv(OH, tile), ceilDiv(OW, tile)];
   const edge = tile + 2;
@@ -163,14 +166,24 @@ export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: Winog
   const round = Math.min(all, Math.max(1, Math.floor(ROUND_BYTES / (places * 16 * Math.max(I4, O4)))));
   const v = to.scratch([places, round, I], 'f32');
   const m = to.scratch([places, round, O], 'f32');
+  const chunks = a.stats && tile === 4 ? chunksInTiles(OH, OW, tile) : undefined;
+  const stats = chunks && to.scratch([B, chunks.K, 2, O], 'f32');
+  const nothing = to.scratch([4], 'f32');
+  if (stats) leaveStats(output, { stats, chunks }, to);
   for (let first = 0; first < all; first += round) {
     const tiles = Math.min(round, all - first);
     const common = { B, TH, TW, tiles, first, edge };
-    to.dispatch({
-      kernel: tile === 2 ? winograd2InputKernel : winograd4InputKernel,
-      params: { ...common, H, W, I4, top, left, doubled: up - 1 },
-      bindings: { input: x, v },
-    });
+    for (const { input, at } of sources) {
+      to.dispatch({
+        kernel: tile === 2 ? winograd2InputKernel : winograd4InputKernel,
+        tunables: before.tunables,
+        params: {
+          ...{ ...common, H, W, A4: width4(input), I4, at, top, left, doubled: up - 1 },
+          ...before.params,
+        },
+        bindings: { input, affine, beta, v },
+      });
+    }
     to.dispatch({
       kernel: eights ? winogradProductSubgroupKernel : winogradProductKernel,
       tunables: eights ? { SG: to.caps.subgroupSize, EIGHTS: eights } : { ROWS: tiles < 32 ? 2 : 4 },
@@ -180,9 +193,10 @@ export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: Winog
     });
     to.dispatch({
       kernel: tile === 2 ? winograd2OutputKernel : winograd4OutputKernel,
-      tunables: { ACT: behind.tunables.ACT },
+      tunables: { ACT: behind.tunables.ACT, ...(stats && { STATS: true }) },
       params: { ...common, OH, OW, O4, ...behind.params },
-      bindings: { m, bias, shift, residual, out: output },
+      // What is written cannot be bound to the zeros that others share.
+      bindings: { m, bias, shift, residual, out: output, ...(tile === 4 && { stats: stats ?? nothing }) },
     });
   }
 }

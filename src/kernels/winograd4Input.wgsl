@@ -1,19 +1,27 @@
 // v[6i + j, t, c] = (Bᵀ d B)[i, j], d the 6×6 pixels under output tile t (4×4 pixels) of channel c: the input of F(4×4, 3×3).
 //
-// input [B, H, W, I4], v [36, tiles, I4] f32; tiles are counted over batch, rows and columns. An invocation transforms one
-// tile of one vec4 of channels in registers; a workgroup takes WG of them in order. Pixels outside the map are zero.
+// input [B, H, W, A4], v [36, tiles, I4] f32, of whose channels input's are A4 vec4 from p.at on: two tensors that are convolved
+// as one are dispatched one by one. Tiles are counted over batch, rows and columns. An invocation transforms one tile of one
+// vec4 of channels in registers; a workgroup takes WG of them in order. Pixels outside the map are zero.
+// NORM: d is of act((in − mean) · scale + beta) instead, affine [B, 2, I4] as groupNormFinalise leaves it; outside the map it
+// is zero then, too.
 // doubled = 1: d is taken from the input with every pixel doubled both ways (nearest neighbour); H and W are those of the
 // input.
 // Sums in f32, and stored so, since the transform grows values up to thirtyfold. Lavin & Gray 2015, section 4.2, with the
 // points 0, ±3/4, ±3/2, ∞ in place of 0, ±1, ±2, ∞: all factors are exact, and results err half as much (winograd.ts).
-//@use storage
+//@use storage activation normIn
 const WG = 64u;
+const NORM = false;
+const NORM_ACT = 0u;
 
 struct Params {
   B: u32,        // batch
   H: u32,        // rows of the input
   W: u32,        // columns of the input
-  I4: u32,       // vec4 per input pixel
+  A4: u32,       // vec4 per input pixel
+  I4: u32,       // vec4 per pixel of all that are convolved
+  at: u32,       // vec4 in front of input's
+  I: u32,        // channels of all
   TH: u32,       // tiles from top to bottom
   TW: u32,       // tiles from left to right
   top: u32,      // rows of padding above
@@ -22,11 +30,14 @@ struct Params {
   first: u32,    // tiles in front of them
   edge: u32,     // 6: pixels along the edge of what a tile reads
   doubled: u32,  // 1: every pixel of the input counts as two by two
+  acts: u32,     // 1: act is applied
 }
 
-@group(0) @binding(0) var<storage, read> input: array<Elem4>;                   // [B, H, W, I4]
-@group(0) @binding(1) var<storage, read_write> v: array<vec4<f32>>;             // [36, tiles, I4]
-@group(0) @binding(2) var<uniform> p: Params;
+@group(0) @binding(0) var<storage, read> input: array<Elem4>;                   // [B, H, W, A4]
+@group(0) @binding(1) var<storage, read> affine: array<vec4<f32>>;              // [B, 2, I4]
+@group(0) @binding(2) var<storage, read> beta: array<vec4<f32>>;                // [I4]
+@group(0) @binding(3) var<storage, read_write> v: array<vec4<f32>>;             // [36, tiles, I4]
+@group(0) @binding(4) var<uniform> p: Params;
 
 struct Six { a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, e: vec4<f32>, f: vec4<f32> }
 
@@ -44,13 +55,13 @@ fn transform(d: Six) -> Six {
 // Row y of a map, from its x-th pixel on, times B. A coordinate below zero wraps to a huge one, so that one comparison tells
 // both edges. One load in a loop of unknown length, behind which values move up: six in a row would take long to compile on
 // some drivers.
-fn row(map: u32, y: u32, x: u32, c: u32) -> Six {
+fn row(map: u32, y: u32, x: u32, c: u32, norm: Norm) -> Six {
   let line = (map * p.H + min(y >> p.doubled, p.H - 1u)) * p.W;
   let inside = y < p.H << p.doubled;
   var d: Six;
   var j = 0u;
   loop {
-    let v = load4(input[(line + min((x + j) >> p.doubled, p.W - 1u)) * p.I4 + c]);
+    let v = normalised(load4(input[(line + min((x + j) >> p.doubled, p.W - 1u)) * p.A4 + c]), norm);
     d = Six(d.b, d.c, d.d, d.e, d.f, select(vec4<f32>(0.0), v, inside && x + j < p.W << p.doubled));
     continuing { j++; break if j >= p.edge; }
   }
@@ -68,13 +79,14 @@ fn madd(sums: Six, factor: f32, row: Six) -> Six {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   let index = (group.x + group.y * groups.x) * WG + lane;
-  let size = p.tiles * p.I4;
-  if (index >= size) { return; }
-  let c = index % p.I4;
-  let tile = p.first + index / p.I4;
+  if (index >= p.tiles * p.A4) { return; }
+  let c = index % p.A4;
+  let tile = p.first + index / p.A4;
   let map = tile / (p.TH * p.TW);
   let y = (tile / p.TW % p.TH) * 4u - p.top;
   let x = (tile % p.TW) * 4u - p.left;
+  let c4 = p.at + c;
+  let norm = normOf(map, c4);
   var v0: Six;
   var v1: Six;
   var v2: Six;
@@ -84,7 +96,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   // Loops of unknown length stay loops: six copies of a row's loads would take seconds to compile on some drivers.
   var i = 0u;
   loop {
-    let r = row(map, y + i, x, c);
+    let r = row(map, y + i, x, c, norm);
     // Row i of B.
     var even = vec3<f32>(0.0);
     var odd = vec3<f32>(0.0);
@@ -105,6 +117,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var all = array<vec4<f32>, 36>(
     v0.a, v0.b, v0.c, v0.d, v0.e, v0.f, v1.a, v1.b, v1.c, v1.d, v1.e, v1.f, v2.a, v2.b, v2.c, v2.d, v2.e, v2.f,
     v3.a, v3.b, v3.c, v3.d, v3.e, v3.f, v4.a, v4.b, v4.c, v4.d, v4.e, v4.f, v5.a, v5.b, v5.c, v5.d, v5.e, v5.f);
+  let size = p.tiles * p.I4;
+  let to = index / p.A4 * p.I4 + c4;
   i = 0u;
-  loop { v[i * size + index] = all[i]; continuing { i++; break if i >= p.edge * p.edge; } }
+  loop { v[i * size + to] = all[i]; continuing { i++; break if i >= p.edge * p.edge; } }
 }

@@ -5,9 +5,13 @@
 // Lavin & Gray 2015, section 4.2, with the points 0, ±3/4, ±3/2, ∞ (see winograd4Input.wgsl).
 // What is not there, be it bias, shift or residual, is bound to a few zeros, and reads beyond their end yield zeros too: loads
 // behind conditions take longer on drivers whose lanes run in step.
+// STATS: beside it, mean and M2 = Σ (x − mean)² of what is stored of each tile and channel, as groupNormStats has them of its
+// chunks, by sums of d = x − x₀ and d² with x₀ the tile's first pixel: M2 = Σ d² − (Σ d)² / n loses four bits at most, since x₀
+// is one of the n ≤ 16 values, and so (Σ d)² / n = n (mean − x₀)² ≤ (n − 1) · M2. f32.
 //@use storage activation
 const WG = 64u;
 const ACT = 0u;
+const STATS = false;
 
 struct Params {
   B: u32,        // batch
@@ -30,7 +34,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> shift: array<Elem4>;           // [B, shift4]
 @group(0) @binding(3) var<storage, read> residual: array<Elem4>;        // [B, OH, OW, O4]
 @group(0) @binding(4) var<storage, read_write> out: array<Elem4>;       // [B, OH, OW, O4]
-@group(0) @binding(5) var<uniform> p: Params;
+@group(0) @binding(5) var<storage, read_write> stats: array<vec4<f32>>; // [B, TH, TW, 2, O4]
+@group(0) @binding(6) var<uniform> p: Params;
 
 // Row i of m, times A. One load in a loop of unknown length, behind which values move up: six in a row would take long to
 // compile on some drivers.
@@ -58,11 +63,14 @@ fn row(i: u32, size: u32, index: u32) -> mat4x4<f32> {
   return mat4x4<f32>(m0 + near + far, step + stride, 0.5625 * near + 2.25 * far, 0.5625 * step + 2.25 * stride + m5);
 }
 
-fn put(at: u32, o4: u32, sum: vec4<f32>) {
+// What is stored.
+fn put(at: u32, o4: u32, sum: vec4<f32>) -> vec4<f32> {
   var v = activate(sum, ACT);
   // The only activation that makes padding lanes non-zero.
   if (ACT == ACT_SIGMOID) { v = select(vec4<f32>(0.0), v, 4u * o4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.O)); }
-  out[at] = store4((v + load4(residual[at])) * p.scale);
+  let stored = store4((v + load4(residual[at])) * p.scale);
+  out[at] = stored;
+  return load4(stored);
 }
 
 @compute @workgroup_size(WG)
@@ -105,11 +113,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     s0[0], s0[1], s0[2], s0[3], s1[0], s1[1], s1[2], s1[3], s2[0], s2[1], s2[2], s2[3], s3[0], s3[1], s3[2], s3[3]);
   let rows = min(4u, p.OH - y);
   let columns = min(4u, p.OW - x);
+  var origin = vec4<f32>(0.0);
+  var sum = vec4<f32>(0.0);
+  var squares = vec4<f32>(0.0);
   i = 0u;
   loop {
     let r = i / columns;
     let s = i % columns;
-    put(((map * p.OH + y + r) * p.OW + x + s) * p.O4 + o4, o4, sums[4u * r + s] + add);
+    let v = put(((map * p.OH + y + r) * p.OW + x + s) * p.O4 + o4, o4, sums[4u * r + s] + add);
+    if (STATS) {
+      origin = select(origin, v, i == 0u);
+      let d = v - origin;
+      sum += d;
+      squares = fma(d, d, squares);
+    }
     continuing { i++; break if i >= rows * columns; }
+  }
+  if (STATS) {
+    let mean = sum / f32(rows * columns);
+    stats[tile * 2u * p.O4 + o4] = origin + mean;
+    stats[tile * 2u * p.O4 + p.O4 + o4] = max(squares - sum * mean, vec4<f32>(0.0));
   }
 }

@@ -13,7 +13,7 @@ import {
   type Program,
   type WeightSource,
 } from '../../src/engine/index.ts';
-import { rewrites } from '../../src/kernels/index.ts';
+import { optionalRewrites, rewrites } from '../../src/kernels/index.ts';
 import { add, unary } from '../../src/kernels/elementwise.ts';
 import { fromNchw, toNchw } from '../../src/kernels/layout.ts';
 import { linear } from '../../src/kernels/matmul.ts';
@@ -54,7 +54,14 @@ describe('the variants of a network', () => {
     const published = ['ddpm-cifar10-32', 'dit-s-2', 'sd15-unet'].map((name) => recordModel(PUBLISHED[name], 'f32'));
     const networks = [...published, resnetBlocks('f32'), transformerBlock('f32')];
     const found = new Set(networks.flatMap(({ graph }) => titles(graph)));
-    expect([...found].sort()).toEqual(['once more', 'without any', ...rewrites.map((r) => `without ${r.name}`)].sort());
+    const without = rewrites.map((r) => `without ${r.name}`);
+    const [first, second] = optionalRewrites.map((r) => r.name);
+    const processor = { ...caps, software: true, subgroupSize: 8 };
+    for (const { title } of variantsOf(published[0].graph, { caps: processor, tune: false })) {
+      if (title.startsWith('with ')) found.add(title);
+    }
+    const beside = [`with ${first}`, `with ${first} and ${second}`];
+    expect([...found].sort()).toEqual(['once more', 'without any', ...without, ...beside].sort());
   });
 
   test('include doing without subgroups where kernels use them', () => {

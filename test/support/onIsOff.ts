@@ -1,7 +1,7 @@
 /** A graph rewritten must give what it gives as it was recorded. */
 import { expect } from 'vitest';
-import { Graph, numel, rewriteGraph, type Tensor } from '../../src/engine/index.ts';
-import { rewrites } from '../../src/kernels/rewrites.ts';
+import { Graph, numel, rewriteGraph, type Rewrite, type Tensor } from '../../src/engine/index.ts';
+import * as kernels from '../../src/kernels/rewrites.ts';
 import { dotTolerance, expectClose } from './close.ts';
 import { normals, roundTo } from './random.ts';
 import { openDevice, runGraph } from './runGraph.ts';
@@ -24,14 +24,18 @@ export interface Rewritten {
 const seedOf = (name: string) => [...name].reduce((s, ch) => (31 * s + ch.charCodeAt(0)) % 65521, 7);
 
 /**
- * Runs the recording with all rewrites and with none, on inputs and weights drawn from their names.
+ * Runs the recording with all rewrites, or those given, and with none, on inputs and weights drawn from their names.
  * @param length Of the longest chain of sums, for the tolerance.
  */
 export async function onIsOff(
   adapter: string,
   build: Recording,
   what: string,
-  { dtype = 'f32', length = 500 }: { dtype?: 'f32' | 'f16'; length?: number } = {},
+  {
+    dtype = 'f32',
+    length = 500,
+    rewrites = kernels.rewrites,
+  }: { dtype?: 'f32' | 'f16'; length?: number; rewrites?: readonly Rewrite[] } = {},
 ): Promise<Rewritten> {
   const device = await openDevice(adapter);
   const record = () => {

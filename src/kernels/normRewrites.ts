@@ -1,0 +1,58 @@
+/**
+ * Rewrites that take a norm in front of a convolution apart: its statistics into the epilogue of what computes its input, its
+ * use into the loads of what reads it. Whether a convolution then does so depends on how it is computed (`convNorm.ts`).
+ */
+import { rootOf, type GraphView, type Node, type Rewrite, type Tensor } from '../engine/index.ts';
+import { conv2dOp, isPointwise, type Conv2dAttrs } from './conv2d.ts';
+import { groupNormOp, type GroupNormAttrs } from './groupNorm.ts';
+
+function asConv(node: Node | undefined): Node<Conv2dAttrs> | undefined {
+  const conv = node?.op === (conv2dOp as unknown) ? (node as Node<Conv2dAttrs>) : undefined;
+  return conv && !isPointwise(conv.attrs) ? conv : undefined;
+}
+
+/** conv2d(act(groupNorm(x))): one node, which lowers to either or both. */
+export const foldNorm: Rewrite = {
+  name: 'fold-norm',
+  apply(node, view) {
+    const conv = asConv(node);
+    if (!conv || conv.attrs.norm) return undefined;
+    const { x } = conv.inputs;
+    const from = view.producer(x!);
+    if (!from || from.op !== (groupNormOp as unknown) || view.uses(x!) !== 1) return undefined;
+    const norm = from.attrs as GroupNormAttrs;
+    const { B, I } = conv.attrs;
+    const { shape } = from.output;
+    if ((norm.scale ?? 1) !== 1 || shape[0] !== B || shape.at(-1) !== I) return undefined;
+    const { x: input, second, gamma, beta } = from.inputs;
+    return {
+      node: {
+        ...conv,
+        inputs: { ...conv.inputs, x: input, second, gamma, beta },
+        attrs: { ...conv.attrs, norm },
+      } as Node,
+      removed: [from],
+    };
+  },
+};
+
+/** A convolution whose result a convolution behind a norm reads: it may leave the norm's statistics. */
+export const leaveStatistics: Rewrite = {
+  name: 'leave-statistics',
+  apply(node, view) {
+    const conv = asConv(node);
+    if (!conv || conv.attrs.stats || !view.readers(conv.output).some((reader) => normalises(reader, conv.output, view)))
+      return undefined;
+    return { node: { ...conv, attrs: { ...conv.attrs, stats: true } } as Node, removed: [] };
+  },
+};
+
+/** Whether a convolution normalises the tensor before it reads it, in a way that could use its statistics. */
+function normalises(reader: Node, t: Tensor, view: GraphView): boolean {
+  const { norm, R, S, stride, up = 1 } = (asConv(reader)?.attrs ?? {}) as Partial<Conv2dAttrs>;
+  if (!norm || R !== 3 || S !== 3 || stride !== 1 || up !== 1) return false;
+  const { x, second } = reader.inputs;
+  return (
+    [x, second].every((s) => !s || asConv(view.producer(s))) && [x, second].some((s) => s && rootOf(s) === rootOf(t))
+  );
+}
