@@ -169,23 +169,35 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
     }
   }
   const names = Object.keys(ways);
-  const usual = (!software && matrices.usual) || usualWay(a, to, names);
+  const usual = (!software && matrices.usual) || usualWay(a, to, names, node.output.dtype === 'f16');
   // Measuring costs time: two ways that differ little are enough, lanes that could share do, and matrices leave others behind.
   const few = shared && software ? / [23]$/ : /^matrix/.test(usual) ? /^(matrix|winograd|tile 128)/ : /./;
   return [classOf(a), ways, usual, names.filter((name) => few.test(name) || name === usual)];
 }
 
 /**
+ * I·O / (I + O) from which on minimal filtering by tiles of two is faster: 32 (64→64 channels) is where maps are large, 24 and 26
+ * (48→48, 128→32) are not, on lavapipe; on SwiftShader 16 is level.
+ */
+const FILTERED = 28;
+
+/**
  * What is fastest, by and large, where nothing has been measured. Processors whose lanes share loads take the larger tile as
  * soon as there are enough tiles to share among; measured on lavapipe (eight lanes) and SwiftShader (four), 8² … 64² pixels,
  * 3 … 512 channels. All of a model's layers take the same number of rows, since each shader takes long to compile there.
  */
-function usualWay({ B, OH, OW, I, O }: Conv2dAttrs, { caps }: Lowering, ways: readonly string[]): string {
+function usualWay(
+  { B, OH, OW, I, O }: Conv2dAttrs,
+  { caps }: Lowering,
+  ways: readonly string[],
+  halves: boolean,
+): string {
   if (!caps.software) return usualTile(B * OH * OW, ceilDiv(O, 4)) ?? 'plain';
   if (!canShare(caps)) return 'plain';
   const tiles = (size: number) => B * ceilDiv(OH, size) * ceilDiv(OW, size);
   const wanted = [];
-  if (I >= 8) {
+  // Filtering costs I + O per pixel and saves a share of I·O: the tile of two, all that halves allow, wants more of them.
+  if (halves ? I * O >= FILTERED * (I + O) : I >= 8) {
     if (tiles(4) >= 16) wanted.push('winograd4 2');
     if (tiles(2) >= 16) wanted.push('winograd2 2');
   }

@@ -26,7 +26,7 @@ export const instanceNormFinaliseKernel = defineKernel({
 /** Third pass: ROWS pixels × one vec4 per invocation. */
 export const instanceNormApplyKernel = defineKernel({
   shader: applyShader,
-  tunables: { WG: [64, 128, 256], ROWS: [4, 1, 2, 8], ACT: Object.values(ACTIVATIONS) },
+  tunables: { WG: [64, 128, 256], ROWS: [4, 1, 2, 8, 32], ACT: Object.values(ACTIVATIONS) },
   grid: ({ B, P, C4 }, t) => linearGrid(ceilDiv(B * ceilDiv(P, t.ROWS) * C4, t.WG)),
 });
 
@@ -65,7 +65,7 @@ export const instanceNormOp: Op<InstanceNormAttrs> = {
     });
     to.dispatch({
       kernel: instanceNormApplyKernel,
-      tunables: { ACT: activationCode(act) },
+      tunables: { ACT: activationCode(act), ROWS: to.caps.software ? 32 : 4 },
       params: { B, P, C4 },
       bindings: { input: x, affine, out: output },
       flops: 3 * B * P * C,

@@ -12,7 +12,7 @@ import { openDevice, runGraph, storages } from '../support/runGraph.ts';
 
 const NORMS = pairwise({
   norm: [
-    { mode: 'plus', act: 'elu', WG: 64, LANES: 1, ROWS: 4 },
+    { mode: 'plus', act: 'elu', WG: 64, LANES: 1, ROWS: 32 },
     { mode: 'instance', act: 'none', WG: 128, LANES: 8, ROWS: 1 },
     { mode: 'variance', act: 'relu', WG: 64, LANES: 64, ROWS: 2 },
   ] as const,

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { Graph, InvalidArgumentError, ShapeError, type Tunables } from '../../src/engine/index.ts';
+import {
+  DEFAULT_CAPABILITIES,
+  Graph,
+  InvalidArgumentError,
+  lowerNodes,
+  ShapeError,
+  type Tunables,
+} from '../../src/engine/index.ts';
 import { conv2d, type Conv2dOptions } from '../../src/kernels/conv2d.ts';
+import { fromNchw, toNchw } from '../../src/kernels/index.ts';
 import { convAt, convHeight, convReference, convWidth, type ConvCase } from '../reference/conv.ts';
 import { dotTolerance, expectClose } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
@@ -183,6 +191,19 @@ describe('conv2d shapes', () => {
     ]);
     expect(conv2d(x, w, undefined, { padding: 1 }).shape).toEqual([2, 8, 8, 4]);
     expect(conv2d(x, w).shape).toEqual([2, 6, 6, 4]);
+  });
+
+  it.each([
+    ['f16', 32, 32, 'conv2dSubgroup'],
+    ['f16', 128, 32, 'conv2dSubgroup'],
+    ['f16', 64, 64, 'winogradProductSubgroup'],
+    ['f32', 32, 32, 'winogradProductSubgroup'],
+  ] as const)('on processors, in %s, of %i to %i channels is usually computed by %s', (dtype, I, O, kernel) => {
+    const g = new Graph(dtype);
+    const image = fromNchw(g.input('x', [1, I, 32, 32]));
+    g.output('y', toNchw(conv2d(image, { key: 'w', shape: [O, I, 3, 3] }, undefined, { padding: 1 })));
+    const caps = { ...DEFAULT_CAPABILITIES, f16: true, software: true, subgroupSize: 8 };
+    expect(lowerNodes(g, g.nodes, caps).map((d) => d.kernel.name)).toContain(kernel);
   });
 
   it('names what does not fit', () => {
