@@ -176,10 +176,11 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
 }
 
 /**
- * I·O / (I + O) from which on minimal filtering by tiles of two is faster: 32 (64→64 channels) is where maps are large, 24 and 26
- * (48→48, 128→32) are not, on lavapipe; on SwiftShader 16 is level.
+ * I·O / (I + O) per lane of a subgroup from which on minimal filtering by tiles of two is faster: the wider a subgroup, the less
+ * loads cost that it shares. With eight lanes (lavapipe) 32 is slower (64→64 channels), 43 level (128→64); with four
+ * (SwiftShader) 16 is level, 32 faster.
  */
-const FILTERED = 28;
+const FILTERED = 5;
 
 /**
  * What is fastest, by and large, where nothing has been measured. Processors whose lanes share loads take the larger tile as
@@ -197,7 +198,7 @@ function usualWay(
   const tiles = (size: number) => B * ceilDiv(OH, size) * ceilDiv(OW, size);
   const wanted = [];
   // Filtering costs I + O per pixel and saves a share of I·O: the tile of two, all that halves allow, wants more of them.
-  if (halves ? I * O >= FILTERED * (I + O) : I >= 8) {
+  if (halves ? I * O >= FILTERED * caps.subgroupSize * (I + O) : I >= 8) {
     if (tiles(4) >= 16) wanted.push('winograd4 2');
     if (tiles(2) >= 16) wanted.push('winograd2 2');
   }

@@ -194,17 +194,21 @@ describe('conv2d shapes', () => {
   });
 
   it.each([
-    ['f16', 32, 32, 'conv2dSubgroup'],
-    ['f16', 128, 32, 'conv2dSubgroup'],
-    ['f16', 64, 64, 'winogradProductSubgroup'],
-    ['f32', 32, 32, 'winogradProductSubgroup'],
-  ] as const)('on processors, in %s, of %i to %i channels is usually computed by %s', (dtype, I, O, kernel) => {
-    const g = new Graph(dtype);
-    const image = fromNchw(g.input('x', [1, I, 32, 32]));
-    g.output('y', toNchw(conv2d(image, { key: 'w', shape: [O, I, 3, 3] }, undefined, { padding: 1 })));
-    const caps = { ...DEFAULT_CAPABILITIES, f16: true, software: true, subgroupSize: 8 };
-    expect(lowerNodes(g, g.nodes, caps).map((d) => d.kernel.name)).toContain(kernel);
-  });
+    ['f16', 8, 32, 32, 'conv2dSubgroup'],
+    ['f16', 8, 64, 64, 'conv2dSubgroup'],
+    ['f16', 8, 128, 128, 'winogradProductSubgroup'],
+    ['f16', 4, 64, 64, 'winogradProductSubgroup'],
+    ['f32', 8, 32, 32, 'winogradProductSubgroup'],
+  ] as const)(
+    'in %s, where processors share among %i lanes, %i to %i channels take %s',
+    (dtype, lanes, I, O, kernel) => {
+      const g = new Graph(dtype);
+      const image = fromNchw(g.input('x', [1, I, 32, 32]));
+      g.output('y', toNchw(conv2d(image, { key: 'w', shape: [O, I, 3, 3] }, undefined, { padding: 1 })));
+      const caps = { ...DEFAULT_CAPABILITIES, f16: true, software: true, subgroupSize: lanes };
+      expect(lowerNodes(g, g.nodes, caps).map((d) => d.kernel.name)).toContain(kernel);
+    },
+  );
 
   it('names what does not fit', () => {
     expect(() => conv2d(x, { key: 'conv.weight', shape: [4, 5, 3, 3] })).toThrow(
