@@ -1,14 +1,16 @@
 /**
  * Bounded submits. A submit that runs for seconds starves the page's compositor and trips driver watchdogs, so work is cut
- * into pieces of about `budgetMs`, with at most two such pieces queued. The rate is learned from the pieces themselves.
+ * into pieces of about `budgetMs`, with at most two of them queued. The rate is learned from the pieces themselves.
  */
 import type { Device } from './device.ts';
 
 /**
- * Small pieces that may be queued. To hear of the end of one takes a page about a millisecond, so that one or two at a
- * time would leave the GPU idle between them; but to wait for the oldest now and then is also what lets the page live.
+ * Small pieces that may be queued, and the share of a full one that they may come to. To hear of the end of one takes a page
+ * about a millisecond, so that one or two at a time would leave the GPU idle between them; but to wait for the oldest now
+ * and then is also what lets the page live.
  */
 const MOST_PENDING = 8;
+const SMALL = 1 / 8;
 /** Less, in milliseconds, measures the event loop, not the GPU; it only says "at least this fast". */
 const MEASURABLE_MS = 5;
 /** What a piece too short to measure may raise the rate by: it may have ended long before anyone looked. */
@@ -43,7 +45,7 @@ export class Pacer {
     return this.rate * this.budgetMs;
   }
 
-  /** Submits; resolves as soon as one more piece of full size would make no more than two, or no small ones are too many. */
+  /** Submits; resolves as soon as no more than one piece, or a few small ones, are still to be done. */
   async submit(commands: GPUCommandBuffer, cost: number): Promise<void> {
     const submitted = performance.now();
     this.submits++;
@@ -54,7 +56,8 @@ export class Pacer {
     );
     this.pending.push({ cost, done });
     this.pendingCost += cost;
-    while (this.pending.length > 1 && (this.pendingCost > this.budget || this.pending.length > MOST_PENDING)) {
+    const small = SMALL * this.budget;
+    while (this.pending.length > 1 && (this.pendingCost > small || this.pending.length > MOST_PENDING)) {
       const oldest = this.pending.shift()!;
       this.pendingCost -= oldest.cost;
       await oldest.done;

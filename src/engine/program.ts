@@ -141,8 +141,8 @@ export class Program {
   }
 
   /**
-   * Replays the list in bounded submits. Resolves when all of it is submitted, and no more is to be done than the device's
-   * pacer lets queue: less than two of the pieces that work is cut into.
+   * Replays the list in bounded submits. Resolves when all of it is submitted and all but the last piece is done, or the last
+   * few, where they are small.
    * @throws AbortedError between submits, DeviceLostError; NonFiniteError with `checkFinite`, which waits after every op.
    */
   async run(options: { signal?: AbortSignal; checkFinite?: boolean } = {}): Promise<void> {
