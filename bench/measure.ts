@@ -232,6 +232,7 @@ function resultOf(
     maxError,
     peers: peerResults(peers, { ms, awaitedMs }),
     ...(c.growth && { growth: c.growth }),
+    ...(c.candidate && { candidate: c.candidate }),
   };
 }
 

@@ -53,7 +53,7 @@ export function parseOptions(argv: readonly string[], print = console.log): Benc
     )
     .option(
       '--suite <name>',
-      'kernels, models, scaling, rewrites or all',
+      'kernels, models, scaling, rewrites (what each gains), candidates (every way of computing each kernel) or all',
       choice('--suite', [...SUITES, 'all'] as const),
       'all',
     )

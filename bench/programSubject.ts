@@ -7,6 +7,7 @@ import {
   Program,
   storedElements,
   toHalf,
+  type Choices,
   type Device,
   type Graph,
   type Rewrite,
@@ -27,6 +28,8 @@ export interface ProgramWork {
   rewritesOff?: ReadonlySet<string>;
   /** Names of optional ones to do with. */
   rewritesOn?: ReadonlySet<string>;
+  /** Ways of computing, where neither the tuner nor the op is to choose. */
+  choices?: Choices;
   /** Largest error as a fraction of what is tolerated. @throws MismatchError */
   verify(program: Program): Promise<number>;
 }
@@ -46,9 +49,9 @@ export class ProgramSubject implements Subject {
   ) {}
 
   async first(): Promise<void> {
-    const { graph, weights, inputs, rewritesOff, rewritesOn } = this.work;
+    const { graph, weights, inputs, rewritesOff, rewritesOn, choices } = this.work;
     const taken = rewritesWith(rewritesOn);
-    this.program = await Program.compile(this.device, graph, weights, { rewrites: taken, rewritesOff });
+    this.program = await Program.compile(this.device, graph, weights, { rewrites: taken, rewritesOff, choices });
     for (const [name, t] of graph.inputs) {
       const bytes = deviceBytes(t, inputs[name]);
       const buffer = this.program.inputBuffer(name);

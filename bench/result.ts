@@ -5,8 +5,8 @@ import type { Roofline, Standing } from './roofline/roofline.ts';
 import type { GrowthCase } from './scaling/growth.ts';
 import type { PairedRatio } from './statistics.ts';
 
-export type Suite = 'kernels' | 'models' | 'scaling' | 'rewrites';
-export const SUITES: readonly Suite[] = ['kernels', 'models', 'scaling', 'rewrites'];
+export const SUITES = ['kernels', 'models', 'scaling', 'rewrites', 'candidates'] as const;
+export type Suite = (typeof SUITES)[number];
 
 /** Another runtime on the same work, the same adapter and the same data, in the same run. */
 export interface PeerResult {
@@ -28,6 +28,15 @@ export interface PeerResult {
   maxError: number;
   /** Its other ways, which were slower when warm. */
   others: { variant: string; ms: number; firstMs: number }[];
+}
+
+/** One of several ways of computing a shape. */
+export interface Candidate {
+  /** Name of the shape's case in the suite `kernels`. */
+  of: string;
+  way: string;
+  /** What is taken where nothing was measured, what the tuner tries beside it, and what it never looks at. */
+  role: 'usual' | 'tried' | 'untried';
 }
 
 export interface BenchResult {
@@ -69,7 +78,9 @@ export interface BenchResult {
   commit?: string;
   /** Of the suite `scaling`: which curve this is a point of. */
   growth?: GrowthCase;
-  /** Of the suite `rewrites`: this case's time over that of the one named, each pair of one turn. */
+  /** Of the suite `candidates`: what this is one way of computing. */
+  candidate?: Candidate;
+  /** Of the suites `rewrites` and `candidates`: this case's time over that of the one named, each pair of one turn. */
   gain?: PairedRatio & { against: string };
 }
 

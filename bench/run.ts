@@ -5,10 +5,10 @@ import {
   Device,
   throwIfAborted,
   type Capabilities,
-  type DeviceOptions,
   type TuneStore,
 } from '../src/engine/index.ts';
 import type { BenchCase, Peer } from './case.ts';
+import { candidateCases } from './candidates/cases.ts';
 import { kernelCases } from './kernels/cases.ts';
 import { measureGroup, type MeasureOptions } from './measure.ts';
 import { modelCases, type ModelFolders } from './models/cases.ts';
@@ -36,19 +36,17 @@ const TUNE_MS = 20_000;
 /** Runs the selected cases group by group. @throws AdapterError; AbortedError before a group was done */
 export async function runCases(selection: Selection, host: Host): Promise<CoreReport> {
   const store = memoryStore();
-  let limits: DeviceOptions['limits'];
   const openDevice = (tuned: boolean, without: readonly GPUFeatureName[] = []) =>
     Device.open({
       gpu: host.gpu,
       powerPreference: 'high-performance',
       label: 'bench',
-      limits,
+      // Software adapters are measured as every WebGPU device is; a GPU with what it has.
+      limits: 'auto',
       without: [...without],
       tune: tuned ? { mode: 'full', store, budgetMs: TUNE_MS } : { mode: 'off' },
     });
   const probe = await openDevice(false);
-  // Software adapters are measured as every WebGPU device is; a GPU with what it has.
-  if (!probe.caps.software) limits = 'raised';
   const adapter = describe(probe.info);
   host.note?.(`on ${adapter}`);
   if (probe.caps.matrices)
@@ -94,6 +92,7 @@ async function chosenCases(selection: Selection, host: Host, caps: Capabilities)
     if (suites.includes('scaling')) cases.push(...scalingCases(dtype));
     if (suites.includes('rewrites'))
       cases.push(...(await rewriteCases(host, dtype, { caps, tune, only: selection.only })));
+    if (suites.includes('candidates')) cases.push(...candidateCases(dtype, caps));
   }
   const chosen = new Set(cases.filter((c) => selects(selection, caps.software, c)));
   const isOther = (c: BenchCase) => [...chosen].some(({ against, group }) => against === c.name && group === c.group);

@@ -1,5 +1,5 @@
 /** Which cases run. */
-import type { Suite } from './result.ts';
+import type { Candidate, Suite } from './result.ts';
 
 /** What the core of the bench is told; plain data, so that a page can be told it too. */
 export interface Selection {
@@ -43,12 +43,17 @@ export interface Selectable {
   bytes: number;
   /** Among the small ones of its group. */
   quick?: boolean;
+  /** Of the suite `candidates`. */
+  candidate?: Candidate;
+  /** A software adapter takes long to compile it. */
+  slow?: boolean;
 }
 
-/** A pattern may name the whole case, its group, or the part behind the group. */
+/** A pattern may name the whole case, its group, or the part behind the group; or what the case is one way of computing. */
 export function selects(selection: Selection, software: boolean, c: Selectable): boolean {
   const { suites, only, dtypes, quick } = selection;
-  const names = [c.name, ...c.name.split('/')];
+  const wholes = [c.name, ...(c.candidate ? [c.candidate.of] : [])];
+  const names = wholes.flatMap((name) => [name, ...name.split('/')]);
   const patterns = only?.split(',');
   return (
     suites.includes(c.suite) &&
@@ -56,8 +61,12 @@ export function selects(selection: Selection, software: boolean, c: Selectable):
     (!patterns || patterns.some((pattern) => names.some((name) => fits(pattern, name)))) &&
     (!quick || c.quick === true) &&
     // What is asked for by its full name runs even where it takes long.
-    (!software || patterns?.includes(c.name) || (c.flops <= mostFlops(c.suite) && c.bytes <= SOFTWARE_BYTES))
+    (!software ||
+      patterns?.includes(c.name) ||
+      (!c.slow && (wholes.some((name) => patterns?.includes(name)) || isSmall(c))))
   );
 }
 
-const mostFlops = (suite: Suite) => (suite === 'kernels' ? SOFTWARE_FLOPS : SOFTWARE_MODEL_FLOPS);
+const isSmall = ({ suite, flops, bytes }: Selectable) =>
+  flops <= (suite === 'kernels' || suite === 'candidates' ? SOFTWARE_FLOPS : SOFTWARE_MODEL_FLOPS) &&
+  bytes <= SOFTWARE_BYTES;

@@ -21,8 +21,10 @@ export function reportRows({ results }: BenchReport, changes: readonly Change[] 
     changes.find((c) => c.suite === r.suite && c.name === r.name && c.dtype === r.dtype);
   const head = ['case', 'type', 'ms', '±%', 'GPU ms', 'first', 'GFLOP/s', 'GB/s', 'roof', 'MiB', 'disp.'];
   head.push(...peers.map((p) => `× ${p}`));
-  const gains = results.some((r) => r.gain);
+  const gains = results.some((r) => r.gain && !r.candidate);
   if (gains) head.push('gain');
+  const candidates = results.some((r) => r.candidate);
+  if (candidates) head.push('over usual');
   if (changes.length) head.push('change');
   const rows = results.map((r) => {
     const row = [
@@ -39,7 +41,8 @@ export function reportRows({ results }: BenchReport, changes: readonly Change[] 
       String(r.dispatches),
       ...peers.map((name) => ratioOf(r, name)),
     ];
-    if (gains) row.push(r.gain ? `× ${digits(r.gain.ratio)}` : '');
+    if (gains) row.push(r.gain && !r.candidate ? `× ${digits(r.gain.ratio)}` : '');
+    if (candidates) row.push(r.candidate ? (r.gain ? `× ${r.gain.ratio.toFixed(2)}` : r.candidate.role) : '');
     const change = changeOf(r);
     if (changes.length)
       row.push(change ? `× ${digits(change.ratio)}${change.verdict === 'same' ? '' : ` ${change.verdict}`}` : 'new');

@@ -1,7 +1,7 @@
 /** The kernel suite: every shape, in either storage type. */
 import { Weights, type Device, type WeightSource } from '../../src/engine/index.ts';
 import type { BenchCase } from '../case.ts';
-import { ProgramSubject } from '../programSubject.ts';
+import { ProgramSubject, type ProgramWork } from '../programSubject.ts';
 import { errorOf, verifyClose } from '../verify.ts';
 import { bytesOf, count, flopsOf, operands, problemData, type Problem, type ProblemData } from './problem.ts';
 import { recordProblem } from './record.ts';
@@ -21,18 +21,21 @@ export function kernelCase({ id, problem, quick }: Shape, dtype: 'f32' | 'f16'):
     bytes: bytesOf(problem, dtype),
     quick,
     peerWork: { work: { problem }, check: (out) => problemError(problem, problemData(problem, dtype), dtype, out) },
-    async open(device: Device) {
-      const data = problemData(problem, dtype);
-      return new ProgramSubject(device, {
-        graph: recordProblem(problem, dtype),
-        weights: new Weights(device, recordSource(problem, data)),
-        inputs: data,
-        async verify(program) {
-          await program.run();
-          const { got, want, tolerance } = samples(problem, data, dtype, await program.read('out'));
-          return verifyClose(got, want, tolerance, name);
-        },
-      });
+    open: async (device) => new ProgramSubject(device, problemWork(problem, dtype, device, name)),
+  };
+}
+
+/** A problem with its data, whose result is compared with the truth. */
+export function problemWork(problem: Problem, dtype: 'f32' | 'f16', device: Device, name: string): ProgramWork {
+  const data = problemData(problem, dtype);
+  return {
+    graph: recordProblem(problem, dtype),
+    weights: new Weights(device, recordSource(problem, data)),
+    inputs: data,
+    async verify(program) {
+      await program.run();
+      const { got, want, tolerance } = samples(problem, data, dtype, await program.read('out'));
+      return verifyClose(got, want, tolerance, name);
     },
   };
 }

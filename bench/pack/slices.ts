@@ -14,7 +14,7 @@ export interface Slice {
 /** Kernels in a slice: with peers each takes about ten seconds on a GPU. */
 const TOGETHER = 6;
 
-/** Models first, the largest of them first; then kernels. */
+/** Models first, the largest of them first; then kernels, and last, without peers, every way of computing them. */
 export function allSlices(): Slice[] {
   const dtypes = ['f32', 'f16'] as const;
   const models = [...Object.values(PUBLISHED).map((m) => m.case)].reverse().concat('emoji/*', 'emoji-picture/*');
@@ -24,7 +24,9 @@ export function allSlices(): Slice[] {
   });
   return [
     ...dtypes.flatMap((dtype) => models.map((name) => slice('models', dtype, name, [name]))),
-    ...dtypes.flatMap((dtype) => kernelChunks().map(({ name, cases }) => slice('kernels', dtype, name, cases))),
+    ...(['kernels', 'candidates'] as const).flatMap((suite) =>
+      dtypes.flatMap((dtype) => kernelChunks().map(({ name, cases }) => slice(suite, dtype, name, cases))),
+    ),
   ];
 }
 

@@ -7,7 +7,7 @@ import type { Change } from '../baseline.ts';
 import { describeOffers } from '../offers.ts';
 import type { BenchReport } from '../result.ts';
 import { reportRows } from '../table.ts';
-import { hostRows, peerRows, rewriteRows, settingsRows, summaryRows } from './tables.ts';
+import { candidateRows, hostRows, peerRows, rewriteRows, settingsRows, summaryRows } from './tables.ts';
 
 const STYLE = `
 body { font: 15px/1.5 sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -65,6 +65,9 @@ ${failures.map((f) => `<p>Failed: ${escape(`${f.name} ${f.dtype}: ${f.message}`)
 <h2>What each rewrite gains</h2>
 <p>Time without it over time with all, the median of turns; and where that median lies with 95 %.</p>
 ${table(rewriteRows(report))}
+<h2>Ways of computing</h2>
+<p>Time of each over that of the usual way, the median of turns; and where that median lies with 95 %.</p>
+${table(candidateRows(report))}
 <h2>What the host does</h2>
 <p>Bounded submits against a single one, in adjacent pairs; and where the median of their ratios lies with 95 %.</p>
 ${table(hostRows(report))}

@@ -3,7 +3,7 @@ import { InvalidArgumentError } from '../../src/engine/errors.ts';
 import { describeOffers } from '../offers.ts';
 import type { BenchReport } from '../result.ts';
 import { planRows } from './plans.ts';
-import { caseRows, growthRows, hostRows, rewriteRows, settingsRows, summaryRows } from './tables.ts';
+import { candidateRows, caseRows, growthRows, hostRows, rewriteRows, settingsRows, summaryRows } from './tables.ts';
 
 const SECTIONS: Record<string, (report: BenchReport) => string> = {
   where: whereItRan,
@@ -14,6 +14,7 @@ const SECTIONS: Record<string, (report: BenchReport) => string> = {
   settings: (report) => markdownTable(settingsRows(report)),
   plans: () => markdownTable(planRows()),
   rewrites: (report) => markdownTable(rewriteRows(report)),
+  candidates: (report) => markdownTable(candidateRows(report)),
   growth: (report) => markdownTable(growthRows(report)),
 };
 

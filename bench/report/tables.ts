@@ -144,6 +144,37 @@ export function rewriteRows(report: BenchReport): Rows {
   return [head, ...rows];
 }
 
+/** Every shape in its usual way, and how long its other ways take, the fastest first. */
+export function candidateRows(report: BenchReport): Rows {
+  const head = ['case', 'type', 'usual way', 'ms', '±%', 'GPU ms', 'once more', 'other ways, time over the usual'];
+  const all = report.results.filter((r) => r.candidate);
+  const rows = all.flatMap((r) => {
+    if (r.candidate?.role !== 'usual' || r.gain) return [];
+    const others = all.filter((o) => o.gain?.against === r.name && o.dtype === r.dtype);
+    const cells = (isUsual: boolean) =>
+      others
+        .filter(({ candidate }) => (candidate!.role === 'usual') === isUsual)
+        .sort((a, b) => a.gain!.ratio - b.gain!.ratio)
+        .map(candidateCell);
+    const gpu = r.gpuMs === null ? '–' : digits(r.gpuMs);
+    return [
+      [
+        ...[r.candidate.of, r.dtype, r.candidate.way, digits(r.ms), (100 * r.spread).toFixed(0), gpu],
+        ...[cells(true).join('; '), cells(false).join('; ')],
+      ],
+    ];
+  });
+  return [head, ...rows];
+}
+
+/** Name, ratio and interval. */
+function candidateCell({ candidate, gain }: BenchResult): string {
+  const { way, role } = candidate!;
+  const between = gain!.low === null ? '' : ` (${interval(gain!, (ratio) => ratio.toFixed(2))})`;
+  const name = { usual: '', tried: `${way} `, untried: `${way}, untried, ` }[role];
+  return `${name}${times(gain!.ratio)}${between}`;
+}
+
 const times = (ratio: number) => `× ${ratio.toFixed(2)}`;
 
 /** Fitted exponents beside what the arithmetic counts and theory says. */

@@ -13,6 +13,7 @@ import { PUBLISHED, recordModel, type PublishedModel } from '../models/published
 import { seededNetwork } from '../models/publishedCases.ts';
 import { ProgramSubject, rewritesWith, type ProgramWork } from '../programSubject.ts';
 import { SOFTWARE_MODEL_FLOPS } from '../select.ts';
+import { signatureOf, SUBGROUPS, withoutSubgroups } from '../subgroups.ts';
 import { MismatchError, verifyNorm } from '../verify.ts';
 import { resnetBlocks, transformerBlock } from './parts.ts';
 
@@ -36,7 +37,6 @@ export interface Circumstances {
 
 /** ‖off − on‖ / ‖on‖. */
 const TOLERANCE = { f32: NETWORK_NORM, f16: F16_PIPELINE } as const;
-const SUBGROUPS = ['subgroups' as GPUFeatureName];
 
 /**
  * Stable Diffusion 1.5's U-Net with a quarter of its channels and of its latents' sides: heads and groups are as wide as in
@@ -116,14 +116,14 @@ export function variantsOf(graph: Graph, { caps, tune }: Pick<Circumstances, 'ca
   ];
   // Opened last, where the network itself is opened first: what their ratio differs from 1 by, no other ratio proves.
   const again: Variant = { title: 'once more' };
-  const same = signature(on.dispatches);
+  const same = signatureOf(on.dispatches);
   const changing = candidates.filter(({ rewritesOff, rewritesOn, without }) => {
-    const lesser = without ? { ...caps, subgroupSize: 0, matrices: undefined } : caps;
+    const lesser = without ? withoutSubgroups(caps) : caps;
     try {
       const { dispatches, report } = prepare(graph, lesser, { rewrites: rewritesWith(rewritesOn), rewritesOff });
       // An optional one may only add to what is measured when ways are chosen.
       const fires = [...(rewritesOn ?? [])].every((name) => report.rewrites[name]);
-      return (tune && rewritesOn && fires) || signature(dispatches) !== same;
+      return (tune && rewritesOn && fires) || signatureOf(dispatches) !== same;
     } catch (error) {
       // Without it the network does not fit: the run will say so.
       if (error instanceof LimitError) return true;
@@ -132,9 +132,6 @@ export function variantsOf(graph: Graph, { caps, tune }: Pick<Circumstances, 'ca
   });
   return [...changing, ...(tune ? [{ title: 'without tuning', usual: true }] : []), again];
 }
-
-const signature = (dispatches: ReturnType<typeof prepare>['dispatches']) =>
-  JSON.stringify(dispatches.map(({ kernel, tunables, params, grid }) => [kernel.name, tunables, params, grid]));
 
 /** The network as it is, and its variants, each of which gives what the network gives or is not measured. */
 export function variantCases(network: NetworkCase, circumstances: Circumstances): BenchCase[] {

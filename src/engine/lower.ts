@@ -69,7 +69,9 @@ export interface ChoicePlace {
   /** Op, storage type and class of shapes: places of one key share one choice. */
   key: string;
   node: Node;
+  /** Those worth measuring, and all that there are. */
   ways: readonly string[];
+  offered: readonly string[];
   /** What is taken where nothing has been measured. */
   usual: string;
 }
@@ -121,7 +123,7 @@ export function lowerNodes(
     },
     choose(shapes, ways, usual, worth = Object.keys(ways)) {
       const key = `${lowered.op.name} ${graph.dtype} ${shapes}`;
-      onChoice?.({ key, node: lowered, ways: worth, usual });
+      onChoice?.({ key, node: lowered, ways: worth, offered: Object.keys(ways), usual });
       (ways[choices?.get(key) ?? usual] ?? ways[usual])();
     },
     packed({ constant, dtype }, packing) {

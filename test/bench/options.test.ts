@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { parseOptions } from '../../bench/options.ts';
-import { fits, selects, SOFTWARE_FLOPS, type Selection } from '../../bench/select.ts';
+import { fits, selects, SOFTWARE_FLOPS, type Selectable, type Selection } from '../../bench/select.ts';
 import { UsageError } from '../../src/node/cli/exit.ts';
 
 const parse = (line: string) => parseOptions(line.split(' ').filter(Boolean), () => {});
@@ -13,7 +13,7 @@ describe('options', () => {
     expect(parse('')).toEqual({
       host: 'chromium',
       adapter: 'swiftshader',
-      suites: ['kernels', 'models', 'scaling', 'rewrites'],
+      suites: ['kernels', 'models', 'scaling', 'rewrites', 'candidates'],
       only: undefined,
       dtypes: ['f32'],
       reps: 15,
@@ -58,7 +58,7 @@ describe('options', () => {
   });
 
   test.each([
-    ['--suite everything', /--suite: expected kernels or models or scaling or rewrites or all/],
+    ['--suite everything', /--suite: expected kernels or models or scaling or rewrites or candidates or all/],
     ['--dtype f64', /--dtype/],
     ['--reps 2', /--reps: expected a whole number from 3/],
     ['--reps many', /--reps/],
@@ -109,6 +109,19 @@ describe('selection', () => {
     expect(selects({ ...all, only: 'conv2d' }, true, small)).toBe(false);
     expect(selects({ ...all, only: 'conv2d,matmul/a' }, true, small)).toBe(true);
     expect(selects({ ...all, only: 'conv2d,matmul/b' }, true, large)).toBe(true);
+  });
+
+  test('takes all ways of a kernel that is named, and a slow one on a processor only by its own full name', () => {
+    const suites = ['candidates'] as const;
+    const candidate = { of: 'matmul/b', way: 'tile 64', role: 'tried' } as const;
+    const tile = { ...large, suite: 'candidates', name: 'matmul/b tile 64', candidate } as const;
+    const takes = (only: string, c: Selectable = tile) => selects({ ...all, suites, only }, true, c);
+    expect(takes('matmul')).toBe(false);
+    expect(['matmul', 'b', 'm*'].map((only) => takes(only, { ...tile, flops: 1e6 }))).toEqual([true, true, true]);
+    expect(['matmul/b', 'matmul/b tile 64'].map((only) => takes(only))).toEqual([true, true]);
+    const slow = { ...tile, slow: true };
+    expect(['matmul/b', '*tile 64', 'matmul/b tile 64'].map((only) => takes(only, slow))).toEqual([false, false, true]);
+    expect(selects({ ...all, suites }, false, slow)).toBe(true);
   });
 
   test('when quick, takes the small ones only', () => {

@@ -138,6 +138,34 @@ describe('a document', () => {
     expect(reportTable(report({ results: [on, off] }))).toMatch(/gain[\s\S]*fold-shift .* × 1.25\n/);
   });
 
+  test('tells how long every way of computing takes', () => {
+    const of = 'matmul/a';
+    const suite = 'candidates';
+    const usual = result({ suite, name: `${of} shared 3`, candidate: { of, way: 'shared 3', role: 'usual' } });
+    const gain = { against: usual.name, ratio: 2.004, low: 1.9, high: 2.1, pairs: 15 };
+    const plain = result({ suite, name: `${of} plain`, candidate: { of, way: 'plain', role: 'untried' }, gain });
+    const shared = result({
+      ...{ suite, name: `${of} shared 4`, candidate: { of, way: 'shared 4', role: 'tried' } },
+      gain: { ...gain, ratio: 0.954, low: null, high: null, pairs: 3 },
+    });
+    const again = result({
+      ...{ suite, name: `${of} shared 3 once more`, candidate: { of, way: 'shared 3 once more', role: 'usual' } },
+      gain: { ...gain, ratio: 1.01, low: 0.99, high: 1.02 },
+    });
+    const f16 = result({ ...usual, dtype: 'f16', gpuMs: null });
+    const results = [usual, plain, shared, again, f16];
+    const filled = fillDocument('<!-- bench:a candidates --><!-- /bench -->', 'a', report({ results }));
+    expect(rowsOf(filled)).toEqual([
+      '| case | type | usual way | ms | ±% | GPU ms | once more | other ways, time over the usual |',
+      '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
+      '| matmul/a | f32 | shared 3 | 10 | 2 | 8 | × 1.01 (0.99 … 1.02) | shared 4 × 0.95; plain, untried, × 2.00 (1.90 … 2.10) |',
+      '| matmul/a | f16 | shared 3 | 10 | 2 | – |  |  |',
+    ]);
+    const lines = reportTable(report({ results: [usual, plain] })).split('\n');
+    expect(lines[0]).toMatch(/disp\. +over usual$/);
+    expect([lines[1], lines[2]].map((line) => line.split(/ {2,}/).at(-1))).toEqual(['usual', '× 2.00']);
+  });
+
   test('without such marks, or with an unknown one, is refused', () => {
     expect(() => fillDocument('nothing', 'a', report({}))).toThrow(/<!-- bench:a summary -->/);
     expect(() => fillDocument('<!-- bench:a all --><!-- /bench -->', 'a', report({}))).toThrow(/got "all"/);

@@ -135,7 +135,7 @@ describe('all slices', () => {
 
   test('have names of their own that can be files', () => {
     expect(new Set(slices.map(({ name }) => name)).size).toBe(slices.length);
-    for (const { name } of slices) expect(name).toMatch(/^(models|kernels)-f(32|16)-[\w.-]*\w$/);
+    for (const { name } of slices) expect(name).toMatch(/^(models|kernels|candidates)-f(32|16)-[\w.-]*\w$/);
     expect(slices[0].name).toBe('models-f32-sd15-unet-2x64x64');
   });
 
@@ -147,6 +147,12 @@ describe('all slices', () => {
     ];
     for (const [suite, name] of names) {
       const c = { suite, name, dtype, flops: 1e12, bytes: 1e10 };
+      expect([name, selections.filter((s) => selects(s, false, c)).length]).toEqual([name, 1]);
+    }
+    for (const { id, problem } of SHAPES) {
+      const candidate = { of: `${problem.op}/${id}`, way: 'plain', role: 'tried' } as const;
+      const name = `${candidate.of} plain`;
+      const c = { suite: 'candidates', name, candidate, dtype, flops: 1e12, bytes: 1e10 } as const;
       expect([name, selections.filter((s) => selects(s, false, c)).length]).toEqual([name, 1]);
     }
   });
