@@ -15,6 +15,8 @@ export class CodeMap {
   private readonly canvas = element<HTMLCanvasElement>('codes');
   private readonly source = element<HTMLCanvasElement>('source');
   private readonly file = element<HTMLInputElement>('file');
+  private readonly hint = element('drop-hint');
+  private readonly invitation = this.hint.textContent;
   private codes: Codes | undefined;
   private held: number | undefined;
 
@@ -30,6 +32,7 @@ export class CodeMap {
   ) {
     this.file.addEventListener('change', () => {
       if (this.file.files?.[0]) void this.take(this.file.files[0]);
+      this.file.value = ''; // so that the same file can be chosen again
     });
     const drop = element('drop');
     for (const name of ['dragover', 'dragleave', 'drop'] as const) {
@@ -65,9 +68,10 @@ export class CodeMap {
     try {
       bitmap = await createImageBitmap(blob);
     } catch {
-      element('codes-hint').textContent = 'That file is no picture that this browser reads.';
+      this.hint.textContent = 'That file is no picture that this browser reads; choose or drop another.';
       return;
     }
+    this.hint.textContent = this.invitation;
     const { width, height } = this.size();
     Object.assign(this.source, { width, height });
     const context = this.source.getContext('2d', { willReadFrequently: true })!;

@@ -108,13 +108,14 @@ export class Controls {
   /** @param model whose settings they are; the page's first one goes without saying */
   writeAddress(model?: string): void {
     const { label, prompt, seed, steps, guidance } = this.recipe;
-    const query = new URLSearchParams({
-      ...(model !== undefined && { model }),
+    const settings = {
       ...(prompt === undefined ? { class: `${label}` } : { prompt }),
       seed: `${seed}`,
       steps: `${steps}`,
       guidance: `${guidance}`,
-    });
+    };
+    const isAsked = !this.seed.matches(':disabled');
+    const query = new URLSearchParams({ ...(model !== undefined && { model }), ...(isAsked && settings) });
     history.replaceState(null, '', `?${query}`);
   }
 

@@ -26,7 +26,7 @@ let running: AbortController | undefined;
 const sheet = await ContactSheet.open(
   { list: element('contact'), empty: element('contact-empty'), clear: element<HTMLButtonElement>('clear') },
   (print) => {
-    choice.choose(print.model ?? 'emoji');
+    if (!choice.choose(print.model ?? 'emoji')) return;
     if (print.steps === 0) void map.take(print.png);
     else controls.recipe = print;
     if (!develop.disabled) develop.focus();

@@ -105,10 +105,11 @@ export class ModelChoice {
     this.describe();
   }
 
-  /** Chooses as a click would. */
-  choose(id: string): void {
+  /** Chooses as a click would, which does nothing while pictures are made; the answer is whether it is the model now. */
+  choose(id: string): boolean {
     const input = this.group.querySelector<HTMLInputElement>(`input[value="${CSS.escape(id)}"]`);
     if (input && !input.checked) input.click();
+    return this.chosen.id === id;
   }
 
   /** A choice cannot be made while pictures are. */

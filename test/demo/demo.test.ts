@@ -5,7 +5,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Browser, BrowserContext, Page } from 'puppeteer';
+import type { Browser, BrowserContext, ElementHandle, Page } from 'puppeteer';
 import { build } from 'vite';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { launchBrowser } from '../../src/node/browser.ts';
@@ -195,6 +195,25 @@ describe('other models', { timeout: 300_000 }, () => {
     expect(await readPlate()).not.toEqual(first);
     expect(await page.$$('#contact img')).toHaveLength(2);
     expect(await page.$eval('#notice', (notice) => (notice as HTMLElement).hidden)).toBe(true);
+    expect(new URL(page.url()).search).toBe('?model=emoji-vq');
+
+    const file = (await page.$('#file')) as ElementHandle<HTMLInputElement>;
+    const invitation = await textOf('#drop-hint');
+    await file.uploadFile(join(root, 'package.json'));
+    await page.waitForFunction(() => /no picture/.test(document.querySelector('#drop-hint')!.textContent!));
+    await file.uploadFile(join(root, 'docs', 'images', 'emoji-sheet.png'));
+    await page.waitForFunction(() => document.querySelectorAll('#contact img').length === 3, { timeout: PATIENCE });
+    expect(await textOf('#drop-hint')).toBe(invitation);
+  });
+
+  test('words are asked for: blanks alone are refused without starting', async () => {
+    await open('?model=emoji-text');
+    await page.$eval('#prompt', (input) => ((input as HTMLInputElement).value = '  '));
+    await page.click('#develop');
+    expect(await page.$eval('body', (body) => body.dataset.state)).toBe('ready');
+    expect(await page.$eval('#prompt', (input) => (input as HTMLInputElement).checkValidity())).toBe(false);
+    await page.$eval('#prompt', (input) => ((input as HTMLInputElement).value = ' red heart '));
+    expect(await page.$eval('#prompt', (input) => (input as HTMLInputElement).checkValidity())).toBe(true);
   });
 
   test('models that are not beside the page are not offered', async () => {
