@@ -128,7 +128,8 @@ export class Tuner {
         continue;
       }
       const times = this.mode === 'full' && left() > 0 ? await this.time(ways, left) : undefined;
-      if (!times) {
+      // No way may have been timed at all: each may be too large for a trial.
+      if (!times || Object.keys(times).length === 0) {
         this.report.usual++;
         continue;
       }

@@ -1,6 +1,6 @@
 /** Times ways of computing one thing against each other on the device. */
 import type { Device } from './device.ts';
-import { ValidationError } from './errors.ts';
+import { OutOfMemoryError, ValidationError } from './errors.ts';
 import { byteSize, rootOf } from './graph.ts';
 import type { Dispatch } from './lower.ts';
 import { Program } from './program.ts';
@@ -49,12 +49,12 @@ export async function timeWays(
   }
 }
 
-/** A way that does not compile here is no way. */
+/** A way that does not compile here, or finds no memory beside what is there, is no way. */
 async function trial(device: Device, dispatches: readonly Dispatch[]): Promise<Program | undefined> {
   try {
     return await Program.ofDispatches(device, dispatches);
   } catch (error) {
-    if (error instanceof ValidationError) return undefined;
+    if (error instanceof ValidationError || error instanceof OutOfMemoryError) return undefined;
     throw error;
   }
 }

@@ -1,12 +1,14 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   Device,
   Graph,
   InvalidArgumentError,
+  OutOfMemoryError,
   prepare,
+  Program,
   Tuner,
   type Capabilities,
   type Op,
@@ -125,6 +127,15 @@ describe('the tuner', () => {
     device.dispose();
   });
 
+  it('keeps nothing of a place of which no way could be timed', async () => {
+    const store = memory();
+    const device = await open({ mode: 'full', store, time: async () => ({}) });
+    expect(await kernelsOf(device, record())).toEqual(await kernelsOf(await open({ mode: 'off' }), record()));
+    expect(device.tuner.report).toMatchObject({ measured: 0, problems: [] });
+    expect(store.writes).toBe(0);
+    device.dispose();
+  });
+
   it('keeps measurements of other adapters and other features apart', async () => {
     const device = await open({ mode: 'off' });
     const asked: string[] = [];
@@ -217,6 +228,18 @@ describe('the tuner', () => {
     expect(Object.values(times).every((ms) => ms > 0)).toBe(true);
     expect(kernels).toHaveLength(way.startsWith('winograd') ? 6 : 2);
     device.dispose();
+  });
+
+  it('does without ways for which there is no memory', async () => {
+    const device = await open({ mode: 'full', shipped: false, budgetMs: 100_000 });
+    vi.spyOn(Program, 'ofDispatches').mockRejectedValue(new OutOfMemoryError('compile: out of memory'));
+    try {
+      await device.tuner.settle(record());
+      expect(device.tuner.report).toMatchObject({ measured: 0, usual: 1 });
+    } finally {
+      vi.restoreAllMocks();
+      device.dispose();
+    }
   });
 });
 
