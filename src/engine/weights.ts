@@ -73,7 +73,7 @@ export class Weights {
   /**
    * Brings weights that are not here yet, one tensor at a time: those given, or those that the dispatches of a graph bind
    * under these rewrites and choices.
-   * @throws WeightError for a missing, misshapen or non-finite weight; ShapeError for a packing that breaks its
+   * @throws WeightError for a missing, misshapen or non-finite weight, or one beyond halves stored so; ShapeError for a packing that breaks its
    * promise; OutOfMemoryError, DeviceLostError, AbortedError, after which {@link dispose} releases what had come.
    */
   async load(
@@ -189,7 +189,7 @@ export class Weights {
       const last = Math.min(blocks, first + step);
       const slab = scratch.slab((last - first) * size);
       packing.pack(data, from, first, last, slab);
-      const { buffer, byteOffset, byteLength } = kept.dtype === 'f16' ? scratch.halves(slab) : slab;
+      const { buffer, byteOffset, byteLength } = kept.dtype === 'f16' ? this.halves(constant, slab, scratch) : slab;
       const start = (block: number) => (at + block * stride) * bytes;
       if (stride === size) {
         queue.writeBuffer(kept.buffer, start(first), buffer, byteOffset, byteLength);
@@ -201,6 +201,16 @@ export class Weights {
       }
     }
     return blocks * size * bytes;
+  }
+
+  /** Values as halves. @throws WeightError for one that no half can hold: what it is multiplied with would be infinite. */
+  private halves({ key }: Constant, values: Float32Array, scratch: Scratch): Uint16Array<ArrayBuffer> {
+    const { bits, overflowed } = scratch.halves(values);
+    if (overflowed === 0) return bits;
+    throw new WeightError(
+      `${this.source.name}: expected ${key} in halves, which end at 65504, got ${overflowed} values beyond; use dtype: 'f32'`,
+      [key],
+    );
   }
 
   /** Bytes of all weights here. */
@@ -260,11 +270,11 @@ class Scratch {
   }
 
   /** `values` as halves; an odd number of them gets a zero behind, since uploads are whole words. */
-  halves(values: Float32Array): Uint16Array<ArrayBuffer> {
+  halves(values: Float32Array): { bits: Uint16Array<ArrayBuffer>; overflowed: number } {
     const length = 2 * Math.ceil(values.length / 2);
-    const out = new Uint16Array(this.memory('halves', 2 * length), 0, length);
-    encodeF16(values, out.subarray(0, values.length));
-    return out;
+    const bits = new Uint16Array(this.memory('halves', 2 * length), 0, length);
+    const { overflowed } = encodeF16(values, bits.subarray(0, values.length));
+    return { bits, overflowed };
   }
 
   private memory(name: string, bytes: number): ArrayBuffer {

@@ -1,5 +1,13 @@
 import { expect, it } from 'vitest';
-import { Device, Graph, OutOfMemoryError, Program, Weights, type WeightSource } from '../../src/engine/index.ts';
+import {
+  Device,
+  Graph,
+  OutOfMemoryError,
+  Program,
+  WeightError,
+  Weights,
+  type WeightSource,
+} from '../../src/engine/index.ts';
 import { unary } from '../../src/kernels/elementwise.ts';
 import { fromNchw, toNchw } from '../../src/kernels/layout.ts';
 import { linear } from '../../src/kernels/matmul.ts';
@@ -34,6 +42,24 @@ it('loads 512 MiB of weights with little more than one tensor on the host', asyn
   expect((peak - before) / MIB).toBeLessThan(64 + tensor / MIB);
   expect(weights.bytes).toBe(layers * side * side * 2);
   weights.dispose();
+  device.dispose();
+});
+
+it('refuses what halves cannot hold where it is stored so, and takes it in f32', async () => {
+  const device = await Device.open({ gpu: await getGpu('lavapipe') });
+  const data = new Float32Array(16).fill(1);
+  data[5] = 7e4;
+  const info = { dtype: 'BF16', shape: [4, 4] };
+  for (const dtype of ['f16', 'f32'] as const) {
+    const g = new Graph(dtype);
+    g.output('y', linear(g.input('x', [1, 4], { layout: 'rows', dtype }), { key: 'w', shape: [4, 4] }));
+    const weights = new Weights(device, { name: 'big', keys: () => ['w'], info: () => info, read: async () => data });
+    const loading = weights.load(g);
+    if (dtype === 'f16') await expect(loading).rejects.toThrow(/^big: expected w in halves.* use dtype: 'f32'$/);
+    await (dtype === 'f16' ? expect(loading).rejects.toThrow(WeightError) : loading);
+    weights.dispose();
+    expect(device.held.buffers).toBe(0);
+  }
   device.dispose();
 });
 
