@@ -139,7 +139,7 @@ export class Device {
 
   /**
    * Negotiates features and opens a device at WebGPU's default limits unless told otherwise.
-   * @throws AdapterError without WebGPU, without an adapter, or without a required feature; InvalidArgumentError for an
+   * @throws AdapterError without WebGPU, an adapter, a required feature, or a device of it; InvalidArgumentError for an
    * unknown mode of tuning.
    */
   static async open(options: DeviceOptions = {}): Promise<Device> {
@@ -173,10 +173,11 @@ export class Device {
         requiredLimits[name] = adapter.limits[name];
       }
     }
-    const device = await adapter.requestDevice({
-      requiredFeatures,
-      requiredLimits,
-      label: options.label ?? 'daguerre',
+    const label = options.label ?? 'daguerre';
+    const asked = adapter.requestDevice({ requiredFeatures, requiredLimits, label });
+    const device = await asked.catch((cause: unknown) => {
+      const why = String((cause as Error).message ?? cause);
+      throw new AdapterError(`device: expected one of ${describe(adapter.info)}, got none: ${why}`, { cause });
     });
     const limits = Object.fromEntries(
       Object.keys(DEFAULT_LIMITS).map((name) => [name, device.limits[name as keyof Limits]]),

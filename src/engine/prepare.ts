@@ -110,7 +110,8 @@ const REWRITTEN = new WeakMap<Graph, Map<string, Rewritten>>();
  */
 export function rewritten(graph: Graph, caps: Capabilities, { rewrites = [], rewritesOff }: PrepareOptions): Rewritten {
   const names = [...(rewritesOff ?? [])].sort().join();
-  const key = `${graph.nodes.length} ${rewrites.map((r) => r.name).join()} ${names} ${JSON.stringify(caps.limits)}`;
+  const size = `${graph.nodes.length} ${graph.outputs.size}`;
+  const key = `${size} ${rewrites.map((r) => r.name).join()} ${names} ${JSON.stringify(caps.limits)}`;
   const known = REWRITTEN.get(graph) ?? new Map<string, Rewritten>();
   REWRITTEN.set(graph, known);
   const result = known.get(key) ?? rewriteGraph(graph, rewrites, rewritesOff, caps.limits.maxStorageBufferBindingSize);

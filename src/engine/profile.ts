@@ -50,21 +50,24 @@ async function byTimestamps(program: Program): Promise<ProfileRow[]> {
       GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
       'profile timestamps',
     );
-    const encoder = device.gpu.createCommandEncoder({ label: 'profile' });
-    program.encodeSeparately(encoder, from, to, (i) => ({
-      label: dispatches[i].label,
-      timestampWrites: {
-        querySet,
-        beginningOfPassWriteIndex: 2 * (i - from),
-        endOfPassWriteIndex: 2 * (i - from) + 1,
-      },
-    }));
-    encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
-    device.gpu.queue.submit([encoder.finish()]);
-    const ticks = new BigUint64Array(await device.read(resolved, 8 * count));
-    for (const t of ticks) times.push(Number(t) / 1e6);
-    querySet.destroy();
-    device.destroyBuffer(resolved);
+    try {
+      const encoder = device.gpu.createCommandEncoder({ label: 'profile' });
+      program.encodeSeparately(encoder, from, to, (i) => ({
+        label: dispatches[i].label,
+        timestampWrites: {
+          querySet,
+          beginningOfPassWriteIndex: 2 * (i - from),
+          endOfPassWriteIndex: 2 * (i - from) + 1,
+        },
+      }));
+      encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
+      device.gpu.queue.submit([encoder.finish()]);
+      const ticks = new BigUint64Array(await device.read(resolved, 8 * count));
+      for (const t of ticks) times.push(Number(t) / 1e6);
+    } finally {
+      querySet.destroy();
+      device.destroyBuffer(resolved);
+    }
   }
   const zero = times[0] ?? 0;
   return dispatches.map((d, i) => ({

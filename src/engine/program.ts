@@ -117,7 +117,7 @@ export class Program {
     return this.buffers.get(rootOf(this.find(this.graph.outputs, name, 'output')).id)!;
   }
 
-  /** Uploads an input. @throws InvalidArgumentError when there is none such or the number of elements differs. */
+  /** Uploads an input. @throws InvalidArgumentError when there is none such, or type or number of elements differs. */
   write(name: string, data: Float32Array | Uint32Array): void {
     const t = this.find(this.graph.inputs, name, 'input');
     if (data.length !== numel(t.shape)) {
@@ -127,6 +127,10 @@ export class Program {
     }
     if (byteSize(t) !== Math.ceil(data.length / 4) * 16) {
       throw new InvalidArgumentError(`input ${name}: expected a dense f32 or u32 input, got ${t.layout} of ${t.dtype}`);
+    }
+    if ((t.dtype === 'u32') !== data instanceof Uint32Array) {
+      const given = data instanceof Uint32Array ? 'Uint32Array' : 'Float32Array';
+      throw new InvalidArgumentError(`input ${name}: expected ${t.dtype}, got a ${given}; bits are not converted`);
     }
     this.device.gpu.queue.writeBuffer(this.inputBuffer(name), 0, data.buffer, data.byteOffset, data.byteLength);
   }
@@ -196,9 +200,12 @@ export class Program {
       const encoder = this.device.gpu.createCommandEncoder({ label: dispatch.label });
       this.encodeSeparately(encoder, i, i + 1, () => ({ label: dispatch.label }));
       this.device.gpu.queue.submit([encoder.finish()]);
-      for (const binding of dispatch.kernel.shader.bindings) {
-        const t = dispatch.bindings[binding.name];
-        if (!t || binding.access !== 'write' || t.dtype === 'u32') continue;
+      for (const t of writtenBy(dispatch)) {
+        // What a node writes in several dispatches is not there before the last of them.
+        const isPart = this.dispatches
+          .slice(i + 1)
+          .some((later) => later.label === dispatch.label && writtenBy(later).includes(t));
+        if (t.dtype === 'u32' || isPart) continue;
         const { buffer, offset } = this.place(t);
         const values = unpad(await this.device.read(buffer, byteSize(t), offset), t);
         const bad = values.findIndex((v) => !Number.isFinite(v));
@@ -337,6 +344,11 @@ function bind(
       dispatch,
     };
   });
+}
+
+/** Tensors that a dispatch binds for writing. */
+function writtenBy({ kernel, bindings }: Dispatch): Tensor[] {
+  return kernel.shader.bindings.flatMap(({ name, access }) => (access === 'write' ? (bindings[name] ?? []) : []));
 }
 
 /** Host values of a tensor's bytes, row padding taken off. */

@@ -17,6 +17,7 @@ import {
   type WeightSource,
 } from '../../src/engine/index.ts';
 import { add, unary } from '../../src/kernels/elementwise.ts';
+import { embedding } from '../../src/kernels/embedding.ts';
 import { fromNchw, toNchw } from '../../src/kernels/layout.ts';
 import { linear } from '../../src/kernels/matmul.ts';
 import { linearReference } from '../reference/linear.ts';
@@ -208,6 +209,24 @@ describe.each(adapters())('program on %s', (adapter) => {
     expect((error as NonFiniteError).op).toBe('block.3/elementwise');
   });
 
+  it('takes what is not written yet for no such value', async () => {
+    const d = await open();
+    const g = new Graph('f16');
+    const ids = g.input('ids', [4], { dtype: 'u32' });
+    // Each of the two parts of the table writes the rows of its own ids.
+    g.output('y', embedding(ids, { key: 'table', shape: [8, 4] }, { maxBytes: 32 }));
+    const weights = new Weights(d, source({ table: { shape: [8, 4], data: normals(3, 32) } }));
+    const program = await Program.compile(d, g, weights);
+    expect(program.report.dispatches).toBe(2);
+    program.write('ids', Uint32Array.of(1, 6, 2, 5));
+    const nan = new Uint16Array(16).fill(0x7e00);
+    d.gpu.queue.writeBuffer(program.outputBuffer('y'), 0, nan);
+    await program.run({ checkFinite: true });
+    expect((await program.read('y')).every(Number.isFinite)).toBe(true);
+    program.dispose();
+    weights.dispose();
+  });
+
   it('profiles every dispatch', async () => {
     const d = await open();
     const weights = new Weights(d, source(tensors));
@@ -242,6 +261,7 @@ describe.each(adapters())('program on %s', (adapter) => {
     const program = await Program.compile(d, g, weights);
     expect(() => program.write('x', new Float32Array(3))).toThrow(InvalidArgumentError);
     expect(() => program.write('z', new Float32Array(3))).toThrow(/no input z; it has x/);
+    expect(() => program.write('x', new Uint32Array(2 * 5 * 3 * 4))).toThrow(/expected f32, got a Uint32Array/);
     program.dispose();
     weights.dispose();
     expect(d.held.buffers).toBe(0);
