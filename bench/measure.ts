@@ -61,7 +61,8 @@ interface Opened {
 }
 
 /**
- * Opens, checks, warms up and times the cases of one group. A case that fails is reported; the others go on.
+ * Opens, checks, warms up and times the cases of one group. A case that fails before the turns is reported, and the others go
+ * on; what fails in a turn ends the turns of all that are open.
  * @throws AbortedError
  */
 export async function measureGroup(
@@ -87,6 +88,11 @@ export async function measureGroup(
       }
       await takeTurns(opened.flatMap(turnsOf), () => throwIfAborted(options.signal, 'bench'), options.settle);
       results.push(...opened.map((o) => ({ ...resultOf(o, options.roofline), ...gainOf(o, opened) })));
+    } catch (error) {
+      // A device that is lost or a peer that crashes in its turn: those beside it are lost, not what was measured before.
+      if (error instanceof AbortedError) throw error;
+      failures.push(...opened.map((o) => failureOf(o.case, error)));
+      options.note?.(`${opened.map((o) => o.case.name).join(', ')}: FAILED: ${messageOf(error)}`);
     } finally {
       for (const o of opened) await closeCase(o);
       for (const device of shared.values()) device.dispose();

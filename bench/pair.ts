@@ -1,5 +1,5 @@
 /** Two ways of doing the same work, one right behind the other, so that their ratio can be told to a percent. */
-import { FEWEST_REPS, SPAN_MS, type Effort, type Turn } from './entrant.ts';
+import { FEWEST_REPS, MOST_RUNS, SPAN_MS, type Effort, type Turn } from './entrant.ts';
 import { pairedRatio, type PairedRatio } from './statistics.ts';
 
 /** Waits until so many runs are done. @returns milliseconds of all */
@@ -20,7 +20,7 @@ export async function warmPair({ reps, budgetMs }: Effort, time: Pair['time']): 
   await time.a(1);
   await time.b(1);
   const both = (await time.a(1)) + (await time.b(1));
-  const runs = Math.max(1, Math.ceil((2 * SPAN_MS) / Math.max(both, 1e-3)));
+  const runs = Math.min(MOST_RUNS, Math.max(1, Math.ceil((2 * SPAN_MS) / Math.max(both, 1e-3))));
   const affordable = Math.max(FEWEST_REPS, Math.floor(budgetMs / (both * runs)));
   return { runs, reps: Math.min(reps, affordable), a: [], b: [], time };
 }

@@ -8,7 +8,7 @@ import { AdapterError } from '../../src/engine/errors.ts';
 import { openGpu } from '../../src/node/adapter.ts';
 import { EXIT, report as reportError, UsageError } from '../../src/node/cli/exit.ts';
 import { onInterrupt } from '../../src/node/cli/interrupt.ts';
-import { decimal, text } from '../../src/node/cli/options.ts';
+import { decimal, text, whole } from '../../src/node/cli/options.ts';
 import type { Terminal } from '../../src/node/cli/terminal.ts';
 import { packageRoot } from '../../src/node/setup/cacheFolder.ts';
 import { mergeReports } from '../report/merge.ts';
@@ -28,7 +28,7 @@ interface Options {
   adapter: string;
   peers: string;
   only?: string;
-  budget: string;
+  budget: number;
   quick?: boolean;
   again?: boolean;
   list?: boolean;
@@ -86,7 +86,7 @@ function parse(argv: readonly string[], terminal: Terminal): Options {
       'slices whose names fit, such as "models-*"; several by commas',
       text('--only', 'a pattern'),
     )
-    .option('--budget <s>', 'seconds that a case, or a peer of it, may take', '4')
+    .option('--budget <s>', 'seconds that a case, or a peer of it, may take, 1 to 3600', whole('--budget', 1, 3600), 4)
     .option('--quick', 'the smallest cases alone, three times each')
     .option('--again', 'try again what has failed')
     .option('--list', 'say what is done and what is left, and run nothing')
@@ -97,7 +97,7 @@ function parse(argv: readonly string[], terminal: Terminal): Options {
 }
 
 const benchArguments = ({ args }: Slice, o: Options, file: string): string[] => [
-  ...['--node', '--adapter', o.adapter, '--peers', o.peers, '--budget', o.budget, '--json', file],
+  ...['--node', '--adapter', o.adapter, '--peers', o.peers, '--budget', `${o.budget}`, '--json', file],
   ...args,
   ...(o.quick ? ['--quick'] : []),
 ];

@@ -62,7 +62,7 @@ export function curvesOf(results: readonly BenchResult[]): Curve[] {
     const points = members
       .map((r) => ({
         x: r.growth!.x,
-        ms: r.gpuMs ?? r.ms,
+        ms: r.gpuMs || r.ms,
         activationBytes: r.activations?.peakBytes ?? 0,
         flops: r.gflops === null ? 0 : r.gflops * 1e6 * (r.gpuMs || r.ms),
       }))

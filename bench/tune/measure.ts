@@ -55,12 +55,13 @@ export async function measureGraph(
     }
   }
   const measured = classes.map(({ place, count, ways, times }) => {
-    const usualMs = median(times[place.usual] ?? []) * count;
+    // Without a time the usual way was too large for a trial, and so is nothing to compare others with.
+    const usualMs = times[place.usual] ? median(times[place.usual]) * count : 0;
     const way = clearlyFaster(times, place.usual);
     const saved = way === undefined ? 0 : usualMs - median(times[way]) * count;
     return { place, version: versionOf(ways), usualMs, way, saved, times };
   });
-  const total = measured.reduce((sum, { usualMs }) => sum + (usualMs || 0), 0);
+  const total = measured.reduce((sum, { usualMs }) => sum + usualMs, 0);
   const found = new Map<string, ShippedEntry | undefined>();
   for (const { place, version, usualMs, way, saved, times } of measured) {
     if (seen.has(place.key)) continue;
@@ -68,8 +69,8 @@ export async function measureGraph(
     found.set(place.key, isWorth ? { way, version } : undefined);
     const shown = Object.entries(times).map(([name, ms]) => `${name} ${median(ms).toFixed(2)}`);
     const verdict = isWorth ? `, faster ${way}` : '';
-    const share = (100 * (usualMs / total)).toFixed(1);
-    note?.(`${place.key}: ${share} %, usual ${place.usual}${verdict}; ms: ${shown.join(', ')}`);
+    const share = usualMs > 0 ? `${(100 * (usualMs / total)).toFixed(1)} %` : 'not timed';
+    note?.(`${place.key}: ${share}, usual ${place.usual}${verdict}; ms: ${shown.join(', ')}`);
   }
   return found;
 }

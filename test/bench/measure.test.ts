@@ -115,6 +115,26 @@ describe('a group', () => {
     expect(log).toContain('a disposed');
   });
 
+  test('that falls over in its turns is reported, and leaves nothing open', async () => {
+    const log: string[] = [];
+    let runs = 0;
+    const run = async () => {
+      clock += 12;
+      if (++runs > 3) throw new Error('device lost');
+    };
+    const { results, failures } = await measureGroup([fakeCase('a', log, { run }), fakeCase('b', log)], {
+      openDevice: async () => fakeDevice(log),
+      now,
+      reps: 3,
+    });
+    expect(results).toEqual([]);
+    expect(failures.map(({ name, message }) => [name, message])).toEqual([
+      ['a', 'device lost'],
+      ['b', 'device lost'],
+    ]);
+    expect(log.slice(-4)).toEqual(['a disposed', 'device disposed', 'b disposed', 'device disposed']);
+  });
+
   test('stops when told to, and leaves nothing open', async () => {
     const log: string[] = [];
     const controller = new AbortController();

@@ -45,6 +45,19 @@ describe('measuring', () => {
     device.dispose();
   });
 
+  test('lets the usual way stay where it could not be timed', async () => {
+    const device = await Device.open({ gpu: await getGpu('null'), tune: { mode: 'off' } });
+    const notes: string[] = [];
+    const found = await measureGraph(device, record(), new Set(), {
+      repetitions: 1,
+      time: (async () => ({ 'winograd4 0': 1 })) as never,
+      note: (line) => notes.push(line),
+    });
+    expect([...found.values()]).toEqual([undefined]);
+    expect(notes).toEqual([expect.stringMatching(/: not timed, usual .* ms: winograd4 0 1\.00$/)]);
+    device.dispose();
+  });
+
   test('lets the usual way stay where little is saved in all', async () => {
     const device = await Device.open({ gpu: await getGpu('null'), tune: { mode: 'off' } });
     const g = record();
