@@ -56,6 +56,9 @@ export const LIKELIHOOD_NATS = 1e-3;
 /** Two solutions of one flow, each with a local error of 1e-12 per unit of its state, over some hundred steps. */
 export const REFERENCE_FLOW = 1e-10;
 
+/** A figure that a comment quotes with two digits, relative: half a unit of the second, where the first is 1. */
+export const TWO_DIGITS = 0.05;
+
 /** One step of an 8-bit picture, in its own units; half of it is what rounding costs. */
 export const EIGHT_BIT = 1;
 
