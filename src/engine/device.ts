@@ -183,7 +183,7 @@ export class Device {
       Object.keys(DEFAULT_LIMITS).map((name) => [name, device.limits[name as keyof Limits]]),
     ) as unknown as Limits;
     const { subgroupMinSize: min, subgroupMaxSize: max } = adapter.info;
-    // Processors that offer them compute them no faster, and take their drivers half a minute per shader.
+    // Processors that offer them have no such hardware, and their drivers take long over each shader.
     const matrices = software ? undefined : await firstRightOf(device, adapter.info);
     const caps: Capabilities = {
       matrices: matrices?.form,

@@ -1,4 +1,4 @@
-/** IEEE half precision on the host: whole arrays, a few nanoseconds an element (Node 20 has no Float16Array). */
+/** IEEE half precision on the host: whole arrays, by tables and integers (Node 20 has no Float16Array). */
 import { InvalidArgumentError } from './errors.ts';
 
 /** Half-precision bits of f32 values, and how many finite values became infinite (|x| >= 65520). */

@@ -6,7 +6,7 @@ import type { Device } from './device.ts';
 
 /**
  * Small pieces that may be queued, and the share of a full one that they may come to. To hear of the end of one takes a page
- * about a millisecond, so that one or two at a time would leave the GPU idle between them; but to wait for the oldest now
+ * long, so that one or two at a time would leave the GPU idle between them; but to wait for the oldest now
  * and then is also what lets the page live.
  */
 const MOST_PENDING = 8;

@@ -17,7 +17,7 @@ export interface Placed {
   items: readonly Item[];
 }
 
-/** Placements that are tried; the thousand tensors of a large network take a tenth of a millisecond each time. */
+/** Placements that are tried. */
 const TRIES = 1000;
 /** Tries after which the search goes back to the best it has found, with a few preferences changed. */
 const ROUND = 60;

@@ -11,7 +11,7 @@ import type { Within } from './inPlace.ts';
 import { bestPlacement, type Placed } from './placement.ts';
 import { tightened } from './tightPlacement.ts';
 
-/** Comparisons per tensor that a plan may cost that is hard to find: some tenths of a second for a thousand of them. */
+/** Comparisons per tensor that a plan may cost that is hard to find. */
 const EFFORT = 2 ** 16;
 
 /** Where a tensor lies. */

@@ -177,15 +177,15 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
 
 /**
  * I·O / (I + O) per lane of a subgroup from which on minimal filtering by tiles of two is faster: the wider a subgroup, the less
- * loads cost that it shares. With eight lanes (lavapipe) 32 is slower (64→64 channels), 43 level (128→64); with four
- * (SwiftShader) 16 is level, 32 faster.
+ * loads cost that it shares. `shared 2` and `winograd2 2` of
+ * `npm run bench -- --node --suite candidates --dtype f16 --only 'conv2d/emoji*,conv2d/cifar10*'`.
  */
 const FILTERED = 5;
 
 /**
  * What is fastest, by and large, where nothing has been measured. Processors whose lanes share loads take the larger tile as
- * soon as there are enough tiles to share among; measured on lavapipe (eight lanes) and SwiftShader (four), 8² … 64² pixels,
- * 3 … 512 channels. All of a model's layers take the same number of rows, since each shader takes long to compile there.
+ * soon as there are enough tiles to share among, on lavapipe (eight lanes) and SwiftShader (four):
+ * `npm run bench -- --node --suite candidates --only conv2d`. All of a model's layers take the same number of rows, since each shader takes long to compile there.
  */
 function usualWay(
   { B, OH, OW, I, O }: Conv2dAttrs,

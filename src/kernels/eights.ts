@@ -20,7 +20,10 @@ export function eightsOf(caps: Capabilities): number[] {
   return caps.software ? [1, 2, 3, 4] : [1, 2, 3];
 }
 
-/** What a row costs where a subgroup of four computes eight, 16, 24, 32 of them. */
+/**
+ * What a row costs where a subgroup of four computes eight, 16, 24, 32 of them: `shared 1` … `shared 4` of
+ * `npm run bench -- --node --adapter swiftshader --suite candidates --only 'matmul/cube-512*'`.
+ */
 const COSTS = [1.5, 1.2, 1.08, 1];
 
 /** Least lanes for which loads are few beside what they are used for; fewer take two columns each. */
@@ -29,8 +32,8 @@ const WIDE = 8;
 /**
  * How many times eight rows a subgroup computes. Where eight lanes share, it costs as much to load a block of the weight as two
  * blocks of rows and their products, which makes three best for many rows; few take three as well, since every shader takes
- * such a processor's driver a quarter of a second to translate, more than a layer of few rows would gain by one of its own.
- * Drivers whose subgroups have four lanes translate in a few milliseconds: there four are best, or what wastes the fewest rows.
+ * such a processor's driver longer to translate than a layer of few rows would gain by one of its own.
+ * Drivers whose subgroups have four lanes translate quickly: there four are best, or what wastes the fewest rows.
  */
 export function usualEights(rows: number, SG: number): number {
   if (SG >= WIDE) return rows > 8 ? 3 : 1;

@@ -1,8 +1,8 @@
 // out = act(a · alpha ∘ b · beta), elementwise over rows of vec4; ∘ is +, ·, or the affine a · (1 + b) + c.
 //
 // a, out [items, item4]; b, c the same, or one row per item [items, C4] when BROADCAST. A workgroup handles EACH·WG
-// consecutive vec4 of one item, an invocation every WG-th of them: on processors a workgroup costs as much as ten vec4, and
-// a division as much as one, so columns are counted on.
+// consecutive vec4 of one item, an invocation every WG-th of them: on processors a workgroup costs as much as some vec4,
+// and divisions are dear, so columns are counted on.
 // No operation yields non-zero padding from zero padding: alpha, beta scale, and activate(0) is 0 but for the sigmoid,
 // whose padding is cleared.
 //@use storage activation

@@ -1,7 +1,7 @@
 /**
  * groupNorm in as many dispatches as pay. Statistics over chunks, what they come to per group, and their use are three, and
- * neither one group nor one channel limits how much of the machine is at work; on a GPU, where a dispatch costs as much as a
- * few megabytes, the workgroups of the last one gather the statistics themselves: from the chunks, or in small maps from
+ * neither one group nor one channel limits how much of the machine is at work; on a GPU, where a dispatch costs more
+ * than to read a small map, the workgroups of the last one gather the statistics themselves: from the chunks, or in small maps from
  * the pixels.
  */
 import {

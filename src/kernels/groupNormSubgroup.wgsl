@@ -1,5 +1,5 @@
 // out[b, i, c] = act((in[b, i, c] − mean) / √(var + eps) · gamma[c] + beta[c]) · factor, mean and var of the group that channel
-// c is in, in one dispatch without a barrier: for processors, where a dispatch takes as long as thousands of vec4.
+// c is in, in one dispatch without a barrier: for processors, where a dispatch is dear.
 //
 // input [B, P, A4] and second [B, P, C4 − A4], the channels of the one in front of those of the other; out [B, P, C4].
 // A subgroup of SG lanes, which is a workgroup, owns a slab: p.slab whole groups of a batch item, at most SG, that start on a
@@ -157,7 +157,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let c4 = c0 / 4u + first + lane % p.across;
     let channels = 4u * c4 + vec4<u32>(0u, 1u, 2u, 3u);
     let inside = channels < vec4<u32>(p.C);
-    // Exact below 2²² channels; a division of integers takes as long as several vec4.
+    // Exact below 2²² channels; divisions of integers are dear on processors.
     let slots = vec4<u32>((vec4<f32>(channels - c0) + 0.5) / f32(p.size));
     let mean = ofLanes(centre, slots);
     var scale = ofLanes(rstd, slots);

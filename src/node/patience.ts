@@ -3,7 +3,7 @@
  * so takes a whole core while anything is; where a processor plays the GPU, that is one of those that compute. So each
  * turn sleeps a little, the longer the longer something has been awaited. Where that is only the queue, whose work is done
  * in order, a piece is expected to take about as long as the one before: work cut into pieces would else be watched closely at
- * the beginning of each, which cost a millisecond a piece.
+ * the beginning of each. What a piece costs: `a submit more` in docs/performance.md.
  */
 
 /** Methods of Dawn whose promises are waited for, by interface. */

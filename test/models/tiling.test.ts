@@ -5,6 +5,7 @@ import { Checkpoint } from '../../src/loading/index.ts';
 import { readAutoencoderKLConfig } from '../../src/models/autoencoderKlConfig.ts';
 import { planAutoencoderKL } from '../../src/models/autoencoderKlModel.ts';
 import { AutoencoderKL } from '../../src/models/index.ts';
+import { FileSource, pathDirectory } from '../../src/node/fileSource.ts';
 import { SplitCalls } from '../../src/models/splitCalls.ts';
 import { runTiles, tileGrid, tileSpans } from '../../src/models/tiling.ts';
 import { VQModel } from '../../src/models/vq/vqModel.ts';
@@ -125,6 +126,28 @@ describe('AutoencoderKL', () => {
     vae.dispose();
     await device.idle();
     expect(device.held).toEqual(before);
+  });
+
+  it('makes pictures of 16 latent cells that are as far from whole ones as the source says', async () => {
+    const checkpoint = await Checkpoint.open(new FileSource('weights/emoji-reference/io.safetensors'));
+    const latent = { data: await checkpoint.read('vae.mean'), shape: [4, 4, 16, 16] };
+    await checkpoint.close();
+    const vae = await AutoencoderKL.load(device, pathDirectory('weights/emoji/vae'));
+    const decode = async (tiling: AutoencoderKL['tiling']) => {
+      vae.tiling = tiling;
+      const picture = await (await vae.decode({ latent })).read();
+      return picture.map((v) => Math.min(1, Math.max(0, v / 2 + 0.5)));
+    };
+    const whole = await decode('off');
+    const cell = 4;
+    const decibels: number[] = [];
+    for (const cells of [8, 12]) {
+      const tiled = await decode({ tileSize: cells * cell });
+      const error = tiled.reduce((sum, v, i) => sum + (v - whole[i]) ** 2, 0) / whole.length;
+      decibels.push(Math.round(-10 * Math.log10(error)));
+    }
+    expect(decibels).toEqual([27, 34]);
+    vae.dispose();
   });
 
   it('splits only what does not fit: items first, which changes nothing, then tiles as large as they may be', async () => {

@@ -30,7 +30,7 @@ fn madd(sum: vec4<f32>, x: vec4<f32>, b: Block) -> vec4<f32> {
     sum.w + x.x * b.w0.w + x.y * b.w1.w + x.z * b.w2.w + x.w * b.w3.w);
 }
 
-// Adds eight rows times b. Four lanes swap rows instead of handing them out, which is one instruction instead of seven: lane i
+// Adds eight rows times b. Four lanes swap rows instead of handing them out, which takes fewer instructions: lane i
 // then has the sums of row i in s0, of row i ^ 1 in s1, i ^ 2 in s2 and i ^ 3 in s3, likewise in s4 … s7, until `settle`
 // puts them in order.
 fn maddEight(e: Eight, rows: Rows, b: Block) -> Eight {

@@ -26,8 +26,8 @@ fn rowNormal(base: u32, D: u32, eps: f32) -> vec2<f32> {
   return vec2<f32>(all, 1.0 / sqrt(total / f32(D) + eps));
 }
 
-// What the first lane has. On processors a load per lane is what costs; and with eight of them, a shuffle by a constant is one
-// instruction, a broadcast three.
+// What the first lane has. On processors a load per lane is what costs; and with eight of them, a shuffle by a constant takes
+// fewer instructions than a broadcast.
 fn ofFirst(v: vec4<f32>) -> vec4<f32> {
   if (SG == 8u) { return subgroupShuffle(v, 0u); }
   return subgroupBroadcast(v, 0u);

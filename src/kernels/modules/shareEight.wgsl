@@ -1,8 +1,8 @@
 // The rows of `eights` handed out in the way that costs least, and sums read one after the other. The kernel enables
 // subgroups, declares SG, and names the module eights before this one.
 
-// Adds eight rows times b, as maddEight does. Where a subgroup has eight lanes, a shuffle by a constant is one instruction on
-// processors and a broadcast three; with four or sixteen lanes the broadcast is the quicker one.
+// Adds eight rows times b, as maddEight does. Where a subgroup has eight lanes, a shuffle by a constant takes processors fewer
+// instructions than a broadcast; with four or sixteen lanes the broadcast is the quicker one.
 fn shareEight(e: Eight, rows: Rows, b: Block) -> Eight {
   if (SG != 8u) { return maddEight(e, rows, b); }
   let x = rows.x;

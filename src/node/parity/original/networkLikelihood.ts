@@ -9,7 +9,7 @@ import type { Sde } from '../../../sampler/sde/sde.ts';
 
 /** Weights of f(+kh) − f(−kh), k = 1, 2, 3, over h. */
 const WEIGHTS = [3 / 4, -3 / 20, 1 / 60];
-/** h: f32 roundings and curvature cost about as much, 10⁻⁶ of the divergence. */
+/** h: f32 roundings and curvature cost about as much. */
 const DISTANCE = 0.025;
 
 interface NetworkLikelihood extends Rk45Options {
