@@ -67,8 +67,7 @@ describe('lock', () => {
       async () => other.exitCode ?? other.signalCode,
       (pid) => waited.push(pid),
     );
-    await pause(50);
-    expect(waited).toEqual([other.pid]);
+    await vi.waitFor(() => expect(waited).toEqual([other.pid]), 10_000);
     other.kill('SIGKILL');
     expect(await mine).toBe('SIGKILL');
   });
