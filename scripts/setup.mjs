@@ -22,7 +22,6 @@ const SOURCES = [
   'vite.config.ts',
   'scripts/build.mjs',
   'scripts/wgslPlugin.ts',
-  'demo',
 ];
 const BUILT = ['dist/index.js', 'dist/node.js', 'dist/cli.js', 'dist/demo/index.html'];
 

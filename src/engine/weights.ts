@@ -73,8 +73,9 @@ export class Weights {
   /**
    * Brings weights that are not here yet, one tensor at a time: those given, or those that the dispatches of a graph bind
    * under these rewrites and choices.
-   * @throws WeightError for a missing, misshapen or non-finite weight, or one beyond halves stored so; ShapeError for a packing that breaks its
-   * promise; OutOfMemoryError, DeviceLostError, AbortedError, after which {@link dispose} releases what had come.
+   * @throws WeightError for a missing, misshapen or non-finite weight, or one that halves cannot hold where they are to;
+   * ShapeError for a packing that breaks its promise; OutOfMemoryError, DeviceLostError, AbortedError, after which
+   * {@link dispose} releases what had come.
    */
   async load(
     of: Graph | Iterable<Tensor>,
@@ -203,12 +204,13 @@ export class Weights {
     return blocks * size * bytes;
   }
 
-  /** Values as halves. @throws WeightError for one that no half can hold: what it is multiplied with would be infinite. */
+  /** Values as halves. @throws WeightError for one that no half can hold: it would be infinite */
   private halves({ key }: Constant, values: Float32Array, scratch: Scratch): Uint16Array<ArrayBuffer> {
     const { bits, overflowed } = scratch.halves(values);
     if (overflowed === 0) return bits;
+    const { name } = this.source;
     throw new WeightError(
-      `${this.source.name}: expected ${key} in halves, which end at 65504, got ${overflowed} values beyond; use dtype: 'f32'`,
+      `${name}: expected ${key} in halves, which end at 65504, got ${overflowed} values beyond; use dtype: 'f32'`,
       [key],
     );
   }

@@ -185,7 +185,8 @@ const FILTERED = 5;
 /**
  * What is fastest, by and large, where nothing has been measured. Processors whose lanes share loads take the larger tile as
  * soon as there are enough tiles to share among, on lavapipe (eight lanes) and SwiftShader (four):
- * `npm run bench -- --node --suite candidates --only conv2d`. All of a model's layers take the same number of rows, since each shader takes long to compile there.
+ * `npm run bench -- --node --suite candidates --only conv2d`. All of a model's layers take the same number of rows, since
+ * each shader takes long to compile there.
  */
 function usualWay(
   { B, OH, OW, I, O }: Conv2dAttrs,
