@@ -5,6 +5,7 @@ import { EXIT, report as reportError, UsageError } from '../src/node/cli/exit.ts
 import { onInterrupt } from '../src/node/cli/interrupt.ts';
 import { processTerminal, type Terminal } from '../src/node/cli/terminal.ts';
 import { compareReports } from './baseline.ts';
+import { main as commitMain } from './commit/main.ts';
 import { runBench } from './index.ts';
 import { parseOptions } from './options.ts';
 import { main as allMain } from './pack/all.ts';
@@ -45,7 +46,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
   }
 }
 
-const COMMANDS = { bench: main, report: reportMain, all: allMain, tune: tuneMain };
+const COMMANDS = { bench: main, report: reportMain, all: allMain, commit: commitMain, tune: tuneMain };
 
 /** Dawn's threads never end on their own, so the exit has to be explicit. */
 export async function start(command: keyof typeof COMMANDS = 'bench', argv = process.argv.slice(2)): Promise<never> {

@@ -1,6 +1,6 @@
 /**
  * Builds the bench from its sources and runs it; as first argument `report` shows reports instead, `all` runs the whole
- * in slices, `tune` measures what ships with the library. Plain JavaScript, because Node 20 runs no TypeScript.
+ * in slices, `commit` measures what a commit changed, `tune` what ships with the library. Plain JavaScript, because Node 20 runs no TypeScript.
  */
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -8,7 +8,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const [, , first] = process.argv;
-const command = ['report', 'all', 'tune'].includes(first) ? first : 'bench';
+const command = ['report', 'all', 'commit', 'tune'].includes(first) ? first : 'bench';
 const argv = process.argv.slice(command === 'bench' ? 2 : 3);
 const { build } = await import('vite');
 const here = process.cwd();

@@ -75,7 +75,7 @@ export function reportTable(report: BenchReport, changes: readonly Change[] = []
 }
 
 /** Columns padded to their widest cell; the first two to the left, numbers to the right. */
-function align(rows: readonly string[][]): string[] {
+export function align(rows: readonly string[][]): string[] {
   const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => [...(row[i] ?? '')].length)));
   return rows.map((row) =>
     row
