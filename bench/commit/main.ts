@@ -26,8 +26,8 @@ export async function main(argv: readonly string[], terminal: Terminal, root = p
   const interrupt = onInterrupt();
   try {
     const program = new Command('npm run bench:commit --')
-      .description('Runs the bench of a commit and of the one before it in turns, and says what changed.')
-      .argument('<commit>', 'anything that git takes for one')
+      .description('Runs the benches of a commit and of the one before it, or of two, in turns, and says what changed.')
+      .argument('<commit>', 'anything that git takes for one, or two of them, FROM..TO')
       .argument('[options...]', 'those of the bench at that commit, such as --node --suite kernels --only matmul')
       .option(
         '--rounds <n>',
@@ -65,7 +65,8 @@ async function inTurns(
   terminal: Terminal,
 ): Promise<Record<'before' | 'after', BenchReport[]>> {
   const git = (...args: string[]) => execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: 'pipe' }).trim();
-  const revisions = { before: resolve(git, `${commit}~`), after: resolve(git, commit) };
+  const [from, to] = commit.includes('..') ? commit.split('..') : [`${commit}~`, commit];
+  const revisions = { before: resolve(git, from), after: resolve(git, to) };
   const folder = mkdtempSync(join(tmpdir(), 'daguerre-commit-'));
   const reports: Record<'before' | 'after', BenchReport[]> = { before: [], after: [] };
   const env = { ...process.env, DAGUERRE_CACHE: cacheFolder() };
@@ -97,9 +98,7 @@ function resolve(git: (...args: string[]) => string, revision: string): string {
   try {
     return git('rev-parse', '--verify', '--short', `${revision}^{commit}`);
   } catch {
-    throw new UsageError(
-      `bench:commit: expected a commit of this repository that has one before it, got "${revision}"`,
-    );
+    throw new UsageError(`bench:commit: expected a commit of this repository, and one before it, got "${revision}"`);
   }
 }
 

@@ -75,6 +75,11 @@ describe('bench:commit', () => {
     expect(said).toMatch(/in turns, 2 of each/);
   });
 
+  test('takes two commits as well', async () => {
+    const { log } = await run('--rounds 1 HEAD~2..HEAD');
+    expect(log.map((line) => line.split(' ')[0])).toEqual(['8', '1']);
+  });
+
   test('ends where a bench fails, and refuses what has nothing before it', async () => {
     const failed = await run('--rounds 1 HEAD --fail');
     expect([failed.status, failed.log.length]).toEqual([1, 1]);
