@@ -19,6 +19,8 @@ export class CodeMap {
   private readonly invitation = this.hint.textContent;
   private codes: Codes | undefined;
   private held: number | undefined;
+  /** The cell that the keyboard has gone to. */
+  private cursor = 0;
 
   /**
    * @param size of a picture in pixels
@@ -45,8 +47,10 @@ export class CodeMap {
     }
     this.canvas.addEventListener('click', (event) => {
       const { left, top, width, height } = this.canvas.getBoundingClientRect();
-      this.pick((event.clientX - left) / width, (event.clientY - top) / height);
+      this.pointAt((event.clientX - left) / width, (event.clientY - top) / height);
     });
+    this.canvas.addEventListener('keydown', (event) => this.press(event));
+    for (const name of ['focus', 'blur']) this.canvas.addEventListener(name, () => this.draw());
     element('shuffle').addEventListener('click', () => this.shuffle());
   }
 
@@ -101,18 +105,43 @@ export class CodeMap {
     Object.assign(this.canvas, { width, height });
     const context = this.canvas.getContext('2d')!;
     context.putImageData(new ImageData(data, width, height), 0, 0);
-    if (this.held === undefined) return;
     const columns = this.codes.shape[2];
-    const [x, y] = [(this.held % columns) * CELL, Math.floor(this.held / columns) * CELL];
-    context.lineWidth = 2;
-    context.strokeStyle = '#fff';
-    context.strokeRect(x + 1, y + 1, CELL - 2, CELL - 2);
+    const frame = (cell: number, colour: string) => {
+      const [x, y] = [(cell % columns) * CELL, Math.floor(cell / columns) * CELL];
+      context.lineWidth = 2;
+      context.strokeStyle = colour;
+      context.strokeRect(x + 1, y + 1, CELL - 2, CELL - 2);
+    };
+    if (this.canvas.matches(':focus-visible')) frame(this.cursor, '#000');
+    if (this.held !== undefined) frame(this.held, '#fff');
   }
 
-  private pick(x: number, y: number): void {
+  private pointAt(x: number, y: number): void {
     if (!this.codes) return;
     const [, h, w] = this.codes.shape;
-    const cell = Math.min(h - 1, Math.floor(y * h)) * w + Math.min(w - 1, Math.floor(x * w));
+    this.pick(Math.min(h - 1, Math.floor(y * h)) * w + Math.min(w - 1, Math.floor(x * w)));
+  }
+
+  private press(event: KeyboardEvent): void {
+    if (!this.codes) return;
+    const [, h, w] = this.codes.shape;
+    const [x, y] = [this.cursor % w, Math.floor(this.cursor / w)];
+    const moved = {
+      ArrowLeft: [x - 1, y],
+      ArrowRight: [x + 1, y],
+      ArrowUp: [x, y - 1],
+      ArrowDown: [x, y + 1],
+    }[event.key];
+    if (!moved && event.key !== 'Enter' && event.key !== ' ') return;
+    event.preventDefault(); // the page would scroll
+    if (!moved) return this.pick(this.cursor);
+    const [column, line] = [Math.min(w - 1, Math.max(0, moved[0])), Math.min(h - 1, Math.max(0, moved[1]))];
+    this.cursor = line * w + column;
+    this.draw();
+  }
+
+  /** The first cell is held, the second changes places with it. */
+  private pick(cell: number): void {
     if (this.held === undefined) {
       this.held = cell;
       this.draw();

@@ -207,6 +207,8 @@ async function developPicture(pipe: LoadedPipeline): Promise<void> {
 /** Takes the picture apart into codes, or codes that were changed, and shows what they say. */
 async function readPicture(pipe: LoadedPipeline, codes?: Codes): Promise<void> {
   const { signal } = (running = new AbortController());
+  // Who changes codes goes on with them.
+  const origin = codes && document.activeElement instanceof HTMLElement ? document.activeElement : develop;
   hideNotice();
   controls.writeAddress(choice.model.id);
   progress.value = 0;
@@ -255,7 +257,7 @@ async function readPicture(pipe: LoadedPipeline, codes?: Codes): Promise<void> {
   } finally {
     running = undefined;
     if (document.activeElement === cancel || document.activeElement === document.body) {
-      develop.focus({ preventScroll: true });
+      (origin === document.body ? develop : origin).focus({ preventScroll: true });
     }
   }
 }

@@ -197,12 +197,18 @@ describe('other models', { timeout: 300_000 }, () => {
     expect(await page.$eval('#notice', (notice) => (notice as HTMLElement).hidden)).toBe(true);
     expect(new URL(page.url()).search).toBe('?model=emoji-vq');
 
+    // By keyboard: the first cell and the one on its right change places.
+    await page.focus('#codes');
+    for (const key of ['Enter', 'ArrowRight', 'Enter'] as const) await page.keyboard.press(key);
+    await page.waitForFunction(() => document.querySelectorAll('#contact img').length === 3, { timeout: PATIENCE });
+    await page.waitForFunction(() => document.activeElement?.id === 'codes');
+
     const file = (await page.$('#file')) as ElementHandle<HTMLInputElement>;
     const invitation = await textOf('#drop-hint');
     await file.uploadFile(join(root, 'package.json'));
     await page.waitForFunction(() => /no picture/.test(document.querySelector('#drop-hint')!.textContent!));
     await file.uploadFile(join(root, 'docs', 'images', 'emoji-sheet.png'));
-    await page.waitForFunction(() => document.querySelectorAll('#contact img').length === 3, { timeout: PATIENCE });
+    await page.waitForFunction(() => document.querySelectorAll('#contact img').length === 4, { timeout: PATIENCE });
     expect(await textOf('#drop-hint')).toBe(invitation);
   });
 
@@ -297,6 +303,8 @@ describe('trouble', { timeout: 300_000 }, () => {
   test('fits a phone, without sideways scrolling', async () => {
     await page.setViewport({ width: 360, height: 740, isMobile: true, hasTouch: true });
     await open();
+    // A name of one word may be as long as a prompt.
+    await page.$eval('#status', (status) => (status.textContent = 'x'.repeat(200)));
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     expect(wide).toBe(0);
   });
