@@ -75,6 +75,8 @@ export function shapeCases(shape: Shape, dtype: 'f32' | 'f16', ways: readonly Wa
   const { peerWork: _, ...plain } = kernelCase(shape, dtype);
   const of = plain.name;
   const works = new WeakMap<Device, ProgramWork>();
+  const isSlow = (way: string) => shape.problem.op === 'attention' && FOR_CARDS.test(way);
+  const beside = ways.findIndex(({ way }, i) => i > 0 && !isSlow(way));
   let first: Float32Array | undefined;
   return ways.map(({ way, role }, i): BenchCase => {
     const name = `${of} ${way}`;
@@ -106,8 +108,8 @@ export function shapeCases(shape: Shape, dtype: 'f32' | 'f16', ways: readonly Wa
       ...(isBare && { without: SUBGROUPS }),
       sharedDevice: isBare ? WITHOUT : 'all ways',
       usual: true,
-      slow: FOR_CARDS.test(way) && shape.problem.op === 'attention',
-      quick: plain.quick && i < 2,
+      slow: isSlow(way),
+      quick: plain.quick && (i === 0 || i === beside),
       open: async (device) => open(device),
     };
   });

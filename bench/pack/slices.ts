@@ -11,8 +11,8 @@ export interface Slice {
   args: readonly string[];
 }
 
-/** Kernels in a slice: with peers each takes about ten seconds on a GPU. */
-const TOGETHER = 6;
+/** Shapes in a slice: with peers, or in a dozen ways, so many should take a GPU a minute or two. */
+const TOGETHER = { kernels: 6, candidates: 3 } as const;
 
 /** Models first, the largest of them first; then kernels, and last, without peers, every way of computing them. */
 export function allSlices(): Slice[] {
@@ -25,22 +25,24 @@ export function allSlices(): Slice[] {
   return [
     ...dtypes.flatMap((dtype) => models.map((name) => slice('models', dtype, name, [name]))),
     ...(['kernels', 'candidates'] as const).flatMap((suite) =>
-      dtypes.flatMap((dtype) => kernelChunks().map(({ name, cases }) => slice(suite, dtype, name, cases))),
+      dtypes.flatMap((dtype) =>
+        kernelChunks(TOGETHER[suite]).map(({ name, cases }) => slice(suite, dtype, name, cases)),
+      ),
     ),
   ];
 }
 
 /** Kernels group by group, not too many at once. */
-function kernelChunks(): { name: string; cases: string[] }[] {
+function kernelChunks(together: number): { name: string; cases: string[] }[] {
   const groups = new Map<string, string[]>();
   for (const { id, problem } of SHAPES) {
     groups.set(problem.op, [...(groups.get(problem.op) ?? []), `${problem.op}/${id}`]);
   }
   return [...groups].flatMap(([op, cases]) => {
-    const parts = Math.ceil(cases.length / TOGETHER);
+    const parts = Math.ceil(cases.length / together);
     return Array.from({ length: parts }, (_, i) => ({
       name: parts > 1 ? `${op}-${i + 1}` : op,
-      cases: cases.slice(i * TOGETHER, (i + 1) * TOGETHER),
+      cases: cases.slice(i * together, (i + 1) * together),
     }));
   });
 }

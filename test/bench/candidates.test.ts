@@ -61,6 +61,21 @@ describe('the ways of computing a shape', () => {
   });
 });
 
+describe('of the ways', () => {
+  const heads: Shape = { id: 'small', problem: { op: 'attention', B: 1, T: 8, S: 8, heads: 2, d: 8 }, quick: true };
+  const cases = shapeCases(heads, 'f32', candidateWays(recordProblem(heads.problem, 'f32'), processor));
+  const named = (mark: 'quick' | 'slow') => cases.filter((c) => c[mark]).map((c) => c.candidate!.way);
+
+  test('attention has some that take a processor long to compile', () => {
+    expect(named('slow')).toEqual(expect.arrayContaining(['row', 'block', 'tile 16x32']));
+    expect(named('slow').some((way) => way.startsWith('matrix'))).toBe(false);
+  });
+
+  test('the usual one and one that is not slow are enough to see that all works', () => {
+    expect(named('quick')).toEqual([cases[0].candidate!.way, 'matrix 2']);
+  });
+});
+
 describe('the ways of a small convolution, on lavapipe', () => {
   let device: Device | undefined;
   afterEach(() => device?.dispose());
