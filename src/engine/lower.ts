@@ -96,6 +96,8 @@ export interface Lowering {
   packed(weight: Tensor, packing: Packing): Tensor;
   /** Appends a dispatch. @throws as {@link makeDispatch}. */
   dispatch(request: DispatchRequest): void;
+  /** Another node's dispatches at this place, under its own label; it has choices of its own. */
+  lower(node: Node): void;
   /** A tensor that lives only between dispatches of this graph. */
   scratch(shape: readonly number[], dtype: DType, layout?: Layout): Tensor;
 }
@@ -129,12 +131,14 @@ export function lowerNodes(
     packed({ constant, dtype }, packing) {
       return graph.constant(constant!, packing, dtype);
     },
+    lower(node) {
+      const outer = [lowered, label] as const;
+      [lowered, label] = [node, node.label];
+      node.op.lower(node, lowering);
+      [lowered, label] = outer;
+    },
   };
-  for (const node of nodes) {
-    lowered = node;
-    label = node.label;
-    node.op.lower(node, lowering);
-  }
+  for (const node of nodes) lowering.lower(node);
   return dispatches;
 }
 

@@ -67,6 +67,8 @@ fn rowPart(m: u32, k4: u32) -> vec4<f32> {
   return normalised(load4(input[((map * p.H + y / UP) * p.W + x / UP) * p.I4 + c4]), normOf(map, c4));
 }
 
+fn staged(v: vec4<f32>, k4: u32, i: u32) -> vec4<f32> { return v; }
+
 fn weightRow(k4: u32, k: u32, n4: u32) -> vec4<f32> {
   return load4(w[(min(k4, p.R * p.S * p.I4 - 1u) * p.O4 + min(n4, p.O4 - 1u)) * 4u + k]);
 }

@@ -42,7 +42,8 @@ export const layerNormSubgroupKernel = defineKernel({
   valid: sharesHere,
 });
 
-const layerNormOp: Op<{ eps: number }> = {
+/** Inputs x [...,D], and perhaps gamma and beta [D]; result of x's shape. */
+export const layerNormOp: Op<{ eps: number }> = {
   name: 'layerNorm',
   lower({ inputs: { x, gamma, beta }, attrs: { eps }, output }, to) {
     const M = rowsOf(x!);

@@ -10,3 +10,6 @@ export const LINEAR_OUT = {
   HAS_GATE: [false, true],
   GATED: [false, true],
 };
+
+/** Those of kernels that normalise the rows they bring in (`modules/rowNormals.wgsl`). */
+export const LINEAR_NORM = { HAS_AFFINE: [true, false], HAS_VECTORS: [false, true], RAGGED: [true, false] };

@@ -5,6 +5,7 @@ import {
   linearGrid,
   ShapeError,
   type Kernel,
+  type Lowering,
   type Node,
   type Op,
   type Tensor,
@@ -12,16 +13,17 @@ import {
 } from '../engine/index.ts';
 import { ACTIVATIONS, activationCode, ceilDiv, expectSame, near, rowsOf, width4, type Activation } from './common.ts';
 import { canShare, eightsOf, SHARED, sharesHere, usualCols, usualEights } from './eights.ts';
+import { normOfRows, normReadsPart, normWays, type LinearNorm } from './linearNorm.ts';
 import { LINEAR_OUT } from './linearOut.ts';
 import shader from './matmul.wgsl';
 import joinShader from './matmulJoin.wgsl';
-import { matmulMatrixKernel, matmulMatrixSplitKernel } from './matmulMatrix.ts';
+import { matmulMatrixKernel, matmulMatrixNormKernel, matmulMatrixSplitKernel } from './matmulMatrix.ts';
 import splitShader from './matmulSplit.wgsl';
 import subgroupShader from './matmulSubgroup.wgsl';
-import tileShader from './matmulTile.wgsl';
+import { matmulTileKernel, matmulTileNormKernel } from './matmulTile.ts';
 import { matrixExact, matrixParts, matrixTiles, usualMatrix } from './matrices.ts';
 import { packMatrix, packVector } from './packing.ts';
-import { TILE, tileFits, TILES, usualTile } from './tiles.ts';
+import { TILES, usualTile } from './tiles.ts';
 import { vectorLinearOp, type VectorLinearAttrs } from './vectorLinear.ts';
 
 /** ROWS rows × one vec4 column per invocation, in registers. */
@@ -47,17 +49,6 @@ export const matmulSubgroupKernel = defineKernel({
     return [x, y, ceilDiv(t.GATED ? 2 * N4 : N4, t.SG * t.COLS)];
   },
   valid: sharesHere,
-});
-
-/** The same through workgroup memory; for GPUs. */
-export const matmulTileKernel = defineKernel({
-  shader: tileShader,
-  tunables: { ...TILE, EXACT: [false, true], ...LINEAR_OUT, HAS_SECOND: [false, true] },
-  grid({ M, N4 }, t) {
-    const [y, z] = linearGrid(ceilDiv(M, t.WG_M * t.ROWS));
-    return [ceilDiv(t.GATED ? 2 * N4 : N4, t.WG_N * t.COLS), y, z];
-  },
-  valid: (t, caps) => tileFits(t, caps) && (!t.GATED || t.COLS === 2),
 });
 
 /** In two passes where rows and columns are few and sums long: parts of the sums, f32 [parts,M,columns] … */
@@ -90,111 +81,20 @@ export interface LinearAttrs {
   gated?: boolean;
   /** Channels in front of the gate in its rows, a multiple of four. */
   gateAt?: number;
+  /** A layer norm in front of the layer. */
+  layerNorm?: LinearNorm;
 }
 
 /**
  * Inputs x [...,K], weight, and perhaps bias, residual [...,N], gate [B,W] (multiplied behind act, of the item that a row
  * belongs to), and second [...,L], which stands behind x: the weight then has K + L columns, and K is a multiple of four.
- * Also what a 1×1 convolution lowers to.
+ * With a norm, inputs gamma and beta or m as the norm has them. Also what a 1×1 convolution lowers to.
  */
 export const linearOp: Op<LinearAttrs> = {
   name: 'linear',
-  lower({ inputs: { x, second, weight, bias, residual, gate }, attrs, output }, to) {
-    const M = rowsOf(x!);
-    const A4 = width4(x!);
-    const K4 = A4 + (second ? width4(second) : 0);
-    const gated = attrs.gated ?? false;
-    const { software, subgroupSize: SG } = to.caps;
-    const flops = (gated ? 4 : 2) * M * (x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0)) * output.shape.at(-1)!;
-    // Where a shader takes long to translate, layers with and without share one: what is not there is bound as zeros or not
-    // looked at.
-    const behind = {
-      ACT: activationCode(attrs.act),
-      HAS_BIAS: software || bias !== undefined,
-      HAS_RESIDUAL: software || residual !== undefined,
-      HAS_GATE: gate !== undefined,
-    };
-    const outer = {
-      ...{ M, N4: width4(output), N: output.shape.at(-1)!, scale: attrs.scale },
-      ...{ acts: attrs.act === 'none' ? 0 : 1, adds: residual ? 1 : 0 },
-      T: gate ? M / gate.shape[0] : M,
-      gate4: gate ? width4(gate) : 0,
-      gateAt: (attrs.gateAt ?? 0) / 4,
-    };
-    const HAS_SECOND = second !== undefined;
-    const dispatch = (kernel: Kernel, tile: Record<string, number | boolean>) =>
-      to.dispatch({
-        kernel,
-        tunables: { ...behind, ...tile, HAS_SECOND },
-        params: { ...outer, K4, A4 },
-        bindings: { a: x, second, w: weight, bias, residual, gate, out: output },
-        inPlace: 'residual',
-        flops,
-      });
-    const split = (part4: number, kernel: Kernel, tile: Record<string, number | boolean>) => {
-      const parts = ceilDiv(K4, part4);
-      const sums = to.scratch([parts, M, 4 * columns], 'f32');
-      to.dispatch({
-        kernel,
-        tunables: { ...tile, HAS_SECOND },
-        params: { M, K4, A4, part4, columns },
-        bindings: { a: x, second, w: weight, sums },
-        flops,
-      });
-      to.dispatch({
-        kernel: matmulJoinKernel,
-        tunables: { ...behind, GATED: gated },
-        params: { ...outer, parts, columns },
-        bindings: { sums, bias, residual, gate, out: output },
-        inPlace: 'residual',
-      });
-    };
-    const columns = (gated ? 2 : 1) * width4(output);
-    // Of what a timestep goes through on its way, half the layers have this one behind them.
-    const shareAct: Record<string, number> = software && attrs.act === 'none' ? { ACT: ACTIVATIONS.silu } : {};
-    const ways: Record<string, () => void> = {
-      plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated, ...shareAct }),
-    };
-    const COLS = usualCols(columns, SG);
-    for (const EIGHTS of eightsOf(to.caps)) {
-      ways[`shared ${EIGHTS}`] = () => dispatch(matmulSubgroupKernel, { SG, EIGHTS, COLS, GATED: gated });
-    }
-    // As many parts as fill a card, each long enough to be worth it; a processor has few cores to fill.
-    const wanted = ceilDiv(MANY, ceilDiv(M, 4) * columns);
-    if (M <= FEW_ROWS && K4 >= 4 * PART4 && wanted > 1) {
-      const ROWS = M <= 8 ? 1 : M <= 16 ? 2 : 4;
-      ways.split = () => split(Math.max(PART4, ceilDiv(K4, wanted)), matmulSplitKernel, { ROWS });
-    }
-    // Barriers are dear where a processor plays the GPU, and such kernels take long to compile there.
-    for (const [name, tile] of software ? [] : Object.entries(TILES)) {
-      const { WG_M, WG_N, ROWS, COLS, K4S } = tile;
-      if (gated && COLS !== 2) continue;
-      const EXACT = M % (WG_M * ROWS) === 0 && columns % (WG_N * COLS) === 0 && K4 % K4S === 0;
-      ways[name] = () => dispatch(matmulTileKernel, { ...tile, EXACT, GATED: gated });
-    }
-    const halves = to.graph.dtype === 'f16';
-    const matrices = halves ? matrixTiles(to.caps) : {};
-    for (const [name, tile] of Object.entries(matrices)) {
-      const EXACT = matrixExact(tile, M, columns, K4);
-      ways[name] = () => dispatch(matmulMatrixKernel, { ...tile, EXACT, GATED: gated });
-    }
-    const inParts = halves ? matrixParts(M, columns, K4, to.caps) : undefined;
-    if (inParts) {
-      const { tile, part4 } = inParts;
-      const EXACT = matrixExact(tile, M, columns, K4);
-      ways['matrix split'] = () => split(part4, matmulMatrixSplitKernel, { ...tile, EXACT });
-    }
-    const shared = canShare(to.caps) && M >= 4 ? `shared ${usualEights(M, SG)}` : 'plain';
-    const fitting = usualTile(M, columns);
-    const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
-    const names = Object.keys(ways);
-    const onCard = inParts?.usual ? 'matrix split' : (usualMatrix(M, columns, matrices) ?? tile ?? 'plain');
-    const usual = software ? shared : onCard;
-    const seldom = software ? ['split', ...(usual !== 'plain' ? ['plain'] : [])] : [];
-    // Measuring costs time, and matrices leave others behind.
-    const few = /^matrix/.test(usual) ? /^(matrix|split|tile 128)/ : /./;
-    const worth = names.filter((name) => !seldom.includes(name) && few.test(name));
-    to.choose(`${near(M)}x${near(4 * K4)}x${near(4 * columns)}`, ways, usual, worth);
+  lower(node, to) {
+    const ways = node.attrs.layerNorm ? normWays(node, to, linearWays) : linearWays(node, to);
+    if (ways) to.choose(...ways);
   },
   readPart(node, name, from, at) {
     if (at % 4 !== 0) return undefined;
@@ -202,11 +102,122 @@ export const linearOp: Op<LinearAttrs> = {
       const vector = asVectors(node);
       return vector && (vectorLinearOp.readPart!(vector, name, from, at) as Node | undefined as Node<LinearAttrs>);
     }
+    if (name === 'm' && node.attrs.layerNorm) return normReadsPart(node, from, at);
     if (name !== 'gate') return undefined;
     const gateAt = (node.attrs.gateAt ?? 0) + at;
     return { ...node, inputs: { ...node.inputs, gate: from }, attrs: { ...node.attrs, gateAt } };
   },
 };
+
+/** The ways of a layer; of one behind a norm those are right that normalise what they bring in. */
+function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering['choose']> {
+  const {
+    inputs: { x, second, weight, bias, residual, gate },
+    attrs,
+    output,
+  } = node;
+  const M = rowsOf(x!);
+  const A4 = width4(x!);
+  const K4 = A4 + (second ? width4(second) : 0);
+  const gated = attrs.gated ?? false;
+  const { software, subgroupSize: SG } = to.caps;
+  const flops = (gated ? 4 : 2) * M * (x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0)) * output.shape.at(-1)!;
+  // Where a shader takes long to translate, layers with and without share one: what is not there is bound as zeros or not
+  // looked at.
+  const behind = {
+    ACT: activationCode(attrs.act),
+    HAS_BIAS: software || bias !== undefined,
+    HAS_RESIDUAL: software || residual !== undefined,
+    HAS_GATE: gate !== undefined,
+  };
+  const outer = {
+    ...{ M, N4: width4(output), N: output.shape.at(-1)!, scale: attrs.scale },
+    ...{ acts: attrs.act === 'none' ? 0 : 1, adds: residual ? 1 : 0 },
+    T: gate ? M / gate.shape[0] : M,
+    gate4: gate ? width4(gate) : 0,
+    gateAt: (attrs.gateAt ?? 0) / 4,
+  };
+  const HAS_SECOND = second !== undefined;
+  const rows = attrs.layerNorm
+    ? normOfRows(node, to)
+    : { tunables: { HAS_SECOND }, params: { A4 }, bindings: { second } };
+  const dispatch = (kernel: Kernel, tile: Record<string, number | boolean>) =>
+    to.dispatch({
+      kernel,
+      tunables: { ...behind, ...tile, ...rows.tunables },
+      params: { ...outer, K4, ...rows.params },
+      bindings: { a: x, ...rows.bindings, w: weight, bias, residual, gate, out: output },
+      inPlace: 'residual',
+      flops,
+    });
+  const split = (part4: number, kernel: Kernel, tile: Record<string, number | boolean>) => {
+    const parts = ceilDiv(K4, part4);
+    const sums = to.scratch([parts, M, 4 * columns], 'f32');
+    to.dispatch({
+      kernel,
+      tunables: { ...tile, HAS_SECOND },
+      params: { M, K4, A4, part4, columns },
+      bindings: { a: x, second, w: weight, sums },
+      flops,
+    });
+    to.dispatch({
+      kernel: matmulJoinKernel,
+      tunables: { ...behind, GATED: gated },
+      params: { ...outer, parts, columns },
+      bindings: { sums, bias, residual, gate, out: output },
+      inPlace: 'residual',
+    });
+  };
+  const columns = (gated ? 2 : 1) * width4(output);
+  // Of what a timestep goes through on its way, half the layers have this one behind them.
+  const shareAct: Record<string, number> = software && attrs.act === 'none' ? { ACT: ACTIVATIONS.silu } : {};
+  const ways: Record<string, () => void> = {
+    plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated, ...shareAct }),
+  };
+  const COLS = usualCols(columns, SG);
+  for (const EIGHTS of eightsOf(to.caps)) {
+    ways[`shared ${EIGHTS}`] = () => dispatch(matmulSubgroupKernel, { SG, EIGHTS, COLS, GATED: gated });
+  }
+  // As many parts as fill a card, each long enough to be worth it; a processor has few cores to fill.
+  const wanted = ceilDiv(MANY, ceilDiv(M, 4) * columns);
+  if (M <= FEW_ROWS && K4 >= 4 * PART4 && wanted > 1) {
+    const ROWS = M <= 8 ? 1 : M <= 16 ? 2 : 4;
+    ways.split = () => split(Math.max(PART4, ceilDiv(K4, wanted)), matmulSplitKernel, { ROWS });
+  }
+  const [tileKernel, matrixKernel] = attrs.layerNorm
+    ? [matmulTileNormKernel, matmulMatrixNormKernel]
+    : [matmulTileKernel, matmulMatrixKernel];
+  // Barriers are dear where a processor plays the GPU, and such kernels take long to compile there.
+  for (const [name, tile] of software ? [] : Object.entries(TILES)) {
+    const { WG_M, WG_N, ROWS, COLS, K4S } = tile;
+    if (gated && COLS !== 2) continue;
+    const EXACT = M % (WG_M * ROWS) === 0 && columns % (WG_N * COLS) === 0 && K4 % K4S === 0;
+    ways[name] = () => dispatch(tileKernel, { ...tile, EXACT, GATED: gated });
+  }
+  const halves = to.graph.dtype === 'f16';
+  const matrices = halves ? matrixTiles(to.caps) : {};
+  for (const [name, tile] of Object.entries(matrices)) {
+    const EXACT = matrixExact(tile, M, columns, K4);
+    ways[name] = () => dispatch(matrixKernel, { ...tile, EXACT, GATED: gated });
+  }
+  const inParts = halves ? matrixParts(M, columns, K4, to.caps) : undefined;
+  if (inParts) {
+    const { tile, part4 } = inParts;
+    const EXACT = matrixExact(tile, M, columns, K4);
+    ways['matrix split'] = () => split(part4, matmulMatrixSplitKernel, { ...tile, EXACT });
+  }
+  const shared = canShare(to.caps) && M >= 4 ? `shared ${usualEights(M, SG)}` : 'plain';
+  const fitting = usualTile(M, columns);
+  const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
+  const names = Object.keys(ways);
+  const onCard = inParts?.usual ? 'matrix split' : (usualMatrix(M, columns, matrices) ?? tile ?? 'plain');
+  const usual = software ? shared : onCard;
+  const seldom = software ? ['split', ...(usual !== 'plain' ? ['plain'] : [])] : [];
+  // Measuring costs time, and matrices leave others behind.
+  const few = /^matrix/.test(usual) ? /^(matrix|split|tile 128)/ : /./;
+  const worth = names.filter((name) => !seldom.includes(name) && few.test(name));
+  return [`${near(M)}x${near(4 * K4)}x${near(4 * columns)}`, ways, usual, worth];
+}
 
 /** The same layer as one of few rows, where x is [B,K] and nothing but a residual is added. */
 function asVectors({ inputs, attrs, output, label }: Node<LinearAttrs>): Node<VectorLinearAttrs> | undefined {
@@ -215,6 +226,7 @@ function asVectors({ inputs, attrs, output, label }: Node<LinearAttrs>): Node<Ve
     x!.shape.length !== 2 ||
     gate ||
     second ||
+    attrs.layerNorm ||
     attrs.gated ||
     attrs.scale !== 1 ||
     !weight!.constant ||

@@ -52,6 +52,8 @@ fn rowPart(m: u32, k4: u32) -> vec4<f32> {
   return load4(a[row * p.A4 + k4]);
 }
 
+fn staged(v: vec4<f32>, k4: u32, i: u32) -> vec4<f32> { return v; }
+
 fn weightRow(k4: u32, k: u32, n4: u32) -> vec4<f32> {
   var column = n4;
   var columns = p.N4;

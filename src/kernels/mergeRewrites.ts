@@ -77,6 +77,7 @@ function isPlain(node: Node | undefined): node is Node<LinearAttrs> {
     !inputs.residual &&
     !inputs.gate &&
     !inputs.second &&
+    !attrs.layerNorm &&
     attrs.scale === 1 &&
     !attrs.gated &&
     isOne(weight) &&

@@ -1,10 +1,14 @@
 /**
  * Rewrites that take a norm in front of a convolution apart: its statistics into the epilogue of what computes its input, its
- * use into the loads of what reads it. Whether a convolution then does so depends on how it is computed (`convNorm.ts`).
+ * use into the loads of what reads it; and one that gives a layer norm to the linear layer behind it. Whether either then does
+ * so depends on how it is computed (`convNorm.ts`, `linearNorm.ts`).
  */
 import { rootOf, type GraphView, type Node, type Rewrite, type Tensor } from '../engine/index.ts';
 import { conv2dOp, isPointwise, type Conv2dAttrs } from './conv2d.ts';
 import { groupNormOp, type GroupNormAttrs } from './groupNorm.ts';
+import { layerNormOp } from './layerNorm.ts';
+import { linearOp, type LinearAttrs } from './matmul.ts';
+import { adaptiveNormOp } from './modulation.ts';
 
 function asConv(node: Node | undefined): Node<Conv2dAttrs> | undefined {
   const conv = node?.op === (conv2dOp as unknown) ? (node as Node<Conv2dAttrs>) : undefined;
@@ -33,6 +37,25 @@ export const foldNorm: Rewrite = {
       } as Node,
       removed: [from],
     };
+  },
+};
+
+const LAYER_NORMS: readonly object[] = [layerNormOp, adaptiveNormOp];
+
+/** linear(layerNorm(x)), with weights or with scale and shift from a condition: one node, which may lower to one dispatch. */
+export const foldLayerNorm: Rewrite = {
+  name: 'fold-layer-norm',
+  apply(node, view) {
+    if (node.op !== (linearOp as unknown)) return undefined;
+    const layer = node as Node<LinearAttrs>;
+    const { x, second } = layer.inputs;
+    const from = view.producer(x!);
+    if (second || !from || !LAYER_NORMS.includes(from.op) || view.uses(x!) !== 1) return undefined;
+    const { x: input, gamma, beta, m } = from.inputs;
+    if (x!.shape.at(-1) !== from.output.shape.at(-1) || (beta && !gamma)) return undefined;
+    const inputs = { ...layer.inputs, x: input, gamma, beta, m };
+    const attrs = { ...layer.attrs, layerNorm: { node: from, x: x! } };
+    return { node: { ...layer, inputs, attrs } as Node, removed: [from] };
   },
 };
 

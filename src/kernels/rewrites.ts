@@ -11,7 +11,7 @@ import { groupNormOp, type GroupNormAttrs } from './groupNorm.ts';
 import { linearOp, type LinearAttrs } from './matmul.ts';
 import { mergeEmbeddings, mergeGated, mergeProjections, mergeVectors } from './mergeRewrites.ts';
 import { gatedAddOp } from './modulation.ts';
-import { foldNorm, leaveStatistics } from './normRewrites.ts';
+import { foldLayerNorm, foldNorm, leaveStatistics } from './normRewrites.ts';
 import { foldConcat, foldSlice, foldUpsample } from './sourceRewrites.ts';
 import { vectorLinearOp, type VectorLinearAttrs } from './vectorLinear.ts';
 
@@ -126,6 +126,7 @@ export const rewrites: readonly Rewrite[] = [
   ...[foldShift, foldActivation, foldResidual, foldNormActivation, foldGate],
   ...[foldUpsample, foldConcat, foldSlice],
   ...[mergeGated, mergeProjections, mergeVectors, mergeEmbeddings],
+  foldLayerNorm,
 ];
 
 /** Those that gained nothing where they were measured (docs/performance.md): for who wants to measure elsewhere. */

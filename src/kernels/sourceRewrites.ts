@@ -4,7 +4,7 @@ import { sameShape, showsRows } from './common.ts';
 import { concatOp } from './concat.ts';
 import { conv2dOp, isPointwise, type Conv2dAttrs } from './conv2d.ts';
 import { groupNormOp } from './groupNorm.ts';
-import { linearOp } from './matmul.ts';
+import { linearOp, type LinearAttrs } from './matmul.ts';
 import { sliceOp } from './slice.ts';
 import { upsampleNearestOp } from './upsampleNearest.ts';
 
@@ -71,7 +71,8 @@ export const foldConcat: Rewrite = {
 function apart(reader: Node, joined: Tensor, a: Tensor, b: Tensor, view: GraphView): Node | undefined {
   const { x, second } = reader.inputs;
   const pointwise = is(reader, conv2dOp) && isPointwise(reader.attrs as Conv2dAttrs) && !reader.inputs.shift;
-  const able = is(reader, groupNormOp) || is(reader, linearOp) || pointwise;
+  const dense = is(reader, linearOp) && !(reader.attrs as LinearAttrs).layerNorm;
+  const able = is(reader, groupNormOp) || dense || pointwise;
   const others = Object.entries(reader.inputs).some(([name, t]) => name !== 'x' && t && rootOf(t) === joined);
   if (!able || second || others || x!.shape.at(-1) !== joined.shape.at(-1)) return undefined;
   const shown = (t: Tensor) => view.graph.view(t, [...x!.shape.slice(0, -1), t.shape.at(-1)!]);

@@ -1,10 +1,19 @@
 /** What Dawn's compiler makes of kernels whose loops run in workgroup memory: it holds no index there to its range. */
 import { execFile } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_CAPABILITIES, Graph, lowerNodes, specialise, type Capabilities } from '../../src/engine/index.ts';
+import {
+  DEFAULT_CAPABILITIES,
+  Graph,
+  lowerNodes,
+  rewriteGraph,
+  specialise,
+  type Capabilities,
+} from '../../src/engine/index.ts';
 import { attention } from '../../src/kernels/attention.ts';
 import { conv2d } from '../../src/kernels/conv2d.ts';
+import { layerNorm } from '../../src/kernels/layerNorm.ts';
 import { linear } from '../../src/kernels/matmul.ts';
+import { rewrites } from '../../src/kernels/rewrites.ts';
 import { softwareEnvironment } from '../../src/node/softwareAdapter.ts';
 import { emulateMatrices } from '../support/emulateMatrices.ts';
 import { adapters } from '../support/gpu.ts';
@@ -65,11 +74,12 @@ function shadersOf(record: (g: Graph) => void, names: RegExp): [string, string][
   const g = new Graph('f16');
   record(g);
   let ways: readonly string[] = [];
-  lowerNodes(g, g.nodes, CARD, { onChoice: (place) => (ways = place.ways) });
+  const { nodes } = rewriteGraph(g, rewrites);
+  lowerNodes(g, nodes, CARD, { onChoice: (place) => (ways = place.ways) });
   return ways
     .filter((way) => names.test(way))
     .map((way) => {
-      const [d] = lowerNodes(g, g.nodes, CARD, { choices: { get: () => way } });
+      const [d] = lowerNodes(g, nodes, CARD, { choices: { get: () => way } });
       return [`${d.kernel.name} ${way}`, emulateMatrices(specialise(d.kernel.shader, d.storage, d.tunables))];
     });
 }
@@ -78,6 +88,13 @@ const rows = (g: Graph, name: string, shape: number[]) => g.input(name, shape, {
 // Of matrices, the widest tiles: others leave branches to the driver that are never taken, and reach beyond.
 const OPS: Record<string, [(g: Graph) => void, RegExp]> = {
   linear: [(g) => g.output('y', linear(rows(g, 'x', [154, 768]), { key: 'w', shape: [320, 768] })), /^tile|wide/],
+  'linear behind a norm': [
+    (g) => {
+      const n = layerNorm(rows(g, 'x', [154, 770]), { key: 'gamma', shape: [770] }, undefined, { eps: 1e-5 });
+      g.output('y', linear(n, { key: 'w', shape: [320, 770] }));
+    },
+    /(^tile|wide).* folded/,
+  ],
   conv2d: [
     (g) =>
       g.output(

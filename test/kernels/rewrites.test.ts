@@ -6,6 +6,7 @@ import { conv2d } from '../../src/kernels/conv2d.ts';
 import { add, mul, unary } from '../../src/kernels/elementwise.ts';
 import { embedding } from '../../src/kernels/embedding.ts';
 import { groupNorm } from '../../src/kernels/groupNorm.ts';
+import { layerNorm } from '../../src/kernels/layerNorm.ts';
 import { linear } from '../../src/kernels/matmul.ts';
 import { adaptiveNorm, gatedAdd } from '../../src/kernels/modulation.ts';
 import { optionalRewrites, rewrites } from '../../src/kernels/rewrites.ts';
@@ -30,6 +31,7 @@ interface Ops {
   pointwise(x: Tensor): Tensor;
   dense(x: Tensor): Tensor;
   norm(x: Tensor): Tensor;
+  rowNorm(x: Tensor): Tensor;
 }
 
 /** Ops with weights of their own; every weight is drawn from its key. */
@@ -40,6 +42,7 @@ function opsOn(): Ops {
     pointwise: (x) => conv2d(x, weight(`conv${++n}`, C, C, 1, 1), weight(`bias${n}`, C)),
     dense: (x) => linear(x, weight(`dense${++n}`, C, C), weight(`bias${n}`, C)),
     norm: (x) => groupNorm(x, weight(`gamma${++n}`, C), weight(`bias${n}`, C), { groups: 2, eps: 1e-5 }),
+    rowNorm: (x) => layerNorm(x, weight(`gamma${++n}`, C), weight(`bias${n}`, C), { eps: 1e-5 }),
   };
 }
 
@@ -111,6 +114,8 @@ const FIRES: [string, string, Build][] = [
   ['fold-norm', 'groupNorm', (x, _, __, o) => [o.conv(o.norm(x))]],
   ['fold-norm', 'an activation between', (x, _, r, o) => [add(o.conv(unary(o.norm(x), { act: 'silu' })), r)]],
   ['fold-norm', 'under another shape', (x, _, __, o) => [o.conv(x.graph.view(o.norm(tokens(x)), SHAPE))]],
+  ['fold-layer-norm', 'layerNorm', (x, _, r, o) => [add(unary(o.dense(o.rowNorm(x)), { act: 'silu' }), r)]],
+  ['fold-layer-norm', 'under another shape', (x, _, __, o) => [o.dense(x.graph.view(o.rowNorm(tokens(x)), SHAPE))]],
   ['leave-statistics', 'conv2d', (x, _, __, o) => [o.conv(o.norm(o.conv(x)))]],
   [
     'leave-statistics',
@@ -155,6 +160,18 @@ const HOLDS: [string, Build][] = [
       return [o.conv(y), mul(y, y)];
     },
   ],
+  [
+    'a layer norm that others read',
+    (x, _, __, o) => {
+      const y = o.rowNorm(x);
+      return [o.dense(y), mul(y, y)];
+    },
+  ],
+  [
+    'a layer norm with a bias alone',
+    (x, _, __, o) => [o.dense(layerNorm(x, undefined, weight('b', C), { eps: 1e-5 }))],
+  ],
+  ['a layer norm in front of a convolution', (x, _, __, o) => [o.pointwise(o.rowNorm(x))]],
   ['a product', (x, row, __, o) => [mul(o.conv(x), row)]],
   ['a scaled row', (x, row, __, o) => [add(o.conv(x), row, { beta: 2 })]],
 ];

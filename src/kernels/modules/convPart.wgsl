@@ -56,6 +56,8 @@ fn rowPart(row: Row, depth: Depth) -> Elem4 {
   return select(Elem4(), input[select(0u, at, inside)], inside);
 }
 
+fn staged(v: vec2<u32>, depth: Depth, i: u32) -> vec2<u32> { return v; }
+
 fn weightPart(k4: u32, k: u32, n4: u32) -> Elem4 {
   if (EXACT) { return w[(k4 * p.O4 + n4) * 4u + k]; }
   return w[(min(k4, p.R * p.S * p.I4 - 1u) * p.O4 + min(n4, p.O4 - 1u)) * 4u + k];

@@ -23,6 +23,8 @@ fn rowPart(row: Row, depth: Depth) -> Elem4 {
   return a[row.a + depth];
 }
 
+fn staged(v: vec2<u32>, depth: Depth, i: u32) -> vec2<u32> { return v; }
+
 fn weightPart(k4: u32, k: u32, n4: u32) -> Elem4 {
   let columns = columnsOfWeight();
   if (EXACT) { return w[(k4 * columns + n4) * 4u + k]; }

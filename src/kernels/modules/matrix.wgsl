@@ -5,7 +5,9 @@
 //   Row, rowOf(m): what is known of row m before its parts are loaded,
 //   Depth, depthOf(k4), deeper(depth): a place along the rows, and the one K4S behind it,
 //   rowPart(row, depth), weightPart(k4, k, n4): four elements of a row, row k of block (k4, n4); both must accept what lies
-//     beyond the last row and column, and rowPart gives zeros beyond the last k4,
+//     beyond the last row and column,
+//   staged(v, depth, i): the i-th part of a row that a lane brings in, always of the same row, on its way into the tile, as
+//     halves; zeros beyond the last k4,
 //   finishPair(m, n4, first, second): takes the sums of columns n4 and n4 + 1, n4 even, also those beyond the edges.
 //
 // Subgroups have a lane for every eight sums of a matrix, which is how wide they are where these sizes are at home.
@@ -112,13 +114,13 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, index: u32) {
   var c33: Result;
   for (var start = 0u; start < k4s; start += K4S) {
     workgroupBarrier();
-    pool[rowAt] = rows[0];
-    pool[rowAt + DOWN * ROW_STEP] = rows[1];
+    pool[rowAt] = staged(rows[0], depth, 0u);
+    pool[rowAt + DOWN * ROW_STEP] = staged(rows[1], depth, 1u);
     pool[weightAt] = weights[0];
     pool[weightAt + WG / TILE_N4 * WEIGHT_STEP] = weights[1];
     if (ROW_LOADS > 2u) {
-      pool[rowAt + 2u * DOWN * ROW_STEP] = rows[2];
-      pool[rowAt + 3u * DOWN * ROW_STEP] = rows[3];
+      pool[rowAt + 2u * DOWN * ROW_STEP] = staged(rows[2], depth, 2u);
+      pool[rowAt + 3u * DOWN * ROW_STEP] = staged(rows[3], depth, 3u);
     }
     if (WEIGHT_LOADS > 2u) {
       pool[weightAt + 2u * (WG / TILE_N4) * WEIGHT_STEP] = weights[2];

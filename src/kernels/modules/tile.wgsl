@@ -1,8 +1,9 @@
 // A product of rows by a matrix in 4×4 blocks, tile by tile through workgroup memory. The kernel declares WG_N × WG_M
 // invocations, ROWS and COLS, the rows and vec4 columns that each computes, K4S, the vec4 of every row that a tile holds, and
 // the functions rowPart(m, k4), four elements of row m, and weightRow(k4, k, n4), row k of block (k4, n4); both must accept
-// what lies beyond the last row and column, and rowPart gives zeros beyond the last k4. While one tile is multiplied, the
-// next is on its way into registers.
+// what lies beyond the last row and column. While one tile is multiplied, the next is on its way into registers; on the way
+// from there into the tile goes every part of a row through staged(v, k4, i), the i-th of its invocation, which is always of
+// the same row; it gives zeros beyond the last k4.
 const ROW_LOADS = ROWS * K4S / WG_N;
 const WEIGHT_LOADS = 4u * K4S * COLS / WG_M;
 
@@ -24,7 +25,7 @@ fn tileProduct(m0: u32, n0: u32, k4s: u32, column: u32, line: u32) -> array<vec4
     let start = turn * K4S;
     if (turn > 0u) {
       workgroupBarrier();
-      for (var i = 0u; i < ROW_LOADS; i++) { rowTile[index + i * WG_M * WG_N] = rows[i]; }
+      for (var i = 0u; i < ROW_LOADS; i++) { rowTile[index + i * WG_M * WG_N] = staged(rows[i], start - K4S + index % K4S, i); }
       for (var i = 0u; i < WEIGHT_LOADS; i++) {
         let at = index + i * WG_M * WG_N;
         let n = at / 4u % (WG_N * COLS);

@@ -1,0 +1,89 @@
+// out[m, n] = (act(Σₖ x[m, k] · w[n, k] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale, x the rows of a behind a layer
+// norm: with gamma and beta, or with scale and shift from a condition (`modules/rowNormals.wgsl`). By subgroup matrices, in one
+// dispatch: every workgroup finds the mean and variance of its rows first, and normalises what it brings in, in f32; halves
+// are multiplied, sums in f32.
+//
+// GATED: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values · act(gates).
+// a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
+// As `matmulMatrix.wgsl` has it: MM·ROWS·SUBS_M rows × MN·COLS·SUBS_N columns per workgroup.
+//@use storage activation linearOut normedPart matrix rowNormals
+const MM = 16u;
+const MN = 16u;
+const MK = 16u;
+const SUBS_M = 2u;
+const SUBS_N = 4u;
+const ROWS = 4u;
+const COLS = 2u;
+const K4S = 4u;
+const EXACT = false;
+const ACT = 0u;
+const HAS_BIAS = true;
+const HAS_RESIDUAL = false;
+const IN_PLACE = false;
+const HAS_GATE = false;
+const GATED = false;
+const HAS_AFFINE = true;
+const HAS_VECTORS = false;
+const RAGGED = true;
+
+struct Params {
+  M: u32,         // rows
+  K: u32,         // elements per row of a
+  K4: u32,        // vec4 per row of a
+  N4: u32,        // vec4 per row of out
+  N: u32,         // columns of out
+  T: u32,         // rows per batch item
+  gate4: u32,     // vec4 per row of gate
+  gateAt: u32,    // vec4 in front of the gate in it
+  scale: f32,     // applied last
+  acts: u32,      // 1 where the activation applies
+  adds: u32,      // 1 where a residual is added
+  eps: f32,       // of the norm
+  itemRows: u32,  // rows per item of vectors
+  stride: u32,    // vec4 per row of vectors
+  scaleAt: u32,   // vec4 in front of the norm's scale in it
+  shiftAt: u32,   // and of its shift
+}
+
+@group(0) @binding(0) var<storage, read> a: array<Elem4>;               // [M, K4]
+@group(0) @binding(1) var<storage, read> affine: array<vec4<f32>>;      // [2, K4]: gamma and beta
+@group(0) @binding(2) var<storage, read> vectors: array<Elem4>;         // [B, stride]
+@group(0) @binding(3) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4) holds four k of four n
+@group(0) @binding(4) var<storage, read> bias: array<vec4<f32>>;        // [N4]
+@group(0) @binding(5) var<storage, read> residual: array<Elem4>;        // [M, N4]
+@group(0) @binding(6) var<storage, read> gate: array<Elem4>;            // [B, gate4]
+@group(0) @binding(7) var<storage, read_write> out: array<Elem4>;       // [M, N4]
+@group(0) @binding(8) var<uniform> p: Params;
+
+fn columnsOfWeight() -> u32 { return select(p.N4, 2u * p.N4, GATED); }
+
+fn finishOne(m: u32, n4: u32, sum: vec4<f32>) {
+  if (!EXACT && n4 >= p.N4) { return; }
+  var start = vec4<f32>(0.0);
+  if (HAS_BIAS) { start = bias[n4]; }
+  finish(m, n4, sum + start);
+}
+
+fn finishPair(m: u32, n4: u32, first: vec4<f32>, second: vec4<f32>) {
+  if (!EXACT && m >= p.M) { return; }
+  if (!GATED) {
+    finishOne(m, n4, first);
+    finishOne(m, n4 + 1u, second);
+  } else if (EXACT || n4 / 2u < p.N4) {
+    var values = first;
+    var gates = second;
+    if (HAS_BIAS) {
+      values += bias[n4];
+      gates += bias[n4 + 1u];
+    }
+    put(m, n4 / 2u, values * activate(gates, ACT));
+  }
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let m0 = (group.y + group.z * groups.y) * TILE_M;
+  findNormals(m0, lane);
+  matrixProduct(m0, group.x * TILE_N4, 0u, p.K4, lane);
+}
