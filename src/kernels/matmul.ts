@@ -121,7 +121,9 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
   const K4 = A4 + (second ? width4(second) : 0);
   const gated = attrs.gated ?? false;
   const { software, subgroupSize: SG } = to.caps;
-  const flops = (gated ? 4 : 2) * M * (x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0)) * output.shape.at(-1)!;
+  const columns = (gated ? 2 : 1) * width4(output);
+  const K = x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0);
+  const flops = 2 * M * K * (gated ? 2 : 1) * output.shape.at(-1)! + (attrs.layerNorm ? 8 * M * K : 0);
   // Where a shader takes long to translate, layers with and without share one: what is not there is bound as zeros or not
   // looked at.
   const behind = {
@@ -168,7 +170,6 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
       inPlace: 'residual',
     });
   };
-  const columns = (gated ? 2 : 1) * width4(output);
   // Of what a timestep goes through on its way, half the layers have this one behind them.
   const shareAct: Record<string, number> = software && attrs.act === 'none' ? { ACT: ACTIVATIONS.silu } : {};
   const ways: Record<string, () => void> = {

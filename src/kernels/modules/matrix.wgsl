@@ -6,8 +6,8 @@
 //   Depth, depthOf(k4), deeper(depth): a place along the rows, and the one K4S behind it,
 //   rowPart(row, depth), weightPart(k4, k, n4): four elements of a row, row k of block (k4, n4); both must accept what lies
 //     beyond the last row and column,
-//   staged(v, depth, i): the i-th part of a row that a lane brings in, always of the same row, on its way into the tile, as
-//     halves; zeros beyond the last k4,
+//   staged(v, depth, i): what becomes of the i-th part of a row that a lane brings in, always of the same row, on its way into
+//     the tile; rowPart or staged makes zeros of what lies beyond the last k4,
 //   finishPair(m, n4, first, second): takes the sums of columns n4 and n4 + 1, n4 even, also those beyond the edges.
 //
 // Subgroups have a lane for every eight sums of a matrix, which is how wide they are where these sizes are at home.

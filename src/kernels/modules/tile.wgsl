@@ -1,9 +1,9 @@
 // A product of rows by a matrix in 4×4 blocks, tile by tile through workgroup memory. The kernel declares WG_N × WG_M
 // invocations, ROWS and COLS, the rows and vec4 columns that each computes, K4S, the vec4 of every row that a tile holds, and
 // the functions rowPart(m, k4), four elements of row m, and weightRow(k4, k, n4), row k of block (k4, n4); both must accept
-// what lies beyond the last row and column. While one tile is multiplied, the next is on its way into registers; on the way
-// from there into the tile goes every part of a row through staged(v, k4, i), the i-th of its invocation, which is always of
-// the same row; it gives zeros beyond the last k4.
+// what lies beyond the last row and column. While one tile is multiplied, the next is on its way into registers. From there to
+// the tile, every part of a row goes through staged(v, k4, i), the i-th that its invocation brings in, always of the same row;
+// rowPart or staged makes zeros of what lies beyond the last k4.
 const ROW_LOADS = ROWS * K4S / WG_N;
 const WEIGHT_LOADS = 4u * K4S * COLS / WG_M;
 
