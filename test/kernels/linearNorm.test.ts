@@ -20,7 +20,9 @@ const EPS = 1e-5;
 const weight = (key: string, ...shape: number[]) => ({ key, shape });
 const force = (way: string) => ({ get: () => way });
 
-const NORMS = ['bare', 'gamma', 'affine', 'vectors'] as const;
+/** Without weights, with the first of them, with both; with scale and shift from a condition. */
+type Norm = 'bare' | 'gamma' | 'affine' | 'vectors';
+
 const DATA = {
   plain: { mean: 0, std: 1 },
   'far from zero': { mean: 1e4, std: 1 },
@@ -29,7 +31,7 @@ const DATA = {
 
 interface Case {
   dtype: 'f32' | 'f16';
-  norm: (typeof NORMS)[number];
+  norm: Norm;
   data: keyof typeof DATA;
   /** Items, and rows of each. */
   B: number;
