@@ -114,20 +114,26 @@ export class Tuner {
     let changed = false;
     for (const { place } of open) {
       throwIfAborted(options.signal, 'tune');
+      const entry = entries.get(place.key);
+      const known = (await (this.shipped ??= this.readShipped())).get(place.key);
+      const measures = this.mode === 'full' && left() > 0;
+      // Where nothing is known nor will be, no way need be lowered, nor its kernels be hashed.
+      if (!entry && !known && !measures) {
+        this.report.usual++;
+        continue;
+      }
       const ways = waysOf(graph, place, this.device.caps);
       const version = versionOf(ways);
-      const entry = entries.get(place.key);
       if (entry?.version === version && ways.has(entry.way)) {
         this.choose(place.key, entry.way, 'cached');
         continue;
       }
       // One of other kernels is as good as none: whoever changes them is told by `npm run check`.
-      const known = (await (this.shipped ??= this.readShipped())).get(place.key);
       if (known?.version === version && ways.has(known.way)) {
         this.choose(place.key, known.way, 'shipped');
         continue;
       }
-      const times = this.mode === 'full' && left() > 0 ? await this.time(ways, left) : undefined;
+      const times = measures ? await this.time(ways, left) : undefined;
       // No way may have been timed at all: each may be too large for a trial.
       if (!times || Object.keys(times).length === 0) {
         this.report.usual++;

@@ -68,18 +68,23 @@ export function browserTuneStore(name = 'daguerre-tuning'): TuneStore | undefine
       ask.onsuccess = () => resolve(ask.result);
       ask.onerror = () => reject(ask.error ?? new FormatError(`tuning: IndexedDB ${name} failed`));
     });
-  const table = async (mode: IDBTransactionMode) => {
+  const on = async <T>(mode: IDBTransactionMode, ask: (documents: IDBObjectStore) => IDBRequest<T>): Promise<T> => {
     const opening = indexedDB.open(name, 1);
     opening.onupgradeneeded = () => opening.result.createObjectStore('documents');
-    return (await request(opening)).transaction('documents', mode).objectStore('documents');
+    const database = await request(opening);
+    try {
+      return await request(ask(database.transaction('documents', mode).objectStore('documents')));
+    } finally {
+      database.close(); // left open, it would keep a page of a later version waiting for its own
+    }
   };
   return {
     async read(key) {
-      const text = (await request((await table('readonly')).get(key))) as unknown;
+      const text = await on<unknown>('readonly', (documents) => documents.get(key));
       return typeof text === 'string' ? text : undefined;
     },
     async write(key, text) {
-      await request((await table('readwrite')).put(text, key));
+      await on('readwrite', (documents) => documents.put(text, key));
     },
   };
 }
