@@ -1,6 +1,6 @@
 /** Linear layers that normalise the rows they bring in: layer norms, and those whose scale and shift come from a condition. */
 import { describe, expect, it } from 'vitest';
-import { Graph, lowerNodes, rewriteGraph, type Device, type Tensor } from '../../src/engine/index.ts';
+import { Graph, lowerNodes, Program, rewriteGraph, Weights, type Device, type Tensor } from '../../src/engine/index.ts';
 import { layerNorm } from '../../src/kernels/layerNorm.ts';
 import { linear } from '../../src/kernels/matmul.ts';
 import { adaptiveNorm, gatedAdd } from '../../src/kernels/modulation.ts';
@@ -205,6 +205,46 @@ describe.each(adapters())('linear behind a norm on %s', (adapter) => {
     expect(lowerNodes(g, nodes, caps)).toEqual(without);
   });
 });
+
+// SwiftShader takes seconds for every kernel with kilobytes of workgroup memory.
+describe.each(adapters().filter((name) => name !== 'swiftshader'))(
+  'layers that add what their norm reads on %s',
+  (adapter) => {
+    it('do not write over it before all have read it', async () => {
+      const device = await openDevice(adapter, { label: 'as a card' });
+      Object.assign(device.caps, { software: false, subgroupSize: 0 });
+      const [B, T, D] = [2, 60, 64];
+      const record = () => {
+        const g = new Graph();
+        const m = g.input('m', [B, 3 * D], { layout: 'rows' });
+        let x = linear(g.input('x', [B, T, D], { layout: 'rows' }), weight('w0', D, D));
+        for (const i of [1, 2]) {
+          const n = adaptiveNorm(x, m, { scale: 0, shift: D, eps: EPS });
+          x = gatedAdd(x, linear(n, weight(`w${i}`, D, D)), m, 2 * D);
+        }
+        g.output('y', linear(x, weight('w3', D, D)));
+        return g;
+      };
+      const inputs = { x: normals(1, B * T * D), m: normals(2, B * 3 * D, { std: 0.5 }) };
+      const weights: Record<string, Float32Array> = {};
+      for (const i of [0, 1, 2, 3]) weights[`w${i}`] = normals(10 + i, D * D, { std: 1 / Math.sqrt(D) });
+      const off = await runGraph(device, record(), { inputs, weights, caps: { software: true } });
+      const source = {
+        ...{ name: 'drawn', keys: () => Object.keys(weights) },
+        ...{ info: () => ({ dtype: 'F32', shape: [D, D] }) as const, read: async (key: string) => weights[key] },
+      };
+      const program = await Program.compile(device, record(), new Weights(device, source), { rewrites });
+      expect(program.report.kernels.matmulTileNorm).toBe(2);
+      for (const [name, data] of Object.entries(inputs)) {
+        device.gpu.queue.writeBuffer(program.inputBuffer(name), 0, data as Float32Array<ArrayBuffer>);
+      }
+      await program.run();
+      const largest = off.outputs.y.reduce((a, v) => Math.max(a, Math.abs(v)), 1);
+      expectClose(await program.read('y'), off.outputs.y, dotTolerance('f32', 6 * D, largest), 'on is off');
+      program.dispose();
+    });
+  },
+);
 
 // Those that SwiftShader translates in seconds.
 const MATRICES: [way: string, c: Partial<Case>][] = [
