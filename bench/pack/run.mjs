@@ -123,9 +123,9 @@ if (size > MOST_BYTES) {
 /** Containers that see a GPU often lack the loader that finds its driver. */
 async function packLoader() {
   const { ensureComponent } = await import(pathToFileURL(join(root, 'dist', 'node.js')).href).catch(() => ({}));
-  const folder = join(root, '.cache', 'loader');
-  if (!existsSync(folder) && ensureComponent) await ensureComponent('loader').catch(() => undefined);
-  if (!copy(folder, into('.cache', 'loader'))) {
+  // Where it lies, `DAGUERRE_CACHE` may say.
+  const folder = await ensureComponent?.('loader').catch(() => undefined);
+  if (!folder || !copy(folder, into('.cache', 'loader'))) {
     console.error(
       'bench:pack: without a Vulkan loader: the machine must have libvulkan.so.1 (npx daguerre doctor --fetch)',
     );
