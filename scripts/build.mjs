@@ -1,6 +1,6 @@
 /** Builds the library, its declarations and the demo into dist/. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -20,3 +20,5 @@ for (const step of steps) {
   const { status } = spawnSync(process.execPath, step, { cwd: root, stdio: ['ignore', 2, 2] });
   if (status !== 0) process.exit(status ?? 1);
 }
+// npm makes the command executable when it installs, and `npx daguerre` runs what a later build has put in its place.
+chmodSync(join(root, 'dist', 'cli.js'), 0o755);
