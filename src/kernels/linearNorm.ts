@@ -64,6 +64,9 @@ const DISPATCH_BYTES = 40 * 2 ** 20;
 /** Longer rows, one part behind the other, take longer than a dispatch. */
 const LONG4 = 512;
 
+/** Times the width of its rows: queries, keys and values. Wider layers, the first of an MLP, read most for the same gain. */
+const WIDE = 3;
+
 /**
  * Whether it should cost less to find a norm anew in every column of tiles than to dispatch it. By itself it reads the rows
  * twice and writes them, once; folded, each column of tiles reads them once more than it does anyway.
@@ -71,9 +74,10 @@ const LONG4 = 512;
 function isWorthFolding({ inputs: { x }, attrs, output }: Node<LinearAttrs>, way: string, { caps }: Lowering): boolean {
   const tile = TILES[way as keyof typeof TILES];
   const edge4 = tile ? tile.WG_N * tile.COLS : matrixColumns4(matrixTiles(caps)[way]);
-  const across = ceilDiv((attrs.gated ? 2 : 1) * width4(output), edge4);
+  const columns4 = (attrs.gated ? 2 : 1) * width4(output);
   const most = tile ? DISPATCH_BYTES : DISPATCH_BYTES / 2;
-  return width4(x!) <= LONG4 && (across - 3) * byteSize(rootOf(x!)) <= most;
+  if (width4(x!) > LONG4 || columns4 > WIDE * width4(x!)) return false;
+  return (ceilDiv(columns4, edge4) - 3) * byteSize(rootOf(x!)) <= most;
 }
 
 /** Ways that stage rows, and can normalise them on their way. */

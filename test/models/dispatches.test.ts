@@ -41,8 +41,8 @@ const sd3: Plan = (dtype, caps) => {
 it.each<[string, DType, Plan, number]>([
   ['Stable Diffusion 1.5, U-Net', 'f32', unet('sd15-unet', 2, 64), 335],
   ['Stable Diffusion 1.5, U-Net', 'f16', unet('sd15-unet', 2, 64), 315],
-  ['DiT-XL/2', 'f32', dit('dit-xl-2-256', 32), 200],
-  ['DiT-XL/2', 'f16', dit('dit-xl-2-256', 32), 160],
+  ['DiT-XL/2', 'f32', dit('dit-xl-2-256', 32), 220],
+  ['DiT-XL/2', 'f16', dit('dit-xl-2-256', 32), 190],
   ['Stable Diffusion 1.5, decoder', 'f16', decoder('sd15-vae', 64), 90],
   ['DDPM, CIFAR-10', 'f32', ddpm, 150],
   ['Stable Diffusion 3 medium', 'f16', sd3, 440],

@@ -1,8 +1,6 @@
 /**
  * Calls whose activations are hard to place, found by planning every config of `configs` in batches of one, two and four, at
  * several sizes, in both types, for GPUs and processors: all stay within 1.15 times what is alive at once, most within 1.05.
- * But for small transformers whose norms are part of the layers behind them: those take as many bytes as before, while less is
- * alive at once. Attention binds queries, keys and values in one tensor, thrice, and so cannot write beside it.
  */
 import { expect, it } from 'vitest';
 import { DEFAULT_CAPABILITIES, DEFAULT_LIMITS, type Capabilities } from '../../src/engine/index.ts';
@@ -31,8 +29,8 @@ it.each<Case>([
   ['sd3.5-medium', 'f32', 'a card', size(4, 128, 128), k.sd3, 1.05],
   ['sd3.5-large', 'f16', 'a card', size(2, 128, 128), k.sd3, 1.05],
   ['sd3.5-large', 'f16', 'a GPU at default limits', size(2, 64, 128), k.sd3, 1.05],
-  ['dit-xl-2-256', 'f16', 'a GPU at default limits', size(2, 32, 32), k.dit, 1.2],
-  ['dit-xl-2-256', 'f32', 'a GPU at default limits', size(1, 32, 32), k.dit, 1.2],
+  ['dit-xl-2-256', 'f16', 'a GPU at default limits', size(2, 32, 32), k.dit, 1.05],
+  ['dit-xl-2-256', 'f32', 'a GPU at default limits', size(1, 32, 32), k.dit, 1.05],
   ['t5-v1.1-xxl-encoder', 'f32', 'a GPU at default limits', size(1, 1, 1), k.t5, 1.05],
   ['sd-turbo-unet', 'f32', 'a GPU at default limits', size(1, 32, 64), k.conditional, 1.15],
   ['ncsnpp-ve-cifar10-continuous', 'f16', 'a GPU at default limits', size(4, 32, 32), k.ncsnpp, 1.15],
