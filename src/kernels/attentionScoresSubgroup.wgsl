@@ -98,12 +98,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (EIGHTS > 1u) { e1 = settle(e1, lane); }
   if (EIGHTS > 2u) { e2 = settle(e2, lane); }
   if (EIGHTS > 3u) { e3 = settle(e3, lane); }
+  // Eight by eight, so that few sums move from row to row: a vec4 that a loop carries is read, masked and written each round.
   let end = min(t + 8u * EIGHTS, p.count);
-  for (var i = t; i < end; i++) {
-    put(group.z, i, s4, e0.s0);
-    e0 = shiftEight(e0, e1.s0);
-    if (EIGHTS > 1u) { e1 = shiftEight(e1, e2.s0); }
-    if (EIGHTS > 2u) { e2 = shiftEight(e2, e3.s0); }
-    if (EIGHTS > 3u) { e3 = shiftEight(e3, e3.s0); }
+  var i = t;
+  loop {
+    let stop = min(i + 8u, end);
+    loop {
+      put(group.z, i, s4, e0.s0);
+      e0 = shiftEight(e0, e0.s0);
+      continuing { i++; break if i >= stop; }
+    }
+    e0 = e1;
+    if (EIGHTS > 2u) { e1 = e2; }
+    if (EIGHTS > 3u) { e2 = e3; }
+    continuing { break if i >= end; }
   }
 }
