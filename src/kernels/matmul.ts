@@ -207,7 +207,7 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
     const EXACT = matrixExact(tile, M, columns, K4);
     ways['matrix split'] = () => split(part4, matmulMatrixSplitKernel, { ...tile, EXACT });
   }
-  const shared = canShare(to.caps) && M >= 4 ? `shared ${usualEights(M, SG)}` : 'plain';
+  const shared = canShare(to.caps) && M >= 4 ? `shared ${usualEights(M, SG, 4)}` : 'plain';
   const fitting = usualTile(M, columns);
   const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
   const names = Object.keys(ways);

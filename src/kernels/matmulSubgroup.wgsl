@@ -131,17 +131,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var f3 = f0;
   var at = n4 * 4u;
   for (var k4 = 0u; k4 < p.K4; k4++) {
-    let b = blockAt(at);
-    var c = b;
-    if (COLS > 1u) { c = blockAt(at + (second4 - n4) * 4u); }
-    at += columns * 4u;
-    let r0 = loadRows(low0, high0, k4);
+    var b: Block;
+    var c: Block;
+    var r0: Rows;
     var r1: Rows;
     var r2: Rows;
     var r3: Rows;
+    // What is used first is loaded last: compilers for processors run out of registers here, and put what came first into
+    // memory, eight lanes long, if it is used first.
+    b.w3 = load4(w[at + 3u]);
+    b.w2 = load4(w[at + 2u]);
+    b.w1 = load4(w[at + 1u]);
+    b.w0 = load4(w[at]);
+    if (COLS > 1u) { c = blockAt(at + (second4 - n4) * 4u); }
+    r0 = loadRows(low0, high0, k4);
     if (EIGHTS > 1u) { r1 = loadRows(low1, high1, k4); }
     if (EIGHTS > 2u) { r2 = loadRows(low2, high2, k4); }
     if (EIGHTS > 3u) { r3 = loadRows(low3, high3, k4); }
+    at += columns * 4u;
     e0 = shareEight(e0, r0, b);
     if (EIGHTS > 1u) { e1 = shareEight(e1, r1, b); }
     if (EIGHTS > 2u) { e2 = shareEight(e2, r2, b); }
