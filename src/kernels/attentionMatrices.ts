@@ -22,6 +22,8 @@ export const attentionMatrixKernel = defineKernel({
 
 /** Most matrices of sums that a subgroup keeps. */
 const MOST_SUMS = 5;
+/** Most vec4 of keys or values on their way into a lane's registers: with 20, as for heads of 160, RDNA 3 runs out of them. */
+const MOST_LOADS = 16;
 /** Workgroups that are enough for a large card. */
 const ENOUGH = 200;
 
@@ -29,12 +31,14 @@ function fits({ MM, MN, MK, DOWN, ACROSS, D4 }: Record<string, number>, { matric
   const unit4 = Math.max(MN, MK) / 4;
   const padded4 = unit4 * ceilDiv(D4, unit4);
   const [queries, keys] = [MM * DOWN, MN * ACROSS];
+  const lanes = lanesOf({ M: MM, N: MN }) * DOWN * ACROSS;
   const pool = (queries + keys) * (padded4 + 2) + queries * ((MN / 2) * ACROSS + 2);
   return (
     matrices === nameOfForm({ M: MM, N: MN, K: MK }) &&
     keys % MK === 0 &&
     ceilDiv((4 * padded4) / MN, ACROSS) <= MOST_SUMS &&
-    lanesOf({ M: MM, N: MN }) * DOWN * ACROSS <= limits.maxComputeInvocationsPerWorkgroup &&
+    ceilDiv(keys * padded4, lanes) <= MOST_LOADS &&
+    lanes <= limits.maxComputeInvocationsPerWorkgroup &&
     8 * pool + 4 * queries + 32 <= limits.maxComputeWorkgroupStorageSize
   );
 }

@@ -16,17 +16,18 @@ import productSubgroupShader from './winogradProductSubgroup.wgsl';
 /** Pixels along the edge of an output tile. */
 export type WinogradTile = 2 | 4;
 
+/** FIXED where the compiler is a GPU's, which unrolls. */
 const inputKernel = (shader: typeof input2Shader) =>
   defineKernel({
     shader,
-    tunables: { WG: [64, 8, 32, 128], ...CONV_NORM },
+    tunables: { WG: [64, 8, 32, 128], FIXED: [false, true], ...CONV_NORM },
     grid: ({ tiles, A4 }, t) => linearGrid(ceilDiv(tiles * A4, t.WG)),
   });
 
 const outputKernel = (shader: typeof output2Shader, more: { STATS?: boolean[] } = {}) =>
   defineKernel({
     shader,
-    tunables: { WG: [64, 8, 32, 128], ACT: CONV_OUT.ACT, ...more },
+    tunables: { WG: [64, 8, 32, 128], FIXED: [false, true], ACT: CONV_OUT.ACT, ...more },
     grid: ({ tiles, O4 }, t) => linearGrid(ceilDiv(tiles * O4, t.WG)),
   });
 
@@ -155,6 +156,7 @@ export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: Winog
   const { inputs, attrs: a, output } = node;
   const { x, second, beta, weight, bias, shift, residual } = inputs;
   const { B, H, W, I, OH, OW, O, top, left, up = 1, norm } = a;
+  const FIXED = !to.caps.software;
   const affine = norm && groupNormAffine(inputs, norm, to);
   const before = convNorm(a);
   const sources = [{ input: x!, at: 0 }, ...(second ? [{ input: second, at: width4(x!) }] : [])];
@@ -176,7 +178,7 @@ export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: Winog
     for (const { input, at } of sources) {
       to.dispatch({
         kernel: tile === 2 ? winograd2InputKernel : winograd4InputKernel,
-        tunables: before.tunables,
+        tunables: { FIXED, ...before.tunables },
         params: {
           ...{ ...common, H, W, A4: width4(input), I4, at, top, left, doubled: up - 1 },
           ...before.params,
@@ -193,7 +195,7 @@ export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: Winog
     });
     to.dispatch({
       kernel: tile === 2 ? winograd2OutputKernel : winograd4OutputKernel,
-      tunables: { ACT: behind.tunables.ACT, ...(stats && { STATS: true }) },
+      tunables: { FIXED, ACT: behind.tunables.ACT, ...(stats && { STATS: true }) },
       params: { ...common, OH, OW, O4, ...behind.params },
       // What is written cannot be bound to the zeros that others share.
       bindings: { m, bias, shift, residual, out: output, ...(tile === 4 && { stats: stats ?? nothing }) },

@@ -8,8 +8,11 @@
 // doubled = 1: d is taken from the input with every pixel doubled both ways (nearest neighbour); H and W are those of the
 // input.
 // Sums in f32, and stored so, since the transform grows values up to fourfold. Lavin & Gray 2015, section 4.1.
+// FIXED: the lengths of loops are known, for compilers of GPUs: they unroll them and have all in registers. Those of
+// processors, which would take long for that, must not know them.
 //@use storage activation normIn
 const WG = 64u;
+const FIXED = false;
 const NORM = false;
 const NORM_ACT = 0u;
 
@@ -49,7 +52,7 @@ fn row(map: u32, y: u32, x: u32, c: u32, norm: Norm) -> mat4x4<f32> {
   loop {
     let v = normalised(load4(input[(line + min((x + j) >> p.doubled, p.W - 1u)) * p.A4 + c]), norm);
     d = mat4x4<f32>(d[1], d[2], d[3], select(vec4<f32>(0.0), v, inside && x + j < p.W << p.doubled));
-    continuing { j++; break if j >= p.edge; }
+    continuing { j++; break if j >= select(p.edge, 4u, FIXED); }
   }
   return mat4x4<f32>(d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]);
 }
@@ -83,12 +86,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     v1 += b.y * r;
     v2 += b.z * r;
     v3 += b.w * r;
-    continuing { i++; break if i >= p.edge; }
+    continuing { i++; break if i >= select(p.edge, 4u, FIXED); }
   }
   var all = array<vec4<f32>, 16>(
     v0[0], v0[1], v0[2], v0[3], v1[0], v1[1], v1[2], v1[3], v2[0], v2[1], v2[2], v2[3], v3[0], v3[1], v3[2], v3[3]);
   let size = p.tiles * p.I4;
   let to = index / p.A4 * p.I4 + c4;
   i = 0u;
-  loop { v[i * size + to] = all[i]; continuing { i++; break if i >= p.edge * p.edge; } }
+  loop { v[i * size + to] = all[i]; continuing { i++; break if i >= select(p.edge * p.edge, 16u, FIXED); } }
 }

@@ -9,8 +9,11 @@
 // input.
 // Sums in f32, and stored so, since the transform grows values up to thirtyfold. Lavin & Gray 2015, section 4.2, with the
 // points 0, ±3/4, ±3/2, ∞ in place of 0, ±1, ±2, ∞: all factors are exact, and results err half as much (winograd.ts).
+// FIXED: the lengths of loops are known, for compilers of GPUs: they unroll them and have all in registers. Those of
+// processors, which would take long for that, must not know them.
 //@use storage activation normIn
 const WG = 64u;
+const FIXED = false;
 const NORM = false;
 const NORM_ACT = 0u;
 
@@ -63,9 +66,20 @@ fn row(map: u32, y: u32, x: u32, c: u32, norm: Norm) -> Six {
   loop {
     let v = normalised(load4(input[(line + min((x + j) >> p.doubled, p.W - 1u)) * p.A4 + c]), norm);
     d = Six(d.b, d.c, d.d, d.e, d.f, select(vec4<f32>(0.0), v, inside && x + j < p.W << p.doubled));
-    continuing { j++; break if j >= p.edge; }
+    continuing { j++; break if j >= select(p.edge, 6u, FIXED); }
   }
   return transform(d);
+}
+
+// Column j of Bᵀ d B, from that of d B.
+fn putColumn(j: u32, size: u32, to: u32, d: Six) {
+  let r = transform(d);
+  v[j * size + to] = r.a;
+  v[(j + 6u) * size + to] = r.b;
+  v[(j + 12u) * size + to] = r.c;
+  v[(j + 18u) * size + to] = r.d;
+  v[(j + 24u) * size + to] = r.e;
+  v[(j + 30u) * size + to] = r.f;
 }
 
 // sums + factor · row
@@ -87,6 +101,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let x = (tile % p.TW) * 4u - p.left;
   let c4 = p.at + c;
   let norm = normOf(map, c4);
+  let size = p.tiles * p.I4;
+  let to = index / p.A4 * p.I4 + c4;
+  // Rows and then columns: an array of them all, written in a loop, would be left in memory.
+  if (FIXED) {
+    let r0 = row(map, y, x, c, norm);
+    let r1 = row(map, y + 1u, x, c, norm);
+    let r2 = row(map, y + 2u, x, c, norm);
+    let r3 = row(map, y + 3u, x, c, norm);
+    let r4 = row(map, y + 4u, x, c, norm);
+    let r5 = row(map, y + 5u, x, c, norm);
+    putColumn(0u, size, to, Six(r0.a, r1.a, r2.a, r3.a, r4.a, r5.a));
+    putColumn(1u, size, to, Six(r0.b, r1.b, r2.b, r3.b, r4.b, r5.b));
+    putColumn(2u, size, to, Six(r0.c, r1.c, r2.c, r3.c, r4.c, r5.c));
+    putColumn(3u, size, to, Six(r0.d, r1.d, r2.d, r3.d, r4.d, r5.d));
+    putColumn(4u, size, to, Six(r0.e, r1.e, r2.e, r3.e, r4.e, r5.e));
+    putColumn(5u, size, to, Six(r0.f, r1.f, r2.f, r3.f, r4.f, r5.f));
+    return;
+  }
   var v0: Six;
   var v1: Six;
   var v2: Six;
@@ -117,8 +149,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var all = array<vec4<f32>, 36>(
     v0.a, v0.b, v0.c, v0.d, v0.e, v0.f, v1.a, v1.b, v1.c, v1.d, v1.e, v1.f, v2.a, v2.b, v2.c, v2.d, v2.e, v2.f,
     v3.a, v3.b, v3.c, v3.d, v3.e, v3.f, v4.a, v4.b, v4.c, v4.d, v4.e, v4.f, v5.a, v5.b, v5.c, v5.d, v5.e, v5.f);
-  let size = p.tiles * p.I4;
-  let to = index / p.A4 * p.I4 + c4;
   i = 0u;
   loop { v[i * size + to] = all[i]; continuing { i++; break if i >= p.edge * p.edge; } }
 }

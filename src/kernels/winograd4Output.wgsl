@@ -8,8 +8,10 @@
 // STATS: beside it, mean and M2 = Σ (x − mean)² of what is stored of each tile and channel, as groupNormStats has them of its
 // chunks, by sums of d = x − x₀ and d² with x₀ the tile's first pixel: M2 = Σ d² − (Σ d)² / n loses four bits at most, since x₀
 // is one of the n ≤ 16 values, and so (Σ d)² / n = n (mean − x₀)² ≤ (n − 1) · M2. f32.
+// FIXED: the lengths of loops are known, as in the input's transform.
 //@use storage activation
 const WG = 64u;
+const FIXED = false;
 const ACT = 0u;
 const STATS = false;
 
@@ -54,7 +56,7 @@ fn row(i: u32, size: u32, index: u32) -> mat4x4<f32> {
     m3 = m4;
     m4 = m5;
     m5 = m[(6u * i + j) * size + index];
-    continuing { j++; break if j >= p.edge; }
+    continuing { j++; break if j >= select(p.edge, 6u, FIXED); }
   }
   let near = m1 + m2;
   let far = m3 + m4;
@@ -106,7 +108,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       s2 += (point * point) * r;
       s3 += (point * point * point) * r;
     }
-    continuing { i++; break if i >= p.edge; }
+    continuing { i++; break if i >= select(p.edge, 6u, FIXED); }
   }
   let add = bias[o4] + load4(shift[map * p.shift4 + p.shiftAt + o4]);
   var sums = array<vec4<f32>, 16>(

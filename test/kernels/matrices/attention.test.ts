@@ -130,7 +130,7 @@ describe('ways by subgroup matrices', () => {
   it('are as large as memory and queries allow', () => {
     const limits = { ...DEFAULT_CAPABILITIES.limits, maxComputeWorkgroupStorageSize: 49152 };
     expect(names(sizes, 'f16', { limits }).usual).toBe('matrices 64x32');
-    expect(names({ ...sizes, T: 256, d: 160 }, 'f16', { limits }).usual).toBe('matrices 16x32');
+    expect(names({ ...sizes, T: 256, d: 160 }, 'f16', { limits }).usual).toBe('matrices 32x32');
     expect(names({ ...sizes, d: 160 }, 'f16').usual).toMatch(/^tile/);
     expect(names({ ...sizes, T: 1 }, 'f16').usual).toBe('block');
   });
