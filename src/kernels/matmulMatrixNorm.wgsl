@@ -6,7 +6,7 @@
 // GATED: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values · act(gates).
 // a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
 // As `matmulMatrix.wgsl` has it: MM·ROWS·SUBS_M rows × MN·COLS·SUBS_N columns per workgroup.
-//@use storage activation linearOut normedPart matrix rowNormals
+//@use storage activation linearOut linearPairs normedPart matrix rowNormals
 const MM = 16u;
 const MN = 16u;
 const MK = 16u;
@@ -54,31 +54,6 @@ struct Params {
 @group(0) @binding(6) var<storage, read> gate: array<Elem4>;            // [B, gate4]
 @group(0) @binding(7) var<storage, read_write> out: array<Elem4>;       // [M, N4]
 @group(0) @binding(8) var<uniform> p: Params;
-
-fn columnsOfWeight() -> u32 { return select(p.N4, 2u * p.N4, GATED); }
-
-fn finishOne(m: u32, n4: u32, sum: vec4<f32>) {
-  if (!EXACT && n4 >= p.N4) { return; }
-  var start = vec4<f32>(0.0);
-  if (HAS_BIAS) { start = bias[n4]; }
-  finish(m, n4, sum + start);
-}
-
-fn finishPair(m: u32, n4: u32, first: vec4<f32>, second: vec4<f32>) {
-  if (!EXACT && m >= p.M) { return; }
-  if (!GATED) {
-    finishOne(m, n4, first);
-    finishOne(m, n4 + 1u, second);
-  } else if (EXACT || n4 / 2u < p.N4) {
-    var values = first;
-    var gates = second;
-    if (HAS_BIAS) {
-      values += bias[n4];
-      gates += bias[n4 + 1u];
-    }
-    put(m, n4 / 2u, values * activate(gates, ACT));
-  }
-}
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

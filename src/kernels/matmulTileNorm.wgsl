@@ -6,7 +6,7 @@
 // act(gates): an invocation takes one of each.
 // a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
 // As `matmulTile.wgsl` has it: WG_M·ROWS rows × WG_N·COLS vec4 columns of out per workgroup. Accumulation in f32.
-//@use storage activation linearOut tile rowNormals
+//@use storage activation linearOut linearTile tile rowNormals
 const WG_N = 16u;
 const WG_M = 16u;
 const ROWS = 8u;
@@ -64,50 +64,11 @@ fn rowPart(m: u32, k4: u32) -> vec4<f32> {
 
 fn staged(v: vec4<f32>, k4: u32, i: u32) -> vec4<f32> { return normalised(v, k4, i); }
 
-fn weightRow(k4: u32, k: u32, n4: u32) -> vec4<f32> {
-  var column = n4;
-  var columns = p.N4;
-  if (GATED) {
-    let i = n4 % (2u * WG_N);
-    column = n4 - i + 2u * (i % WG_N) + i / WG_N;
-    columns *= 2u;
-  }
-  if (EXACT) { return load4(w[(k4 * columns + column) * 4u + k]); }
-  return load4(w[(min(k4, p.K4 - 1u) * columns + min(column, columns - 1u)) * 4u + k]);
-}
-
 @compute @workgroup_size(WG_N, WG_M)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_id) local: vec3<u32>) {
   let m0 = (group.y + group.z * groups.y) * WG_M * ROWS;
   let n0 = group.x * WG_N * COLS;
   findNormals(m0, local.y * WG_N + local.x);
-  let sums = tileProduct(m0, n0, p.K4, local.x, local.y);
-  if (GATED) {
-    let n4 = n0 / 2u + local.x;
-    if (!EXACT && n4 >= p.N4) { return; }
-    var values = vec4<f32>(0.0);
-    var gates = vec4<f32>(0.0);
-    if (HAS_BIAS) {
-      values = bias[2u * n4];
-      gates = bias[2u * n4 + 1u];
-    }
-    for (var r = 0u; r < ROWS; r++) {
-      let m = m0 + local.y * ROWS + r;
-      if (EXACT || m < p.M) {
-        put(m, n4, (sums[r * COLS] + values) * activate(sums[r * COLS + COLS - 1u] + gates, ACT));
-      }
-    }
-    return;
-  }
-  for (var c = 0u; c < COLS; c++) {
-    let n4 = n0 + c * WG_N + local.x;
-    if (!EXACT && n4 >= p.N4) { continue; }
-    var start = vec4<f32>(0.0);
-    if (HAS_BIAS) { start = bias[n4]; }
-    for (var r = 0u; r < ROWS; r++) {
-      let m = m0 + local.y * ROWS + r;
-      if (EXACT || m < p.M) { finish(m, n4, sums[r * COLS + c] + start); }
-    }
-  }
+  finishTile(m0, n0, local.x, local.y, tileProduct(m0, n0, p.K4, local.x, local.y));
 }
