@@ -3,10 +3,20 @@ import { InvalidArgumentError } from '../../src/engine/errors.ts';
 import { describeOffers } from '../offers.ts';
 import type { BenchReport } from '../result.ts';
 import { planRows } from './plans.ts';
-import { candidateRows, caseRows, growthRows, hostRows, rewriteRows, settingsRows, summaryRows } from './tables.ts';
+import {
+  candidateRows,
+  caseRows,
+  growthRows,
+  headlineRows,
+  hostRows,
+  rewriteRows,
+  settingsRows,
+  summaryRows,
+} from './tables.ts';
 
 const SECTIONS: Record<string, (report: BenchReport) => string> = {
   where: whereItRan,
+  headline: (report) => markdownTable(headlineRows(report)),
   summary: (report) => markdownTable(summaryRows(report)),
   models: (report) => markdownTable(caseRows(report, 'models')),
   kernels: (report) => markdownTable(caseRows(report, 'kernels')),

@@ -20,6 +20,35 @@ export function summaryRows(report: BenchReport): Rows {
   return rows;
 }
 
+/** What to know first: models beside each peer, warm and from the start; then all kernels together, and the worst. */
+export function headlineRows(report: BenchReport): Rows {
+  const peers = summarise(report).filter((peer) => peer.suites.length > 0);
+  const models = report.results.filter((r) => r.suite === 'models' && r.peers.some((p) => p.maxError <= 1));
+  const against = (r: BenchResult, cell: (peer: PeerResult) => string) =>
+    peers.map(({ name }) => {
+      const peer = r.peers.find((p) => p.name === name && p.maxError <= 1);
+      return peer ? cell(peer) : '–';
+    });
+  const rows = models.flatMap((r) => [
+    [r.name, r.dtype, `${digits(r.ms)} ms`, ...against(r, warmCell)],
+    ['its first run', r.dtype, `${digits(r.firstMs)} ms`, ...against(r, (peer) => firstCell(r, peer))],
+  ]);
+  const ofKernels = (cell: (peer: (typeof peers)[number]) => string) =>
+    peers.map((peer) => (peer.groups.some((g) => g.suite === 'kernels') ? cell(peer) : '–'));
+  if (peers.some((peer) => peer.suites.some((s) => s.suite === 'kernels'))) {
+    const all = ofKernels(({ suites }) => {
+      const { count, mean } = suites.find((s) => s.suite === 'kernels')!;
+      return `**× ${digits(mean)}** over ${count}`;
+    });
+    const least = ofKernels(({ groups }) => {
+      const worst = groups.filter((g) => g.suite === 'kernels').reduce((a, b) => (b.least < a.least ? b : a));
+      return `× ${digits(worst.least)}: ${worst.leastCase}`;
+    });
+    rows.push(['kernels, geometric mean', '', '', ...all], ['kernels, the least', '', '', ...least]);
+  }
+  return [['case', 'type', 'Daguerre', ...peers.map((p) => `${p.name} ${p.version}`)], ...rows];
+}
+
 /** Every case with its peers, one column each. */
 export function caseRows(report: BenchReport, suite: string): Rows {
   const results = report.results.filter((r) => r.suite === suite);
@@ -48,10 +77,14 @@ export function caseRows(report: BenchReport, suite: string): Rows {
 
 /** Time and ratio; of models also those of the first run, in the way that started fastest. */
 function peerCell(r: BenchResult, p: PeerResult, suite: string): string {
-  const steady = `${digits(p.ms)} ms, **× ${digits(p.ratio)}**`;
-  if (suite !== 'models') return steady;
+  return suite === 'models' ? `${warmCell(p)}; first ${firstCell(r, p)}` : warmCell(p);
+}
+
+const warmCell = (p: PeerResult) => `${digits(p.ms)} ms, **× ${digits(p.ratio)}**`;
+
+function firstCell(r: BenchResult, p: PeerResult): string {
   const first = Math.min(p.firstMs, ...p.others.map((o) => o.firstMs));
-  return `${steady}; first ${digits(first)} ms, × ${digits(first / r.firstMs)}`;
+  return `${digits(first)} ms, × ${digits(first / r.firstMs)}`;
 }
 
 /** Every peer of every case. */

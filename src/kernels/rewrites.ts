@@ -129,5 +129,5 @@ export const rewrites: readonly Rewrite[] = [
   foldLayerNorm,
 ];
 
-/** Those that gained nothing where they were measured (docs/performance.md): for who wants to measure elsewhere. */
+/** Rewrites that gained nothing where they were measured (docs/levers.md); off unless asked for, to measure elsewhere. */
 export const optionalRewrites: readonly Rewrite[] = [foldNorm, leaveStatistics];

@@ -85,6 +85,27 @@ describe('a document', () => {
     expect(filled).toContain('20 ms, **× 2**; first 25 ms, × 0.5');
   });
 
+  test('says first how models and kernels stand, and leaves out whoever was wrong', () => {
+    const cpu = peerResult({ name: 'onnxruntime-cpu', native: true, ms: 5, ratio: 0.5, firstMs: 25 });
+    const model = result({ suite: 'models', name: 'a/b', firstMs: 50, peers: [peerResult({ firstMs: 100 }), cpu] });
+    const wrong = peerResult({ name: 'tfjs', maxError: 2 });
+    const results = [
+      model,
+      result({ suite: 'models', name: 'a/alone' }),
+      result({ peers: [peerResult({ ratio: 2 }), wrong] }),
+      result({ name: 'conv2d/b', peers: [peerResult({ ratio: 8 })] }),
+    ];
+    const filled = fillDocument('<!-- bench:a headline --><!-- /bench -->', 'a', report({ results }));
+    expect(rowsOf(filled)).toEqual([
+      '| case | type | Daguerre | onnxruntime 1 | onnxruntime-cpu 1 |',
+      '| --- | ---: | ---: | ---: | ---: |',
+      '| a/b | f32 | 10 ms | 20 ms, **× 2** | 5 ms, **× 0.5** |',
+      '| its first run | f32 | 50 ms | 100 ms, × 2 | 25 ms, × 0.5 |',
+      '| kernels, geometric mean |  |  | **× 4** over 2 | – |',
+      '| kernels, the least |  |  | × 2: matmul/a | – |',
+    ]);
+  });
+
   const rowsOf = (text: string) => text.split('\n').filter((line) => line.startsWith('| '));
 
   test('states how others were set up, each once', () => {
