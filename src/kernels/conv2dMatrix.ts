@@ -14,6 +14,7 @@ import {
   matrixParts,
   matrixRows,
   matrixTiles,
+  partsPay,
   usualMatrix,
   type MatrixParts,
   type MatrixTile,
@@ -62,11 +63,11 @@ export function matrixWays(
   for (const [name, tile] of Object.entries(tiles)) {
     ways[name] = () => lowerWhole(node, to, tile, matrixExact(tile, pixels, O4, K4));
   }
-  const usual = usualMatrix(pixels, O4, tiles);
+  const whole = usualMatrix(pixels, O4, K4, tiles);
   const parts = matrixParts(pixels, O4, K4, to.caps);
-  if (!parts) return { ways, usual };
+  if (!parts) return { ways, usual: whole?.way };
   ways['matrix split'] = () => lowerParts(node, to, parts, matrixExact(parts.tile, pixels, O4, K4));
-  return { ways, usual: parts.usual ? 'matrix split' : usual };
+  return { ways, usual: partsPay(parts, whole) ? 'matrix split' : whole?.way };
 }
 
 function lowerWhole(node: Node<Conv2dAttrs>, to: Lowering, tile: MatrixTile, EXACT: boolean): void {

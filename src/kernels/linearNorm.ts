@@ -1,6 +1,7 @@
 /** Linear layers of rows behind a layer norm: the norm by itself, or found and applied where the layer brings rows in. */
 import { byteSize, rootOf, type Lowering, type Node, type Tensor } from '../engine/index.ts';
 import { ceilDiv, rowsOf, width4 } from './common.ts';
+import { CACHES, DISPATCH } from './counting.ts';
 import type { LinearAttrs } from './matmul.ts';
 import { matrixColumns4, matrixTiles } from './matrices.ts';
 import { TILES } from './tiles.ts';
@@ -55,11 +56,11 @@ export function normOfRows({ inputs: { x, gamma, beta, m }, attrs }: Node<Linear
 }
 
 /**
- * What a card's caches deliver while one dispatch more costs host and GPU some ten microseconds, at four terabytes a second; of
- * products by matrices, which take a fraction of the time, so that what is brought in weighs more, half of it. Counted for
- * cards of data centres, not measured: `fold-layer-norm` in the bench's suite `rewrites` measures it.
+ * What a card's caches deliver in the time of one dispatch more; of products by matrices, which take a fraction of the time, so
+ * that what is brought in weighs more, half of it. Counted, not measured: `fold-layer-norm` in the bench's suite `rewrites`
+ * measures it.
  */
-const DISPATCH_BYTES = 40 * 2 ** 20;
+const DISPATCH_BYTES = DISPATCH * CACHES;
 
 /** Longer rows, one part behind the other, take longer than a dispatch. */
 const LONG4 = 512;

@@ -21,7 +21,7 @@ import { matmulMatrixKernel, matmulMatrixNormKernel, matmulMatrixSplitKernel } f
 import splitShader from './matmulSplit.wgsl';
 import subgroupShader from './matmulSubgroup.wgsl';
 import { matmulTileKernel, matmulTileNormKernel } from './matmulTile.ts';
-import { matrixExact, matrixParts, matrixTiles, usualMatrix } from './matrices.ts';
+import { matrixExact, matrixParts, matrixTiles, partsPay, usualMatrix } from './matrices.ts';
 import { packMatrix, packVector } from './packing.ts';
 import { TILES, usualTile } from './tiles.ts';
 import { vectorLinearOp, type VectorLinearAttrs } from './vectorLinear.ts';
@@ -211,7 +211,8 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
   const fitting = usualTile(M, columns);
   const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
   const names = Object.keys(ways);
-  const onCard = inParts?.usual ? 'matrix split' : (usualMatrix(M, columns, matrices) ?? tile ?? 'plain');
+  const whole = usualMatrix(M, columns, K4, matrices);
+  const onCard = inParts && partsPay(inParts, whole) ? 'matrix split' : (whole?.way ?? tile ?? 'plain');
   const usual = software ? shared : onCard;
   const seldom = software ? ['split', ...(usual !== 'plain' ? ['plain'] : [])] : [];
   // Measuring costs time, and matrices leave others behind.

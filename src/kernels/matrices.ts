@@ -1,6 +1,7 @@
 /** What kernels share that multiply by subgroup matrices (`modules/matrix.wgsl`). */
 import { lanesOf, matrixForm, nameOfForm, type Capabilities } from '../engine/index.ts';
 import { ceilDiv } from './common.ts';
+import { CACHES, DISPATCH, MATRIX_RATE, MULTIPROCESSORS } from './counting.ts';
 
 /**
  * Their tunables: sizes of a matrix, subgroups down and across, matrices that each computes, and how much of every row a tile
@@ -76,44 +77,15 @@ export function matrixTiles(caps: Capabilities): Record<string, MatrixTile> {
   return Object.fromEntries(all.filter(([, tile]) => matrixFits(tile, caps)));
 }
 
-/** Workgroups that run side by side on a large card, one per multiprocessor. */
-const SIDE_BY_SIDE = 128;
-
-const groupsOf = (t: MatrixTile, rows: number, columns4: number) =>
-  ceilDiv(rows, matrixRows(t)) * ceilDiv(columns4, matrixColumns4(t));
-
-/** Fewest vec4 of a sum that are worth a part, and a second pass. */
-const PART4 = 64;
-const LONG4 = 512;
-
-/** A tile, and how many vec4 of every sum a workgroup takes. */
-export interface MatrixParts {
-  tile: MatrixTile;
-  part4: number;
-  /** Whether that is the usual way: tiles for half the card at most, and sums long enough to be worth a second pass. */
-  usual: boolean;
-}
-
-/**
- * How to compute sums of `k4` vec4 in parts by the largest tiles, two workgroups for each multiprocessor; undefined where
- * there are tiles enough, or next to none, or sums are short.
- */
-export function matrixParts(rows: number, columns4: number, k4: number, caps: Capabilities): MatrixParts | undefined {
-  const [tile] = Object.values(matrixTiles(caps));
-  if (!tile || rows < 32 || columns4 < 8) return undefined;
-  const groups = groupsOf(tile, rows, columns4);
-  const parts = Math.min(Math.floor((2 * SIDE_BY_SIDE) / groups), Math.floor(k4 / PART4));
-  if (parts < 2) return undefined;
-  const part4 = tile.K4S * ceilDiv(k4, parts * tile.K4S);
-  return { tile, part4, usual: 2 * groups <= SIDE_BY_SIDE && k4 >= LONG4 };
-}
-
 /** Whether a tile divides rows, columns and sums. */
 export function matrixExact(t: MatrixTile, rows: number, columns4: number, k4: number): boolean {
   return rows % matrixRows(t) === 0 && columns4 % matrixColumns4(t) === 0 && k4 % t.K4S === 0;
 }
 
-/** Sums per unit of time, as reckoned: a smaller tile loads more for each. Others only count where they are measured. */
+const groupsOf = (t: MatrixTile, rows: number, columns4: number) =>
+  ceilDiv(rows, matrixRows(t)) * ceilDiv(columns4, matrixColumns4(t));
+
+/** Share of {@link MATRIX_RATE}, as reckoned: a smaller tile loads more for each sum. Others only count where they are measured. */
 const RATE: Readonly<Record<string, number>> = {
   'matrix 128 deep': 1,
   'matrix 128': 1,
@@ -121,18 +93,86 @@ const RATE: Readonly<Record<string, number>> = {
   'matrix 64': 0.7,
 };
 
+const countedTiles = (tiles: Readonly<Record<string, MatrixTile>>) =>
+  Object.entries(RATE).flatMap(([way, rate]) => (way in tiles ? [[tiles[way], rate, way] as const] : []));
+
+/** Seconds that `groups` workgroups take for sums of `k4` vec4 by a tile. */
+const tileSeconds = (t: MatrixTile, groups: number, k4: number, rate: number) =>
+  (ceilDiv(groups, MULTIPROCESSORS) * matrixRows(t) * 16 * matrixColumns4(t) * k4) / (rate * MATRIX_RATE);
+
+/** A tile by its name, and the seconds that it is counted to take. */
+export interface UsualMatrix {
+  way: string;
+  seconds: number;
+}
+
 /** The tile that should take least time; undefined where even the smallest would be mostly empty. */
 export function usualMatrix(
   rows: number,
   columns4: number,
+  k4: number,
   tiles: Readonly<Record<string, MatrixTile>>,
-): string | undefined {
+): UsualMatrix | undefined {
   if (rows < 32 || columns4 < 8) return undefined;
-  const time = (name: string) => {
-    const tile = tiles[name];
-    const rounds = ceilDiv(groupsOf(tile, rows, columns4), SIDE_BY_SIDE);
-    return (rounds * matrixRows(tile) * matrixColumns4(tile)) / RATE[name];
-  };
-  const here = Object.keys(RATE).filter((name) => name in tiles);
-  return here.reduce<string | undefined>((best, name) => (best && time(best) <= time(name) ? best : name), undefined);
+  let best: UsualMatrix | undefined;
+  for (const [tile, rate, way] of countedTiles(tiles)) {
+    const seconds = tileSeconds(tile, groupsOf(tile, rows, columns4), k4, rate);
+    if (!best || seconds < best.seconds) best = { way, seconds };
+  }
+  return best;
+}
+
+/** Fewest vec4 of a sum that are worth a part. */
+const PART4 = 64;
+
+/** A tile, and how many vec4 of every sum a workgroup takes. */
+export interface MatrixParts {
+  tile: MatrixTile;
+  part4: number;
+  /** How many parts that makes. */
+  parts: number;
+  /** Seconds, as counted: until the parts are written; and one dispatch more that reads and joins them. */
+  first: number;
+  join: number;
+}
+
+/** Seconds to write or read the parts of all sums. */
+const partSeconds = (parts: number, rows: number, columns4: number) => (parts * rows * columns4 * 16) / CACHES;
+
+/**
+ * How to compute sums of `k4` vec4 in parts; undefined where there are tiles enough for a card, or next to none, or sums are
+ * short. What is counted, for each tile, and each number of parts that gives a multiprocessor two workgroups at most:
+ *
+ *   first = rounds of workgroups over the multiprocessors × multiply-adds of a workgroup / its rate
+ *           + parts × rows × columns × 4 bytes / what caches deliver
+ *   join  = the same bytes / what caches deliver + one dispatch
+ *
+ * against the rounds and multiply-adds of the best tile alone. 512 rows of 5120 → 1280 take 27 µs by 80 tiles of 128×64, and 30
+ * in three parts by tiles of 128×128 (16 + 2 + 2 + 10); a 3×3 convolution of 1280 channels on two maps of 16² 62 or 49
+ * (35 + 2 + 2 + 10), on two of 8² 37 or 22 (10 + 1 + 1 + 10, six parts by tiles of 128×64).
+ */
+export function matrixParts(rows: number, columns4: number, k4: number, caps: Capabilities): MatrixParts | undefined {
+  if (rows < 32 || columns4 < 8) return undefined;
+  let best: MatrixParts | undefined;
+  for (const [tile, rate] of countedTiles(matrixTiles(caps))) {
+    const groups = groupsOf(tile, rows, columns4);
+    const most = Math.min(Math.floor((2 * MULTIPROCESSORS) / groups), Math.floor(k4 / PART4));
+    for (let wanted = 2; wanted <= most; wanted++) {
+      const part4 = tile.K4S * ceilDiv(k4, wanted * tile.K4S);
+      const parts = ceilDiv(k4, part4);
+      const moved = partSeconds(parts, rows, columns4);
+      const first = tileSeconds(tile, groups * parts, part4, rate) + moved;
+      const join = moved + DISPATCH;
+      if (!best || first + join < best.first + best.join) best = { tile, part4, parts, first, join };
+    }
+  }
+  return best;
+}
+
+/** Share of a whole tile's time that parts may take: they take memory as well, and counting is not that exact. */
+const WORTH = 0.9;
+
+/** Whether parts are counted to take clearly less time than a whole tile. */
+export function partsPay({ first, join }: MatrixParts, whole: UsualMatrix | undefined): boolean {
+  return first + join <= WORTH * (whole?.seconds ?? Infinity);
 }

@@ -66,7 +66,8 @@ describe('products by subgroup matrices', () => {
     expect(tileOf(8192, 320, 320)).toEqual(['matmulMatrix', 128, 64, 16, true]);
     expect(tileOf(128, 1280, 1280)).toEqual(['matmulMatrix', 64, 64, 32, true]);
     expect(tileOf(154, 768, 320)).toEqual(['matmulMatrix', 64, 64, 32, false]);
-    expect(tileOf(512, 4608, 1152)).toEqual(['matmulMatrixSplit', 128, 128, 16, true]);
+    expect(tileOf(512, 4608, 1152)).toEqual(['matmulMatrix', 128, 64, 16, true]);
+    expect(tileOf(512, 18432, 1152)).toEqual(['matmulMatrixSplit', 128, 128, 16, true]);
     expect(tileOf(8, 1280, 1280)[0]).not.toBe('matmulMatrix');
   });
 
@@ -78,7 +79,8 @@ describe('products by subgroup matrices', () => {
       return lowerNodes(g, g.nodes, CAPS).map(({ kernel }) => kernel.name);
     };
     expect(kernelsFor(64, 320, 64)).toEqual(['conv2dMatrix']);
-    expect(kernelsFor(256, 320, 8)).toEqual(['conv2dMatrixSplit', 'conv2dJoin']);
+    expect(kernelsFor(1280, 320, 8)).toEqual(['conv2dMatrixSplit', 'conv2dJoin']);
+    expect(kernelsFor(256, 320, 8)).toEqual(['conv2dMatrix']);
     expect(kernelsFor(64, 320, 8)).toEqual(['conv2dMatrix']);
     expect(kernelsFor(64, 4, 64)).toEqual(['conv2d']);
     expect(kernelsFor(64, 320, 2)).toEqual(['conv2d']);
