@@ -2,7 +2,9 @@ import js from '@eslint/js';
 import importX, { createNodeResolver } from 'eslint-plugin-import-x';
 import tseslint from 'typescript-eslint';
 
-/** Imports go one way (docs/design.md): engine ← kernels ← models ← pipelines; loading → engine; sampler stands free. */
+/**
+ * Imports go one way (docs/design.md): engine ← kernels ← models ← pipelines; loading → engine; sampler stands free.
+ */
 const rooms = {
   engine: [],
   kernels: ['engine'],

@@ -2,8 +2,9 @@ import { defineConfig } from 'vitest/config';
 import { wgslPlugin } from './scripts/wgslPlugin.ts';
 
 /**
- * Tests that share a process with others, which keeps modules, devices and what has been compiled: networks and pipelines are
- * made of the same kernels. The rest look at processes, adapters and their environment, and have one of their own.
+ * Tests that share a process with others, which keeps modules, devices and what has been compiled: networks and
+ * pipelines are made of the same kernels. The rest look at processes, adapters and their environment, and have one of
+ * their own.
  */
 const TOGETHER = [
   'test/kernels/*.test.ts',

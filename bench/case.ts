@@ -20,7 +20,9 @@ export interface BenchCase extends Selectable {
   without?: readonly GPUFeatureName[];
   /** Always computed in the usual ways, whatever measurement would choose. */
   usual?: boolean;
-  /** Cases of a group with one name here are on one device, and may share weights; their first runs then mean little. */
+  /**
+   * Cases of a group with one name here are on one device, and may share weights; their first runs then mean little.
+   */
   sharedDevice?: string;
   /** Gets weights and inputs ready in memory or, where they are files, on the GPU; compiles nothing yet. */
   open(device: Device): Promise<Subject>;
@@ -41,7 +43,10 @@ export interface Subject {
   gpuMs?(runs: number): Promise<number>;
   /** Dispatches of one run; known after {@link first}. */
   readonly dispatches: number;
-  /** Weights, inputs, outputs and activations as planned, where the device holds more than this; known after {@link first}. */
+  /**
+   * Weights, inputs, outputs and activations as planned, where the device holds more than this; known after
+   * {@link first}.
+   */
   readonly bytes?: number;
   /** What the plan says of memory between the layers; known after {@link first}. */
   readonly activations?: { peakBytes: number; liveBytes: number };
@@ -54,8 +59,8 @@ export interface HostSide {
   /** Encodes one run and hands nothing in. */
   encode(): Promise<void>;
   /**
-   * While `work` lasts, which has to wait until the GPU is done, a submit holds `times` what it usually holds: less than 1, and
-   * runs are cut into more pieces; Infinity, and each {@link Subject.run} is one submit.
+   * While `work` lasts, which has to wait until the GPU is done, a submit holds `times` what it usually holds: less
+   * than 1, and runs are cut into more pieces; Infinity, and each {@link Subject.run} is one submit.
    */
   paced<T>(times: number, work: () => Promise<T>): Promise<T>;
   /** Submits so far. */

@@ -28,7 +28,9 @@ export interface Effort {
   budgetMs: number;
 }
 
-/** Runs until warm, and finds how many runs make a span that a clock can measure, and how often there is time for it. */
+/**
+ * Runs until warm, and finds how many runs make a span that a clock can measure, and how often there is time for it.
+ */
 export async function warmUp({ reps, budgetMs }: Effort, how: Pick<Entrant, 'time' | 'gpu'>): Promise<Entrant> {
   let once = await how.time(1);
   // What takes long was warm after the check; another round would only cost time.
@@ -61,8 +63,8 @@ export const turnOf = (e: Entrant, owner: string): Turn => ({
 });
 
 /**
- * All in turns, A B C A B C …, so that whatever the machine does meanwhile, it does to all. Where owners change, `settle`
- * waits until what the one before left running has come to rest, whoever is next.
+ * All in turns, A B C A B C …, so that whatever the machine does meanwhile, it does to all. Where owners change,
+ * `settle` waits until what the one before left running has come to rest, whoever is next.
  */
 export async function takeTurns(
   turns: readonly Turn[],

@@ -38,7 +38,10 @@ export async function runBench(options: RunBenchOptions): Promise<BenchReport> {
   return { commit: commitOf(root), host, date, tuned: tune ?? false, ...core };
 }
 
-/** Short hash of the checkout, `+` where tracked files were changed; without a checkout what a pack says, or the version. */
+/**
+ * Short hash of the checkout, `+` where tracked files were changed; without a checkout what a pack says, or the
+ * version.
+ */
 export function commitOf(root: string): string {
   const git = (...args: string[]) =>
     execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();

@@ -38,7 +38,9 @@ const CASES_WITH_PEERS = 3;
 /** Of what a submit usually holds: where submits are many, it shows what each costs. */
 const SHORT_PIECES = 1 / 4;
 
-/** Encoding without running; runs in usual and in short pieces, each beside a run in one; and the submits of the former. */
+/**
+ * Encoding without running; runs in usual and in short pieces, each beside a run in one; and the submits of the former.
+ */
 interface Host {
   encode: Entrant;
   bounds: Pair;
@@ -61,8 +63,8 @@ interface Opened {
 }
 
 /**
- * Opens, checks, warms up and times the cases of one group. A case that fails before the turns is reported, and the others go
- * on; what fails in a turn ends the turns of all that are open.
+ * Opens, checks, warms up and times the cases of one group. A case that fails before the turns is reported, and the
+ * others go on; what fails in a turn ends the turns of all that are open.
  * @throws AbortedError
  */
 export async function measureGroup(
@@ -89,7 +91,8 @@ export async function measureGroup(
       await takeTurns(opened.flatMap(turnsOf), () => throwIfAborted(options.signal, 'bench'), options.settle);
       results.push(...opened.map((o) => ({ ...resultOf(o, options.roofline), ...gainOf(o, opened) })));
     } catch (error) {
-      // A device that is lost or a peer that crashes in its turn: those beside it are lost, not what was measured before.
+      // A device that is lost or a peer that crashes in its turn: those beside it are lost, not what was measured
+      // before.
       if (error instanceof AbortedError) throw error;
       failures.push(...opened.map((o) => failureOf(o.case, error)));
       options.note?.(`${opened.map((o) => o.case.name).join(', ')}: FAILED: ${messageOf(error)}`);

@@ -7,7 +7,9 @@ import type { Selection } from './select.ts';
 
 export interface BenchOptions extends Selection {
   host: 'node' | 'chromium';
-  /** `auto`, `hardware`, `lavapipe`, `swiftshader` or part of a device name; in Chromium `hardware` or `swiftshader`. */
+  /**
+   * `auto`, `hardware`, `lavapipe`, `swiftshader` or part of a device name; in Chromium `hardware` or `swiftshader`.
+   */
   adapter: string;
   /** Names of other runtimes to measure beside ours; undefined for all that are installed. */
   peers?: readonly string[];

@@ -25,7 +25,9 @@ export async function warmPair({ reps, budgetMs }: Effort, time: Pair['time']): 
   return { runs, reps: Math.min(reps, affordable), a: [], b: [], time };
 }
 
-/** One pair a turn. Which of the two is first alternates: a machine that slows down would else look like a difference. */
+/**
+ * One pair a turn. Which of the two is first alternates: a machine that slows down would else look like a difference.
+ */
 export const pairTurn = (pair: Pair, owner: string): Turn => ({
   owner,
   reps: pair.reps,

@@ -19,7 +19,10 @@ import type { HostSide, Subject } from './case.ts';
 
 export interface ProgramWork {
   graph: Graph;
-  /** Brought to the GPU by the first run, unless they are there; the subject disposes of them, unless others have them too. */
+  /**
+   * Brought to the GPU by the first run, unless they are there; the subject disposes of them, unless others have them
+   * too.
+   */
   weights?: Weights;
   sharesWeights?: boolean;
   /** Row-major values of every input. */

@@ -53,7 +53,9 @@ export interface BenchResult {
   awaitedMs: number | null;
   /** Median time between the first and the last timestamp of a run; null where the adapter has no timestamps. */
   gpuMs: number | null;
-  /** Weights from memory to the GPU, compilation, allocation and the first run on a fresh device; shared in `rewrites`. */
+  /**
+   * Weights from memory to the GPU, compilation, allocation and the first run on a fresh device; shared in `rewrites`.
+   */
   firstMs: number;
   /** Of the arithmetic that the formula needs, whatever the kernel does; null for work that memory bounds. */
   gflops: number | null;
@@ -61,7 +63,10 @@ export interface BenchResult {
   gbps: number | null;
   /** The least time under the adapter's roof, and what part of it was reached; null where no work is counted. */
   roof: Standing | null;
-  /** Everything that the work held on the GPU: weights, inputs, outputs, activations, parameters; as planned in `rewrites`. */
+  /**
+   * Everything that the work held on the GPU: weights, inputs, outputs, activations, parameters; as planned in
+   * `rewrites`.
+   */
   peakBytes: number;
   dispatches: number;
   /** Memory between the layers as planned, and the largest set that lives at once; null for a whole pipeline. */

@@ -1,6 +1,7 @@
 /**
  * Builds the bench from its sources and runs it; as first argument `report` shows reports instead, `all` runs the whole
- * in slices, `commit` measures what a commit changed, `tune` what ships with the library. Plain JavaScript, because Node 20 runs no TypeScript.
+ * in slices, `commit` measures what a commit changed, `tune` what ships with the library. Plain JavaScript, because
+ * Node 20 runs no TypeScript.
  */
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';

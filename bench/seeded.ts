@@ -36,7 +36,9 @@ export function seededValues(
   return all;
 }
 
-/** A weight: normals that keep the size of what passes through, about 1 for the scale of a norm; what a half can hold. */
+/**
+ * A weight: normals that keep the size of what passes through, about 1 for the scale of a norm; what a half can hold.
+ */
 export function seededWeight(key: string, shape: readonly number[]): Float32Array {
   const fanIn = shape.slice(1).reduce((a, b) => a * b, 1);
   const isScale = shape.length === 1 && key.endsWith('weight');

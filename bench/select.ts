@@ -49,7 +49,9 @@ export interface Selectable {
   slow?: boolean;
 }
 
-/** A pattern may name the whole case, its group, or the part behind the group; or what the case is one way of computing. */
+/**
+ * A pattern may name the whole case, its group, or the part behind the group; or what the case is one way of computing.
+ */
 export function selects(selection: Selection, software: boolean, c: Selectable): boolean {
   const { suites, only, dtypes, quick } = selection;
   const wholes = [c.name, ...(c.candidate ? [c.candidate.of] : [])];

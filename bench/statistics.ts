@@ -25,9 +25,10 @@ export function spread(values: readonly number[]): number {
 }
 
 /**
- * Where the median of the distribution behind `values` lies, whatever that distribution is: from the k-th smallest to the
- * k-th largest, for the largest k that leaves it outside with a probability 2·P(Bin(n, ½) < k) of at most 1 − `confidence`.
- * Undefined for too few values, at 95 % fewer than six. David & Nagaraja 2003, "Order Statistics", section 7.1.
+ * Where the median of the distribution behind `values` lies, whatever that distribution is: from the k-th smallest to
+ * the k-th largest, for the largest k that leaves it outside with a probability 2·P(Bin(n, ½) < k) of at most
+ * 1 − `confidence`. Undefined for too few values, at 95 % fewer than six. David & Nagaraja 2003, "Order Statistics",
+ * section 7.1.
  */
 export function medianInterval(
   values: readonly number[],

@@ -105,7 +105,9 @@ export class ModelChoice {
     this.describe();
   }
 
-  /** Chooses as a click would, which does nothing while pictures are made; the answer is whether it is the model now. */
+  /**
+   * Chooses as a click would, which does nothing while pictures are made; the answer is whether it is the model now.
+   */
   choose(id: string): boolean {
     const input = this.group.querySelector<HTMLInputElement>(`input[value="${CSS.escape(id)}"]`);
     if (input && !input.checked) input.click();

@@ -1,4 +1,6 @@
-/** `npm run check`: types, lint without a warning, format, every kernel and variant compiled. Runs all, then reports. */
+/**
+ * `npm run check`: types, lint without a warning, format, every kernel and variant compiled. Runs all, then reports.
+ */
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

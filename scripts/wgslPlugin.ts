@@ -1,7 +1,7 @@
 /**
  * Turns `import shader from './NAME.wgsl'` into a ShaderSource when building: comments stripped, the modules it names
- * (`//@use storage activation`) inlined, bindings and uniform layout found by reflection. One plugin serves the library,
- * the demo, the bench and vitest.
+ * (`//@use storage activation`) inlined, bindings and uniform layout found by reflection. One plugin serves the
+ * library, the demo, the bench and vitest.
  */
 import { readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';

@@ -1,5 +1,6 @@
 /**
- * Daguerre: diffusion models on WebGPU. Safe in a browser and in a worker: no Node built-ins, nothing touched on import.
+ * Daguerre: diffusion models on WebGPU. Safe in a browser and in a worker: no Node built-ins, nothing touched on
+ * import.
  *
  * ```ts
  * const pipe = await Pipeline.fromPretrained('https://example.org/emoji/');

@@ -1,7 +1,8 @@
 /**
- * The suite `candidates`: every way of computing a shape of the kernel suite that its op offers on this adapter, those that the
- * tuner never tries included, and doing without subgroups. All ways of a shape take turns, on one device and with one copy of
- * the weights, each once its result is that of the usual way; the usual way takes part a second time, to show the noise.
+ * The suite `candidates`: every way of computing a shape of the kernel suite that its op offers on this adapter, those
+ * that the tuner never tries included, and doing without subgroups. All ways of a shape take turns, on one device and
+ * with one copy of the weights, each once its result is that of the usual way; the usual way takes part a second time,
+ * to show the noise.
  */
 import {
   LimitError,
@@ -39,7 +40,9 @@ const FOR_CARDS = /^(row|block|tile )/;
 export const candidateCases = (dtype: 'f32' | 'f16', caps: Capabilities): BenchCase[] =>
   SHAPES.flatMap((shape) => shapeCases(shape, dtype, candidateWays(recordProblem(shape.problem, dtype), caps)));
 
-/** The ways of a graph of one op on an adapter, the usual one first; none where there is one only, or it does not fit. */
+/**
+ * The ways of a graph of one op on an adapter, the usual one first; none where there is one only, or it does not fit.
+ */
 export function candidateWays(graph: Graph, caps: Capabilities): Way[] {
   const { place, signatures } = placeOf(graph, caps) ?? {};
   if (!signatures) return [];

@@ -11,7 +11,9 @@ export interface Rounds {
 
 const keyOf = ({ suite, name, dtype }: BenchResult) => `${suite} ${name} ${dtype}`;
 
-/** A row for each case that every round has on both sides, the head first: medians, and the time before over that after. */
+/**
+ * A row for each case that every round has on both sides, the head first: medians, and the time before over that after.
+ */
 export function commitRows({ before, after }: Rounds): string[][] {
   const head = ['case', 'type', 'before, ms', 'after, ms', 'GPU before', 'GPU after', 'first before', 'first after'];
   const rows = (before[0]?.results ?? []).flatMap((result) => {

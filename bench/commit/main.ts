@@ -1,6 +1,6 @@
 /**
- * `npm run bench:commit`: what a commit of this repository changed, by its own bench and that of the commit before it, in
- * turns. Started by ../run.mjs.
+ * `npm run bench:commit`: what a commit of this repository changed, by its own bench and that of the commit before it,
+ * in turns. Started by ../run.mjs.
  */
 import { Command, CommanderError } from 'commander';
 import { execFileSync, spawn } from 'node:child_process';

@@ -1,4 +1,6 @@
-/** Work of one operation, told so that any runtime can do it: shapes and data, no kernels. Activations channels last. */
+/**
+ * Work of one operation, told so that any runtime can do it: shapes and data, no kernels. Activations channels last.
+ */
 import type { ConvCase } from '../../test/reference/conv.ts';
 import { convHeight, convWidth } from '../../test/reference/conv.ts';
 import { normals, roundTo } from '../../test/support/random.ts';

@@ -1,7 +1,7 @@
 /**
- * The shapes of the kernel suite, each taken from a network that people run: Stable Diffusion 1.5 at 512² (Rombach et al.
- * 2022), its autoencoder's decoder, SDXL at 1024² (Podell et al. 2023), DiT-S/2 and DiT-XL/2 at 256² (Peebles & Xie 2023),
- * ddpm-cifar10-32 (Ho et al. 2020), and the emoji pipeline of this package.
+ * The shapes of the kernel suite, each taken from a network that people run: Stable Diffusion 1.5 at 512² (Rombach et
+ * al. 2022), its autoencoder's decoder, SDXL at 1024² (Podell et al. 2023), DiT-S/2 and DiT-XL/2 at 256² (Peebles & Xie
+ * 2023), ddpm-cifar10-32 (Ho et al. 2020), and the emoji pipeline of this package.
  */
 import type { Problem } from './problem.ts';
 

@@ -1,6 +1,6 @@
 /**
- * Networks that people run, at their real sizes, with seeded weights: speed does not depend on what weights say. What they
- * are stands in models.json, which the exporter for peers reads too.
+ * Networks that people run, at their real sizes, with seeded weights: speed does not depend on what weights say. What
+ * they are stands in models.json, which the exporter for peers reads too.
  */
 import { Graph } from '../../src/engine/index.ts';
 import { fromNchw, toNchw } from '../../src/kernels/index.ts';

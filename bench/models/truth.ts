@@ -1,4 +1,6 @@
-/** What published models give, as PyTorch computed it on a CPU in f32 with the same seeded weights (peers/export.py). */
+/**
+ * What published models give, as PyTorch computed it on a CPU in f32 with the same seeded weights (peers/export.py).
+ */
 import type { Directory } from '../../src/loading/index.ts';
 import { relativeNorm } from '../verify.ts';
 

@@ -1,7 +1,7 @@
 /**
- * `npm run bench:pack`: one folder with everything that the bench takes on a bare Linux machine with a GPU (built bench,
- * Node, Dawn, peers, exported models without their weights, a Vulkan loader), and an archive of it. Plain JavaScript,
- * because Node 20 runs no TypeScript.
+ * `npm run bench:pack`: one folder with everything that the bench takes on a bare Linux machine with a GPU (built
+ * bench, Node, Dawn, peers, exported models without their weights, a Vulkan loader), and an archive of it. Plain
+ * JavaScript, because Node 20 runs no TypeScript.
  */
 import { spawnSync } from 'node:child_process';
 import {

@@ -1,9 +1,10 @@
-"""Writes the models of ../models/models.json as ONNX, as PyTorch's own exporter does it (opset 17, constants folded), and
-once more with operators of onnxruntime's own; and what PyTorch makes of them on this machine, in f32.
+"""Writes the models of ../models/models.json as ONNX, as PyTorch's own exporter does it (opset 17, constants folded),
+and once more with operators of onnxruntime's own; and what PyTorch makes of them on this machine, in f32.
 
 usage: python3 export.py --out DIR [--truth DIR] [NAME …]
 Weights are seeded (seeded.py), so that a graph is written without them: DIR/NAME/{exported,fused}.onnx keep their big
-tensors in a .bin beside it, which the bench makes from what the .json says. Needs torch, onnx and, with newer torch, onnxscript.
+tensors in a .bin beside it, which the bench makes from what the .json says. Needs torch, onnx and, with newer torch,
+onnxscript.
 """
 
 import argparse

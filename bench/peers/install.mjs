@@ -1,7 +1,7 @@
 /**
- * `npm run bench:peers`: installs the other runtimes beside this file, and exports the models that they run. Arguments are
- * names of models (see ../models/models.json); none means all. Python with torch and onnx does the export; without it the
- * peers take part in the suite of kernels only.
+ * `npm run bench:peers`: installs the other runtimes beside this file, and exports the models that they run. Arguments
+ * are names of models (see ../models/models.json); none means all. Python with torch and onnx does the export; without
+ * it the peers take part in the suite of kernels only.
  */
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';

@@ -1,7 +1,7 @@
 /**
  * What is said between the bench and a peer. Peers live apart, each in a process (or worker) of its own: one session of
- * onnxruntime per process is all that it bears, and a peer that crashes must not take the bench with it. What crosses is
- * plain data; problems and weights are seeded, so that the other side makes them itself.
+ * onnxruntime per process is all that it bears, and a peer that crashes must not take the bench with it. What crosses
+ * is plain data; problems and weights are seeded, so that the other side makes them itself.
  */
 import { DaguerreError } from '../../src/engine/errors.ts';
 import type { Problem } from '../kernels/problem.ts';

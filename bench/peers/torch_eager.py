@@ -1,6 +1,6 @@
-"""PyTorch's eager mode as a peer: a child of the bench that reads requests from stdin and answers each on stdout, one line
-of JSON apiece: {"id": 1, "body": …}, with what protocol.ts says as the body. Times are taken in here, and on a GPU with
-nothing left to do on it before and after. Needs torch and numpy alone.
+"""PyTorch's eager mode as a peer: a child of the bench that reads requests from stdin and answers each on stdout, one
+line of JSON apiece: {"id": 1, "body": …}, with what protocol.ts says as the body. Times are taken in here; on a GPU it
+waits before and after until nothing is left to do. Needs torch and numpy alone.
 """
 
 import base64
@@ -30,8 +30,8 @@ def embed(self: layers.TimestepEmbedding, x: Tensor) -> Tensor:
 
 
 def as_users_run_it() -> None:
-    """The training writes some operators out for small models on a CPU, and keeps f32 round norms; users of PyTorch call
-    its own, which keep f32 inside."""
+    """The training code writes some operators out, for small models on a CPU, and computes norms in f32; users of
+    PyTorch call its own operators, which keep f32 inside."""
     layers.attend = dit_model.attend = F.scaled_dot_product_attention
     layers.TimestepEmbedding.forward = embed
     dit_model.driven_norm = driven_norm

@@ -1,5 +1,5 @@
-"""Prints as JSON whether PyTorch is here, and a GPU that CUDA reaches: {"version": "2.8.0+cu128", "cuda": true}, or null.
-Takes a moment; importing torch would take seconds."""
+"""Prints as JSON whether PyTorch is here, and a GPU that CUDA reaches: {"version": "2.8.0+cu128", "cuda": true}, or
+null. Takes a moment; importing torch would take seconds."""
 
 import ctypes
 import importlib.util

@@ -21,7 +21,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         context = x if context is None else context
-        q, k, v = (y.unflatten(2, (self.heads, -1)).transpose(1, 2) for y in (self.to_q(x), self.to_k(context), self.to_v(context)))
+        projected = self.to_q(x), self.to_k(context), self.to_v(context)
+        q, k, v = (y.unflatten(2, (self.heads, -1)).transpose(1, 2) for y in projected)
         out = F.scaled_dot_product_attention(q, k, v)  # [B, heads, T, d]
         return self.to_out[0](out.transpose(1, 2).flatten(2))
 

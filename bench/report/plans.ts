@@ -1,4 +1,6 @@
-/** What the plans of the published models say before anything runs: dispatches and memory, on a GPU at default limits. */
+/**
+ * What the plans of the published models say before anything runs: dispatches and memory, on a GPU at default limits.
+ */
 import {
   DEFAULT_CAPABILITIES,
   LimitError,
@@ -13,7 +15,9 @@ import { digits } from '../table.ts';
 
 const mib = (bytes: number) => digits(bytes / 2 ** 20);
 
-/** One row per model; dispatches of one step or decode, the planned memory between layers over the least any plan needs. */
+/**
+ * One row per model; dispatches of one step or decode, the planned memory between layers over the least any plan needs.
+ */
 export function planRows(caps: Capabilities = DEFAULT_CAPABILITIES): string[][] {
   const head = ['model', 'dispatches', 'GFLOP', 'weights, MiB', 'activations, MiB', 'largest live set, MiB', 'ratio'];
   return [

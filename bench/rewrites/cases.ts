@@ -1,7 +1,7 @@
 /**
  * What each rewrite is worth: a network with all of them, with none, without each one that changes what this network
- * dispatches on this adapter, and with those that are optional; in turns. So are measured what a device can be told to do
- * without: subgroups, and choosing ways of computing by measurement.
+ * dispatches on this adapter, and with those that are optional; in turns. So are measured what a device can be told to
+ * do without: subgroups, and choosing ways of computing by measurement.
  */
 import { LimitError, prepare, type Capabilities, type Device, type Graph } from '../../src/engine/index.ts';
 import { optionalRewrites, rewrites } from '../../src/kernels/index.ts';
@@ -39,8 +39,8 @@ export interface Circumstances {
 const TOLERANCE = { f32: NETWORK_NORM, f16: F16_PIPELINE } as const;
 
 /**
- * Stable Diffusion 1.5's U-Net with a quarter of its channels and of its latents' sides: heads and groups are as wide as in
- * the original, there are fewer of them.
+ * Stable Diffusion 1.5's U-Net with a quarter of its channels and of its latents' sides: heads and groups are as wide
+ * as in the original, there are fewer of them.
  */
 const QUARTER: PublishedModel = {
   ...PUBLISHED['sd15-unet'],
@@ -100,7 +100,9 @@ function flopsOf(graph: Graph, caps: Capabilities): number | undefined {
   }
 }
 
-/** Those that change what is dispatched, which the plans tell, not a list; and the network itself, opened a second time. */
+/**
+ * Those that change what is dispatched, which the plans tell, not a list; and the network itself, opened a second time.
+ */
 export function variantsOf(graph: Graph, { caps, tune }: Pick<Circumstances, 'caps' | 'tune'>): Variant[] {
   const on = prepare(graph, caps, { rewrites });
   const fired = rewrites.map((r) => r.name).filter((name) => on.report.rewrites[name]);

@@ -1,6 +1,6 @@
 /**
- * Parts of networks op by op, as a first draft would have them. Our own models ask an op for the activation, shift or residual
- * that belongs to it; what some rewrites do for those who leave that to the library shows here only.
+ * Parts of networks op by op, as a first draft would have them. Our own models ask an op for the activation, shift or
+ * residual that belongs to it; what some rewrites do for those who leave that to the library shows here only.
  */
 import { Graph, type Tensor } from '../../src/engine/index.ts';
 import { add, conv2d, fromNchw, groupNorm, linear, slice, toNchw, unary } from '../../src/kernels/index.ts';
@@ -27,7 +27,9 @@ export function resnetBlocks(dtype: 'f32' | 'f16'): Recorded {
   return recorded(graph, w);
 }
 
-/** Attention and feed-forward layer of DiT-S/2 at 256 tokens, queries, keys and values in one weight. x [1,384,16,16]. */
+/**
+ * Attention and feed-forward layer of DiT-S/2 at 256 tokens, queries, keys and values in one weight. x [1,384,16,16].
+ */
 export function transformerBlock(dtype: 'f32' | 'f16'): Recorded {
   const [D, side, heads] = [384, 16, 6];
   const graph = new Graph(dtype);

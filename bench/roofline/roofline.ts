@@ -1,6 +1,6 @@
 /**
- * The roof that an adapter sets, measured and not read off a data sheet: the rate of fused multiply-adds that never leave
- * registers, and that of a copy of memory. Williams, Waterman, Patterson 2009, "Roofline".
+ * The roof that an adapter sets, measured and not read off a data sheet: the rate of fused multiply-adds that never
+ * leave registers, and that of a copy of memory. Williams, Waterman, Patterson 2009, "Roofline".
  */
 import type { Device } from '../../src/engine/index.ts';
 import { median } from '../statistics.ts';

@@ -1,6 +1,6 @@
 /**
- * One thing grows and the rest stays: resolution, batch, width, tokens. What is put on the axis doubles from point to point,
- * so that a straight line on logarithmic paper is a power.
+ * One thing grows and the rest stays: resolution, batch, width, tokens. What is put on the axis doubles from point to
+ * point, so that a straight line on logarithmic paper is a power.
  */
 import { Weights } from '../../src/engine/index.ts';
 import type { BenchCase } from '../case.ts';
@@ -41,7 +41,8 @@ const modelGrowth = (growth: Growth, model: (x: number) => PublishedModel) => (d
         graph,
         weights,
         inputs,
-        // Sizes in between are recorded nowhere; the published size of the same network is checked in the suite `models`.
+        // Sizes in between are recorded nowhere; the published size of the same network is checked in the suite
+        // `models`.
         async verify(program) {
           await program.run();
           const out = await program.read('out');

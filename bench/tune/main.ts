@@ -1,4 +1,6 @@
-/** `npm run tune`: measures what ships with the library for an adapter, and looks after the file. Started by ../run.mjs. */
+/**
+ * `npm run tune`: measures what ships with the library for an adapter, and looks after the file. Started by ../run.mjs.
+ */
 import { Command, CommanderError } from 'commander';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

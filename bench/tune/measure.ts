@@ -1,4 +1,7 @@
-/** What is worth shipping: classes of shapes of which this adapter computes another way clearly faster than the usual one. */
+/**
+ * What is worth shipping: classes of shapes of which this adapter computes another way clearly faster than the usual
+ * one.
+ */
 import { throwIfAborted, type Device, type Graph, type ShippedEntry } from '../../src/engine/index.ts';
 import { rewritten } from '../../src/engine/prepare.ts';
 import { placesOf, versionOf, waysOf } from '../../src/engine/tunePlaces.ts';
@@ -6,11 +9,13 @@ import { timeWays } from '../../src/engine/tuneTiming.ts';
 import { rewrites } from '../../src/kernels/index.ts';
 import { median } from '../statistics.ts';
 
-/** A way must take no more than this part of the usual one's time, in every repetition: another machine differs more. */
+/**
+ * A way must take no more than this part of the usual one's time, in every repetition: another machine differs more.
+ */
 export const WORTH = 0.9;
 /**
- * What a class must save, as a part of what all classes of a graph take: another shader has to be compiled for it, which
- * takes as long as hundreds of runs where a processor plays the GPU. As large as the margin of the tuner itself.
+ * What a class must save, as a part of what all classes of a graph take: another shader has to be compiled for it,
+ * which takes as long as hundreds of runs where a processor plays the GPU. As large as the margin of the tuner itself.
  */
 export const WORTH_SHARE = 0.03;
 

@@ -1,4 +1,6 @@
-/** `npm run plots`: writes docs/images/samplers. Plain JavaScript, because Node 20 runs no TypeScript; vite reads it. */
+/**
+ * `npm run plots`: writes docs/images/samplers. Plain JavaScript, because Node 20 runs no TypeScript; vite reads it.
+ */
 import { join } from 'node:path';
 import { runnerImport } from 'vite';
 

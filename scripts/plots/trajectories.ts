@@ -1,4 +1,6 @@
-/** The way of the same six starts to the picture in two dimensions, a few steps of each method, beside the exact flow. */
+/**
+ * The way of the same six starts to the picture in two dimensions, a few steps of each method, beside the exact flow.
+ */
 import type { TopLevelSpec } from 'vega-lite';
 import { runSolver, TorchGenerator, type NoiseSource } from '../../src/sampler/index.ts';
 import { AS_PUBLISHED } from '../../test/sampler/orders/methods.ts';

@@ -23,8 +23,8 @@ export interface Capabilities {
   /** Width of a subgroup where `subgroups` was granted and the adapter has one width only; otherwise 0. */
   subgroupSize: number;
   /**
-   * Subgroups multiply matrices of halves of these sizes into sums in f32 (Dawn's experimental subgroup matrices), seen to be
-   * right when the device was opened; left out where they do not.
+   * Subgroups multiply matrices of halves of these sizes into sums in f32 (Dawn's experimental subgroup matrices), seen
+   * to be right when the device was opened; left out where they do not.
    */
   matrices?: MatrixForm;
   /** `timestamp-query` was granted. */
@@ -78,8 +78,8 @@ export interface DeviceOptions {
   /** Optional features to leave out even where offered, e.g. `shader-f16`, to test the other path. */
   without?: GPUFeatureName[];
   /**
-   * `default` asks for no more than every adapter has; `raised` takes larger buffers, bindings and workgroup memory; `auto` does
-   * so where the adapter is hardware.
+   * `default` asks for no more than every adapter has; `raised` takes larger buffers, bindings and workgroup memory;
+   * `auto` does so where the adapter is hardware.
    */
   limits?: 'default' | 'raised' | 'auto';
   /** Name in the messages of WebGPU; default `daguerre`. */

@@ -1,11 +1,14 @@
 /**
- * Fits items into arenas of given sizes. An item that finds no room is put where it drives out least, and what it drove out
- * looks for another place; who had to push weighs more from then on, so that the hard ones settle (guided ejection search;
- * Nagata & Bräysy 2009). It finds ways where placing one after the other, in any order tried, leaves gaps too small to use.
+ * Fits items into arenas of given sizes. An item that finds no room is put where it drives out least, and what it drove
+ * out looks for another place; who had to push weighs more from then on, so that the hard ones settle (guided ejection
+ * search; Nagata & Bräysy 2009). It finds ways where placing one after the other, in any order tried, leaves gaps too
+ * small to use.
  */
 import { uniforms, type Item } from './placement.ts';
 
-/** Comparisons of a place with what lies there, per item, after which a search gives up: hundredths of a second in all. */
+/**
+ * Comparisons of a place with what lies there, per item, after which a search gives up: hundredths of a second in all.
+ */
 const WORK = 2 ** 13;
 
 /** Comparisons per item that are left to all searches for one plan. */

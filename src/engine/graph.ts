@@ -29,8 +29,8 @@ export interface Tensor {
 }
 
 /**
- * Turns a checkpoint tensor into the bytes a kernel wants, in equal blocks that can be made one after the other, so that
- * loading never holds a second copy of a large tensor. `id` tells two packings of one key apart.
+ * Turns a checkpoint tensor into the bytes a kernel wants, in equal blocks that can be made one after the other, so
+ * that loading never holds a second copy of a large tensor. `id` tells two packings of one key apart.
  */
 export interface Packing {
   readonly id: string;
@@ -69,8 +69,8 @@ export interface Op<A = unknown> {
   /** Asks for the dispatches that compute the node. @throws LimitError as {@link Lowering.dispatch} does. */
   lower(node: Node<A>, to: Lowering): void;
   /**
-   * The node that reads its input `name` out of wider rows: from channel `at` of `from` on. Undefined, or left out, where
-   * it cannot.
+   * The node that reads its input `name` out of wider rows: from channel `at` of `from` on. Undefined, or left out,
+   * where it cannot.
    */
   readPart?(node: Node<A>, name: string, from: Tensor, at: number): Node<A> | undefined;
 }
@@ -185,8 +185,9 @@ export class Graph {
   }
 
   /**
-   * One tensor of several weights: block by block side by side (`columns`: one matrix of all their columns), or one behind
-   * the other (`stack`). A number stands for as many elements of zeros in every block, and in `stack` for itself.
+   * One tensor of several weights: block by block side by side (`columns`: one matrix of all their columns), or one
+   * behind the other (`stack`). A number stands for as many elements of zeros in every block, and in `stack` for
+   * itself.
    * @throws ShapeError unless there is a weight, and all have one dtype and, side by side, as many blocks.
    */
   join(parts: readonly (Tensor | number)[], how: 'columns' | 'stack'): Tensor {

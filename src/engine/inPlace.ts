@@ -1,7 +1,8 @@
 /**
- * Tensors that have no memory of their own. A dispatch that only copies, rows joined or cut out whole, is left out where its
- * operands can lie in its result from the start, or its result in its operand. A kernel that reads element i of a residual
- * only to write element i of its result does so through one binding where nobody reads the residual afterwards.
+ * Tensors that have no memory of their own. A dispatch that only copies, rows joined or cut out whole, is left out
+ * where its operands can lie in its result from the start, or its result in its operand. A kernel that reads element i
+ * of a residual only to write element i of its result does so through one binding where nobody reads the residual
+ * afterwards.
  */
 import { byteSize, rootOf, type Tensor } from './graph.ts';
 import type { Dispatch } from './lower.ts';
@@ -13,7 +14,9 @@ export interface Within {
   readonly at: number;
 }
 
-/** The dispatches that remain, some of which work in place, and where tensors without memory of their own lie, by id. */
+/**
+ * The dispatches that remain, some of which work in place, and where tensors without memory of their own lie, by id.
+ */
 export interface InPlace {
   dispatches: Dispatch[];
   within: ReadonlyMap<number, Within>;

@@ -16,8 +16,8 @@ import { defaultTunables, MAX_GROUPS, storageModule, type Kernel, type Params } 
 import type { StorageModule, Tunables, TunableValue } from './shader.ts';
 
 /**
- * What a dispatch does that only copies: `out` is the bytes of `parts` one behind the other (`join`), or those of one, from
- * byte `at` on (`cut`). It can be left out where they lie there anyway.
+ * What a dispatch does that only copies: `out` is the bytes of `parts` one behind the other (`join`), or those of one,
+ * from byte `at` on (`cut`). It can be left out where they lie there anyway.
  */
 export interface Copies {
   readonly kind: 'join' | 'cut';
@@ -55,7 +55,10 @@ export interface DispatchRequest {
   flops?: number;
   /** Storage of `Elem4`; default: the graph's dtype. */
   dtype?: 'f32' | 'f16';
-  /** Binding that `out` may take the place of: with `IN_PLACE` the kernel reads element i of it from `out`, then writes it. */
+  /**
+   * Binding that `out` may take the place of: with `IN_PLACE` the kernel reads element i of it from `out`, then writes
+   * it.
+   */
   inPlace?: string;
   /** What the dispatch comes to where it only copies. */
   copies?: Copies;

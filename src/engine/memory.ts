@@ -13,8 +13,8 @@ const PARTS = [0, 1 / 4, 1 / 2];
 const LITTLE = 2 ** 20;
 
 /**
- * The plan that takes least of what is tried: results in the memory of their operands wherever that can be, or only where
- * memory is short; and if both waste too much, dispatches that write beside what they read.
+ * The plan that takes least of what is tried: results in the memory of their operands wherever that can be, or only
+ * where memory is short; and if both waste too much, dispatches that write beside what they read.
  * @param pinned ids of tensors whose memory is not planned.
  * @throws LimitError when a single tensor does not fit a buffer.
  */

@@ -1,13 +1,13 @@
 /**
- * Bounded submits. A submit that runs for seconds starves the page's compositor and trips driver watchdogs, so work is cut
- * into pieces of about `budgetMs`, with at most two of them queued. The rate is learned from the pieces themselves.
+ * Bounded submits. A submit that runs for seconds starves the page's compositor and trips driver watchdogs, so work is
+ * cut into pieces of about `budgetMs`, with at most two of them queued. The rate is learned from the pieces themselves.
  */
 import type { Device } from './device.ts';
 
 /**
- * Small pieces that may be queued, and the share of a full one that they may come to. To hear of the end of one takes a page
- * long, so that one or two at a time would leave the GPU idle between them; but to wait for the oldest now
- * and then is also what lets the page live.
+ * Small pieces that may be queued, and the share of a full one that they may come to. To hear of the end of one takes a
+ * page long, so that one or two at a time would leave the GPU idle between them; but to wait for the oldest now and
+ * then is also what lets the page live.
  */
 const MOST_PENDING = 8;
 const SMALL = 1 / 8;
@@ -28,7 +28,9 @@ export class Pacer {
   submits = 0;
   private readonly pending: Piece[] = [];
   private pendingCost = 0;
-  /** When the last piece was done, and what was done since when without a gap, as far as it has not been learned from. */
+  /**
+   * When the last piece was done, and what was done since when without a gap, as far as it has not been learned from.
+   */
   private lastDone = 0;
   private stretch = { since: 0, cost: 0 };
 

@@ -1,8 +1,8 @@
 /**
- * Where intervals go. Which arena a tensor lies in matters more than at what offset: what a dispatch writes must find an
- * arena that none of its inputs lie in, and arenas that are largest at different times add up to more than is ever alive.
- * So a few orders are tried, and the best one is improved: what first reaches beyond the best plan so far is placed earlier
- * the next time (squeaky wheel optimisation; Joslin & Clements 1999).
+ * Where intervals go. Which arena a tensor lies in matters more than at what offset: what a dispatch writes must find
+ * an arena that none of its inputs lie in, and arenas that are largest at different times add up to more than is ever
+ * alive. So a few orders are tried, and the best one is improved: what first reaches beyond the best plan so far is
+ * placed earlier the next time (squeaky wheel optimisation; Joslin & Clements 1999).
  */
 import type { Interval, Placement } from './plan.ts';
 

@@ -1,7 +1,7 @@
 /**
- * Memory planning. Lifetimes are known before anything runs, so every transient tensor gets a fixed place: an arena and an
- * offset. WebGPU forbids a buffer to be read and written in one dispatch, so what a dispatch writes lies in another arena
- * than what it reads.
+ * Memory planning. Lifetimes are known before anything runs, so every transient tensor gets a fixed place: an arena and
+ * an offset. WebGPU forbids a buffer to be read and written in one dispatch, so what a dispatch writes lies in another
+ * arena than what it reads.
  */
 import { LimitError } from './errors.ts';
 import { byteSize, formatShape, rootOf, type Tensor } from './graph.ts';
@@ -35,8 +35,8 @@ export interface MemoryPlan {
 /** A plan in which no dispatch reads an arena that it writes, and perhaps a smaller one in which some do. */
 export interface Planned extends MemoryPlan {
   /**
-   * The plan in at most `most` bytes, where one is found, and what the dispatches come to that read an arena that they write
-   * (the larger of operations and bytes); they have to be given to `bindForWriting`.
+   * The plan in at most `most` bytes, where one is found, and what the dispatches come to that read an arena that they
+   * write (the larger of operations and bytes); they have to be given to `bindForWriting`.
    */
   within(most: number): { plan: MemoryPlan; cost: number } | undefined;
 }

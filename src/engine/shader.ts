@@ -1,7 +1,7 @@
 /**
  * A shader as the build hands it over: WGSL without comments, the modules it names, and what reflection found in it.
- * Specialising rewrites only the right-hand sides of module-scope `const NAME = …;` lines, so that the file on disk stays
- * a complete shader that can be read and compiled as it is.
+ * Specialising rewrites only the right-hand sides of module-scope `const NAME = …;` lines, so that the file on disk
+ * stays a complete shader that can be read and compiled as it is.
  */
 import { InvalidArgumentError } from './errors.ts';
 

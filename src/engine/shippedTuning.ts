@@ -1,6 +1,7 @@
 /**
- * Measurements that come with the library (tuned.json), for adapters that someone has measured: where a way other than the
- * usual one was clearly faster. They are told apart by what an adapter reports and kernels see, never by a product's name.
+ * Measurements that come with the library (tuned.json), for adapters that someone has measured: where a way other than
+ * the usual one was clearly faster. They are told apart by what an adapter reports and kernels see, never by a
+ * product's name.
  */
 import type { Device } from './device.ts';
 import type { MatrixForm } from './subgroupMatrices.ts';

@@ -1,8 +1,8 @@
 /**
- * Plans of a given size. Where arenas are largest at different times, they add up to more than is ever alive. Then one of them
- * is made smaller, and what no longer fits it lies in an arena of which the same dispatch reads. WebGPU allows that where the
- * read tensor is bound for writing too (`writableInputs.ts`). Such a dispatch has a pipeline of its own, so few and cheap ones
- * are wanted.
+ * Plans of a given size. Where arenas are largest at different times, they add up to more than is ever alive. Then one
+ * of them is made smaller, and what no longer fits it lies in an arena of which the same dispatch reads. WebGPU allows
+ * that where the read tensor is bound for writing too (`writableInputs.ts`). Such a dispatch has a pipeline of its own,
+ * so few and cheap ones are wanted.
  */
 import { fit, type Effort } from './ejection.ts';
 import { besideInOrder, lowestOffset, placesOf, uniforms, type Item, type Placed } from './placement.ts';
@@ -68,7 +68,9 @@ function search(items: readonly Item[], arenas: readonly number[]): number | und
   return undefined;
 }
 
-/** Every item where it costs least among the arenas that hold it. @returns the first that none holds, if there is one. */
+/**
+ * Every item where it costs least among the arenas that hold it. @returns the first that none holds, if there is one.
+ */
 function place(items: readonly Item[], arenas: readonly number[]): { cost: number; beyond?: number } {
   let cost = 0;
   for (const item of items) item.arena = -1;

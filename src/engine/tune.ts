@@ -1,6 +1,7 @@
 /**
- * Choosing by measurement. Where an op can be computed in several ways, the fastest on this adapter is found once per class
- * of shapes and kept. The engine measures whatever ops offer through {@link Lowering.choose}; it knows none of them by name.
+ * Choosing by measurement. Where an op can be computed in several ways, the fastest on this adapter is found once per
+ * class of shapes and kept. The engine measures whatever ops offer through {@link Lowering.choose}; it knows none of
+ * them by name.
  */
 import type { Device } from './device.ts';
 import { InvalidArgumentError, throwIfAborted } from './errors.ts';
@@ -13,8 +14,8 @@ import { hashText, parseTuning, printTuning, type TuneEntry, type TuneStore } fr
 import { timeWays } from './tuneTiming.ts';
 
 /**
- * `off`: the usual ways. `cached`: what was measured earlier, here or on an adapter like this one for the library, else the
- * usual ways. `full`: measure what is missing.
+ * `off`: the usual ways. `cached`: what was measured earlier, here or on an adapter like this one for the library, else
+ * the usual ways. `full`: measure what is missing.
  */
 export type TuneMode = (typeof TUNE_MODES)[number];
 const TUNE_MODES = ['off', 'cached', 'full'] as const;
@@ -30,7 +31,9 @@ export interface TuneOptions {
   store?: TuneStore;
   /** Measurements of known adapters; default: those that come with the library. `false`: none. */
   shipped?: false | (() => Promise<readonly ShippedAdapter[]>);
-  /** Milliseconds of measuring, compilation included, per graph; default 2000. What does not fit is left for the next. */
+  /**
+   * Milliseconds of measuring, compilation included, per graph; default 2000. What does not fit is left for the next.
+   */
   budgetMs?: number;
   /**
    * Times ways, each a list of dispatches; must stop, with undefined, once `left()` milliseconds are used up.

@@ -1,4 +1,7 @@
-/** Where something can be chosen in a graph, what would be dispatched for each way, and which version of the kernels it is. */
+/**
+ * Where something can be chosen in a graph, what would be dispatched for each way, and which version of the kernels it
+ * is.
+ */
 import type { Capabilities } from './device.ts';
 import type { Graph, Node } from './graph.ts';
 import { lowerNodes, type ChoicePlace, type Dispatch } from './lower.ts';

@@ -1,4 +1,6 @@
-/** Weights on the GPU: read tensor by tensor from wherever they are kept, repacked once for the kernels that use them. */
+/**
+ * Weights on the GPU: read tensor by tensor from wherever they are kept, repacked once for the kernels that use them.
+ */
 import type { Device } from './device.ts';
 import { ShapeError, throwIfAborted, WeightError } from './errors.ts';
 import {
@@ -21,7 +23,10 @@ export interface WeightSource {
   keys(): Iterable<string>;
   /** What is known of a weight without reading it; undefined or an error where there is none. */
   info(key: string): { dtype: string; shape: readonly number[] } | undefined;
-  /** A weight, or its rows [start, end) along the first dimension, row-major; into `out` where it can. @throws AbortedError */
+  /**
+   * A weight, or its rows [start, end) along the first dimension, row-major; into `out` where it can. @throws
+   * AbortedError
+   */
   read(
     key: string,
     options?: { rows?: readonly [number, number]; signal?: AbortSignal; out?: Float32Array },
@@ -71,10 +76,10 @@ export class Weights {
   }
 
   /**
-   * Brings weights that are not here yet, one tensor at a time: those given, or those that the dispatches of a graph bind
-   * under these rewrites and choices.
-   * @throws WeightError for a missing, misshapen or non-finite weight, or one that halves cannot hold where they are to;
-   * ShapeError for a packing that breaks its promise; OutOfMemoryError, DeviceLostError, AbortedError, after which
+   * Brings weights that are not here yet, one tensor at a time: those given, or those that the dispatches of a graph
+   * bind under these rewrites and choices.
+   * @throws WeightError for a missing, misshapen or non-finite weight, or one that halves cannot hold where they are
+   * to; ShapeError for a packing that breaks its promise; OutOfMemoryError, DeviceLostError, AbortedError, after which
    * {@link dispose} releases what had come.
    */
   async load(
@@ -106,8 +111,9 @@ export class Weights {
             kept = { shape, dtype, layout, label, constant: constant!, buffer };
             inFlight += this.pack(kept, part, data, scratch);
           });
-          // writeBuffer keeps a copy until the GPU has taken it: let it drain, so that the host never holds the whole file.
-          // What came before the last batch must be there; waiting for that one too would leave this thread or the GPU idle.
+          // writeBuffer keeps a copy until the GPU has taken it: let it drain, so that the host never holds the whole
+          // file. What came before the last batch must be there; waiting for that one too would leave this thread or
+          // the GPU idle.
           if (inFlight > 32 * 2 ** 20) {
             await drained;
             drained = this.device.idle();
@@ -125,7 +131,9 @@ export class Weights {
     }
   }
 
-  /** From now on weights pass through `change`, none where undefined; {@link refresh} brings it to those that are here. */
+  /**
+   * From now on weights pass through `change`, none where undefined; {@link refresh} brings it to those that are here.
+   */
   change(change: WeightChange | undefined): void {
     for (const keys of [this.changed?.keys, change?.keys]) keys?.forEach((key) => this.stale.add(key));
     this.changed = change;

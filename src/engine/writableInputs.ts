@@ -1,7 +1,8 @@
 /**
- * Dispatches that read an arena that they write. All uses of a buffer in one dispatch must be of one kind: either everything in
- * it is read only, or everything is bound for writing and the ranges are apart (WebGPU, "usage scope" and "writable storage
- * buffer binding aliasing"). So what such a dispatch reads there is declared `read_write`, though nothing writes it.
+ * Dispatches that read an arena that they write. All uses of a buffer in one dispatch must be of one kind: either
+ * everything in it is read only, or everything is bound for writing and the ranges are apart (WebGPU, "usage scope" and
+ * "writable storage buffer binding aliasing"). So what such a dispatch reads there is declared `read_write`, though
+ * nothing writes it.
  */
 import { rootOf } from './graph.ts';
 import type { Kernel } from './kernel.ts';

@@ -1,9 +1,9 @@
 // out[b, t, d] = (in[b, t, d] − mean) / √(var + eps) · (1 + m[b, scale + d]) + m[b, shift + d], mean and var over the D
 // elements of a row: a layer norm whose scale and shift come from a condition (Peebles & Xie 2023, section 3.2).
 //
-// input, out [B, T, D4], m [B, stride], some of whose vectors are the two; D is a multiple of four. A team of LANES invocations
-// takes one row, each every LANES-th vec4 of it, for the moments as `teamMoments` does and once more to write. f32.
-// LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
+// input, out [B, T, D4], m [B, stride], some of whose vectors are the two; D is a multiple of four. A team of LANES
+// invocations takes one row, each every LANES-th vec4 of it, for the moments as `teamMoments` does and once more to
+// write. f32. LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
 //@use storage team teamMoments
 const WG = 64u;
 const LANES = 64u;         // divides WG
@@ -30,7 +30,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let team = (group.x + group.y * groups.x) * (WG / LANES) + lane / LANES;
   let row = min(team, p.M - 1u);
   let base = row * p.D4;
-  // Asked for here, the lengths that indices are held to are known in the loops; else drivers may divide for one at each access.
+  // Asked for here, the lengths that indices are held to are known in the loops; else drivers may divide for one at
+  // each access.
   let shortest = min(min(arrayLength(&input), arrayLength(&m)), arrayLength(&out));
   let at = teamNormal(base, 4u * p.D4, p.eps, lane);
   if (team >= p.M || shortest == 0u) { return; }

@@ -1,10 +1,10 @@
 // out[b, t, d] = (in[b, t, d] − mean) / √(var + eps) · (1 + m[b, scale + d]) + m[b, shift + d], mean and var over the D
 // elements of a row: a layer norm whose scale and shift come from a condition (Peebles & Xie 2023, section 3.2).
 //
-// input, out [B, T, D4], m [B, stride], some of whose vectors are the two; D is a multiple of four. A subgroup of SG lanes, which
-// is a workgroup, takes SG rows of one batch item, a lane each: once for mean and variance, once to write. What the rows
-// share is loaded by the first lane and handed to the others: on processors a load per lane is what costs. Lanes beyond the
-// last row repeat it, since all must take part, and store nothing. f32.
+// input, out [B, T, D4], m [B, stride], some of whose vectors are the two; D is a multiple of four. A subgroup of SG
+// lanes, which is a workgroup, takes SG rows of one batch item, a lane each: once for mean and variance, once to write.
+// What the rows share is loaded by the first lane and handed to the others: on processors a load per lane is what
+// costs. Lanes beyond the last row repeat it, since all must take part, and store nothing. f32.
 //@use storage moments
 enable subgroups;
 const SG = 8u;             // 8 or 16: the width of a subgroup

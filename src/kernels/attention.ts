@@ -1,7 +1,7 @@
 /**
- * Scaled dot-product attention, in four algorithms: `row`, one invocation per query, `block`, one workgroup per few queries,
- * and `tile`, one per many, never hold the scores; `matrix` writes them out, and is the fastest where a processor plays the
- * GPU. Subgroup matrices, where there are any, multiply tiles of halves.
+ * Scaled dot-product attention, in four algorithms: `row`, one invocation per query, `block`, one workgroup per few
+ * queries, and `tile`, one per many, never hold the scores; `matrix` writes them out, and is the fastest where a
+ * processor plays the GPU. Subgroup matrices, where there are any, multiply tiles of halves.
  */
 import {
   defineKernel,
@@ -28,7 +28,10 @@ const MAX_D4 = 256;
 
 /** The algorithms by name. */
 export const ATTENTION_ALGORITHMS = ['row', 'block', 'tile', 'matrix'] as const;
-/** `row` for heads of up to 128 channels, `tile` of up to 512, `block` for any, `matrix` where a processor plays the GPU. */
+/**
+ * `row` for heads of up to 128 channels, `tile` of up to 512, `block` for any, `matrix` where a processor plays the
+ * GPU.
+ */
 export type AttentionAlgorithm = (typeof ATTENTION_ALGORITHMS)[number];
 
 /** One invocation per query and head, online softmax in registers; heads of up to 128 channels. */
@@ -147,8 +150,8 @@ const FEW = 8;
 const MANY_ROWS = 16384;
 
 /**
- * What is fastest on GPUs, by and large. A processor, on the other hand, pays for every barrier and has no idle lanes, so it
- * writes the scores out.
+ * What is fastest on GPUs, by and large. A processor, on the other hand, pays for every barrier and has no idle lanes,
+ * so it writes the scores out.
  */
 function usualOnGpu(T: number, D4: number, tile: string): string {
   if (T <= FEW) return 'block';
@@ -159,8 +162,9 @@ function usualOnGpu(T: number, D4: number, tile: string): string {
 const LARGE = /^tile (64x32|32x64|32x80|64x16)$/;
 
 /**
- * What else may be: the usual tiles, with the keys in parts and without; `block`, which reads all keys once per four queries;
- * `row`, which fills a card only with many. Measuring takes time, and is left where there is not enough for all.
+ * What else may be: the usual tiles, with the keys in parts and without; `block`, which reads all keys once per four
+ * queries; `row`, which fills a card only with many. Measuring takes time, and is left where there is not enough for
+ * all.
  */
 function worthOnGpu(name: string, tile: string, T: number, heads: number): boolean {
   if (name === 'row') return T * heads >= MANY_ROWS;
@@ -173,8 +177,8 @@ export interface AttentionOptions {
   /** Of the scores; default 1/√d. */
   scale?: number;
   /**
-   * Added to the scores, f32 [B or 1, T or 1, S], or [B or 1, heads or 1, T or 1, S]; −∞ counts as −10³⁰, so a row masked
-   * throughout averages all keys.
+   * Added to the scores, f32 [B or 1, T or 1, S], or [B or 1, heads or 1, T or 1, S]; −∞ counts as −10³⁰, so a row
+   * masked throughout averages all keys.
    */
   mask?: Tensor;
   /** Default: by shape and adapter. */

@@ -1,10 +1,11 @@
-// out[b, t, h, :] = Σₛ softmaxₛ(scale · q[b, t, h, :]·k[b, s, h, :] + mask[b, h, t, s]) · v[b, s, h, :], one workgroup per rows.
+// out[b, t, h, :] = Σₛ softmaxₛ(scale · q[b, t, h, :]·k[b, s, h, :] + mask[b, h, t, s]) · v[b, s, h, :], one workgroup
+// per rows.
 //
-// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S]. A workgroup owns 4·ROW4 consecutive queries of
-// one head and walks the keys in blocks of WG. In each block an invocation scores one key against all its queries (four
-// queries are the lanes of a vec4), puts the scores into workgroup memory, and then owns one vec4 column of the output,
-// into which it gathers the whole block. The softmax is kept online, in f32, as are scores and output
-// (Milakov & Gimelshein 2018, Dao et al. 2022). For any head of up to 4·WG channels.
+// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S]. A workgroup owns 4·ROW4
+// consecutive queries of one head and walks the keys in blocks of WG. In each block an invocation scores one key
+// against all its queries (four queries are the lanes of a vec4), puts the scores into workgroup memory, and then owns
+// one vec4 column of the output, into which it gathers the whole block. The softmax is kept online, in f32, as are
+// scores and output (Milakov & Gimelshein 2018, Dao et al. 2022). For any head of up to 4·WG channels.
 //@use storage exponential score
 const WG = 64u;
 const ROW4 = 1u;

@@ -1,8 +1,8 @@
 // out[row, :] = Σₚ e^(topₚ − top) · found[p, row, :] / Σₚ e^(topₚ − top) · sumₚ, top the largest topₚ: joins what
 // `attentionTile` found in parts of the keys.
 //
-// found [parts, rows, D4 + 1] f32, of which the last vec4 holds topₚ and sumₚ; out [rows, D4]. A row is a query of a head.
-// An invocation computes one vec4.
+// found [parts, rows, D4 + 1] f32, of which the last vec4 holds topₚ and sumₚ; out [rows, D4]. A row is a query of a
+// head. An invocation computes one vec4.
 //@use storage exponential score
 const WG = 64u;
 

@@ -1,7 +1,8 @@
 // out[b, t0 + t, h, :] = Σₛ weights[b, h, t, s] · v[b, s, h, :] / sums[b, h, t]: values mixed by softmax weights.
 //
-// weights [B, heads, count, S4] f32, v [B, S, heads, D4], sums [B, heads, count], out [B, T, heads, D4]. An invocation computes
-// ROWS consecutive queries × one vec4 column, in registers, four keys at a time. Weights beyond the last key are zero.
+// weights [B, heads, count, S4] f32, v [B, S, heads, D4], sums [B, heads, count], out [B, T, heads, D4]. An invocation
+// computes ROWS consecutive queries × one vec4 column, in registers, four keys at a time. Weights beyond the last key
+// are zero.
 //@use storage
 const ROWS = 4u;
 const WG_D = 8u;

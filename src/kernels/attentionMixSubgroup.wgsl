@@ -1,11 +1,11 @@
-// out[b, t0 + t, h, :] = Σₛ weights[b, h, t, s] · v[b, s, h, :] / sums[b, h, t]: values mixed by softmax weights, which are
-// shared within a subgroup.
+// out[b, t0 + t, h, :] = Σₛ weights[b, h, t, s] · v[b, s, h, :] / sums[b, h, t]: values mixed by softmax weights, which
+// are shared within a subgroup.
 //
-// weights [B, heads, count, S4] f32, v a part of rows [B, S, v4], sums [B, heads, count], out [B, T, heads, D4]. A subgroup of
-// SG lanes, which is a workgroup, computes 8·EIGHTS consecutive queries × SG vec4 of channels of a head, in registers: for
-// every four keys a lane loads its own channels of them, but only every SG-th query's weights, and shares the latter with
-// the others. Lanes beyond the edges work on clamped addresses, since all must take part, and store nothing.
-// Weights beyond the last key are zero.
+// weights [B, heads, count, S4] f32, v a part of rows [B, S, v4], sums [B, heads, count], out [B, T, heads, D4]. A
+// subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS consecutive queries × SG vec4 of channels of a head, in
+// registers: for every four keys a lane loads its own channels of them, but only every SG-th query's weights, and
+// shares the latter with the others. Lanes beyond the edges work on clamped addresses, since all must take part, and
+// store nothing. Weights beyond the last key are zero.
 //@use storage eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup

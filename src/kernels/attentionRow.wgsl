@@ -1,9 +1,11 @@
-// out[b, t, h, :] = Σₛ softmaxₛ(scale · q[b, t, h, :]·k[b, s, h, :] + mask[b, h, t, s]) · v[b, s, h, :], one invocation per row.
+// out[b, t, h, :] = Σₛ softmaxₛ(scale · q[b, t, h, :]·k[b, s, h, :] + mask[b, h, t, s]) · v[b, s, h, :], one invocation
+// per row.
 //
-// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S]. An invocation owns ROWS consecutive queries of
-// one head: q and the output accumulator stay in registers, four keys are taken at a time, and the softmax is kept online
-// (running maximum and sum; Milakov & Gimelshein 2018, Dao et al. 2022). No workgroup memory, no barrier; neighbours read
-// the same keys through the cache. Scores, softmax and output are accumulated in f32. For heads of up to 128 channels.
+// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S]. An invocation owns ROWS
+// consecutive queries of one head: q and the output accumulator stay in registers, four keys are taken at a time, and
+// the softmax is kept online (running maximum and sum; Milakov & Gimelshein 2018, Dao et al. 2022). No workgroup
+// memory, no barrier; neighbours read the same keys through the cache. Scores, softmax and output are accumulated in
+// f32. For heads of up to 128 channels.
 //@use storage exponential score
 const WG = 64u;
 const ROWS = 1u;

@@ -1,8 +1,10 @@
-// weights[b, h, t, s] = scale · q[b, t0 + t, h, :]·k[b, s, h, :] + mask[b, h, t0 + t, s]: the scores of some queries, as a matrix.
+// weights[b, h, t, s] = scale · q[b, t0 + t, h, :]·k[b, s, h, :] + mask[b, h, t0 + t, s]: the scores of some queries,
+// as a matrix.
 //
-// q [B, T, heads, D4], k [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S], weights [B, heads, count, S4] f32. An invocation scores
-// ROWS consecutive queries against four keys, in registers, so that four keys and ROWS queries serve 4·ROWS products.
-// No workgroup memory, no barrier, and one pipeline for every head width. Lanes beyond S become LOWEST.
+// q [B, T, heads, D4], k [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S], weights [B, heads, count, S4] f32. An
+// invocation scores ROWS consecutive queries against four keys, in registers, so that four keys and ROWS queries serve
+// 4·ROWS products. No workgroup memory, no barrier, and one pipeline for every head width. Lanes beyond S become
+// LOWEST.
 //@use storage score
 const ROWS = 4u;
 const WG_S = 8u;
@@ -28,7 +30,7 @@ struct Params {
   kAt: u32,
 }
 
-@group(0) @binding(0) var<storage, read> q: array<Elem4>;                       // [B, T, q4], of which [heads, D4] behind qAt
+@group(0) @binding(0) var<storage, read> q: array<Elem4>;                       // [B, T, q4]: [heads, D4] from qAt
 @group(0) @binding(1) var<storage, read> k: array<Elem4>;                       // [B, S, k4]
 @group(0) @binding(2) var<storage, read> mask: array<f32>;                      // [B|1, heads|1, T|1, S]
 @group(0) @binding(3) var<storage, read_write> weights: array<vec4<f32>>;       // [B, heads, count, S4]

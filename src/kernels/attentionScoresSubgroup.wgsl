@@ -1,11 +1,11 @@
-// weights[b, h, t, s] = scale · q[b, t0 + t, h, :]·k[b, s, h, :] + mask[b, h, t0 + t, s]: the scores of some queries, as a matrix,
-// queries shared within a subgroup.
+// weights[b, h, t, s] = scale · q[b, t0 + t, h, :]·k[b, s, h, :] + mask[b, h, t0 + t, s]: the scores of some queries,
+// as a matrix, queries shared within a subgroup.
 //
-// q and k are parts of rows [B, T, q4] and [B, S, k4], mask [B or 1, heads or 1, T or 1, S], weights [B, heads, count, S4] f32.
-// A subgroup of SG lanes, which is a workgroup, scores 8·EIGHTS consecutive queries of a head against 4·SG keys, in
-// registers: for every vec4 of channels a lane loads that of its own four keys, but only of every SG-th query, and shares the
-// latter with the others. Lanes beyond the edges work on clamped addresses, since all must take part, and store nothing. Keys
-// beyond S become LOWEST.
+// q and k are parts of rows [B, T, q4] and [B, S, k4], mask [B or 1, heads or 1, T or 1, S], weights
+// [B, heads, count, S4] f32. A subgroup of SG lanes, which is a workgroup, scores 8·EIGHTS consecutive queries of a
+// head against 4·SG keys, in registers: for every vec4 of channels a lane loads that of its own four keys, but only of
+// every SG-th query, and shares the latter with the others. Lanes beyond the edges work on clamped addresses, since all
+// must take part, and store nothing. Keys beyond S become LOWEST.
 //@use storage score eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
@@ -31,7 +31,7 @@ struct Params {
   kAt: u32,
 }
 
-@group(0) @binding(0) var<storage, read> q: array<Elem4>;                       // [B, T, q4], of which [heads, D4] behind qAt
+@group(0) @binding(0) var<storage, read> q: array<Elem4>;                       // [B, T, q4]: [heads, D4] from qAt
 @group(0) @binding(1) var<storage, read> k: array<Elem4>;                       // [B, S, k4]
 @group(0) @binding(2) var<storage, read> mask: array<f32>;                      // [B|1, heads|1, T|1, S]
 @group(0) @binding(3) var<storage, read_write> weights: array<vec4<f32>>;       // [B, heads, count, S4]
@@ -98,7 +98,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (EIGHTS > 1u) { e1 = settle(e1, lane); }
   if (EIGHTS > 2u) { e2 = settle(e2, lane); }
   if (EIGHTS > 3u) { e3 = settle(e3, lane); }
-  // Eight by eight, so that few sums move from row to row: a vec4 that a loop carries is read, masked and written each round.
+  // Eight by eight, so that few sums move from row to row: a vec4 that a loop carries is read, masked and written each
+  // round.
   let end = min(t + 8u * EIGHTS, p.count);
   var i = t;
   loop {

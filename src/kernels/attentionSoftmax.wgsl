@@ -1,6 +1,7 @@
 // weights[row, s] ← exp(weights[row, s] − max), sums[row] = Σₛ of that: the softmax of score rows, not yet divided.
 //
-// weights [rows, S4] f32, in place, with LOWEST beyond the last key; sums [rows]. An invocation takes one row, in two passes.
+// weights [rows, S4] f32, in place, with LOWEST beyond the last key; sums [rows]. An invocation takes one row, in two
+// passes.
 //@use exponential score
 const WG = 64u;
 

@@ -2,18 +2,19 @@
 // through workgroup memory.
 //
 // q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S]. A workgroup owns QUERIES
-// consecutive queries of one head and walks the keys KEYS at a time; the softmax is kept online (running maximum and sum;
-// Milakov & Gimelshein 2018, Dao et al. 2022). For each tile of keys
+// consecutive queries of one head and walks the keys KEYS at a time; the softmax is kept online (running maximum and
+// sum; Milakov & Gimelshein 2018, Dao et al. 2022). For each tile of keys
 //   1. queries and keys come into workgroup memory SLICE vec4 of channels at a time, and an invocation multiplies SQ of
 //      the queries by four of the keys, in registers; DEPTH > 1: so many invocations share a product, each with some of
 //      the channels;
 //   2. scores go to workgroup memory, where TEAM invocations turn a row of them into weights;
-//   3. values come VALUES keys at a time, and an invocation mixes OQ rows × COLS vec4 columns of the output, in registers.
-// Scores, softmax and output are accumulated in f32, which is also what the tiles hold. Rows of tiles are an odd number of
-// vec4 apart and neighbours take neighbouring rows or columns, so that they read different banks. PARTS: the keys are
-// shared out among several workgroups, and `attentionJoin` joins what they find.
-// Indices are built, in main, of the invocation's own index and of counters of loops that go up by one to a constant:
-// compilers then see that they are in range, and neither clamp them nor guard the loops.
+//   3. values come VALUES keys at a time, and an invocation mixes OQ rows × COLS vec4 columns of the output, in
+//      registers.
+// Scores, softmax and output are accumulated in f32, which is also what the tiles hold. Rows of tiles are an odd number
+// of vec4 apart and neighbours take neighbouring rows or columns, so that they read different banks. PARTS: the keys
+// are shared out among several workgroups, and `attentionJoin` joins what they find. Indices are built, in main, of the
+// invocation's own index and of counters of loops that go up by one to a constant: compilers then see that they are in
+// range, and neither clamp them nor guard the loops.
 //@use storage exponential score
 const QUERIES = 64u;
 const KEYS = 32u;
@@ -44,7 +45,7 @@ struct Params {
   vAt: u32,
 }
 
-@group(0) @binding(0) var<storage, read> q: array<Elem4>;                   // [B, T, q4], of which [heads, D4] behind qAt
+@group(0) @binding(0) var<storage, read> q: array<Elem4>;                   // [B, T, q4]: [heads, D4] from qAt
 @group(0) @binding(1) var<storage, read> k: array<Elem4>;                   // [B, S, k4]
 @group(0) @binding(2) var<storage, read> v: array<Elem4>;                   // [B, S, v4]
 @group(0) @binding(3) var<storage, read> mask: array<f32>;                  // [B|1, heads|1, T|1, S]

@@ -40,14 +40,17 @@ export const TILE_D4 = 128;
 /** Most vec4 of the output that an invocation keeps in registers. */
 const MOST_SUMS = 24;
 /**
- * What an invocation could do while it reads a vec4 from workgroup memory, in multiply-adds: a multiprocessor reads 128 bytes
- * per cycle and multiplies 128 numbers, which makes 16; neighbours that read the same address halve that.
+ * What an invocation could do while it reads a vec4 from workgroup memory, in multiply-adds: a multiprocessor reads 128
+ * bytes per cycle and multiplies 128 numbers, which makes 16; neighbours that read the same address halve that.
  */
 const READ = 8;
 /** The same for a vec4 that is brought from a buffer to workgroup memory, and for a barrier. */
 const BRING = 40;
 const WAIT = 60;
-/** Bytes of workgroup memory that every adapter has; who takes more where there is more has fewer workgroups side by side. */
+/**
+ * Bytes of workgroup memory that every adapter has; who takes more where there is more has fewer workgroups side by
+ * side.
+ */
 const ROOM = 16384;
 
 /** Invocations of a workgroup, and what falls to each of them. */
@@ -128,7 +131,10 @@ function search(QUERIES: number, KEYS: number, D4: number, least: number, limits
 const PROCESSORS = 132;
 const ENOUGH = 1.5 * PROCESSORS;
 const BUSY = 256;
-/** Keys of a part, and multiply-adds of an invocation, beside which it costs nothing, or less than is gained, to join parts. */
+/**
+ * Keys of a part, and multiply-adds of an invocation, beside which it costs nothing, or less than is gained, to join
+ * parts.
+ */
 const LONG = 1024;
 const HEAVY = 8192;
 
@@ -150,8 +156,8 @@ export interface TileWay {
 }
 
 /**
- * The tiles worth trying, by the names of the ways, best first where there is enough to do. Short contexts are taken in one go:
- * no tile of keys is then mostly empty, and queries come once.
+ * The tiles worth trying, by the names of the ways, best first where there is enough to do. Short contexts are taken in
+ * one go: no tile of keys is then mostly empty, and queries come once.
  */
 export function tileWays({ B, T, S, heads, D4 }: AttentionSizes, { limits }: Capabilities): Record<string, TileWay> {
   const ways: Record<string, TileWay> = {};
@@ -172,8 +178,8 @@ export function tileWays({ B, T, S, heads, D4 }: AttentionSizes, { limits }: Cap
 }
 
 /**
- * The first way with enough workgroups and no short parts, else that with most workgroups whose parts are worth joining;
- * undefined where none fits.
+ * The first way with enough workgroups and no short parts, else that with most workgroups whose parts are worth
+ * joining; undefined where none fits.
  */
 export function usualTileWay(ways: Readonly<Record<string, TileWay>>, S: number): string | undefined {
   const names = Object.keys(ways);

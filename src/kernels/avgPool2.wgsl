@@ -1,4 +1,5 @@
-// out[b, y, x, :] = mean of in[b, 2y…2y+1, 2x…2x+1, :]; an odd last row or column is left out, as PyTorch's AvgPool2d does.
+// out[b, y, x, :] = mean of in[b, 2y…2y+1, 2x…2x+1, :]; an odd last row or column is left out, as PyTorch's AvgPool2d
+// does.
 //
 // input [B, H, W, C4], out [B, ⌊H/2⌋, ⌊W/2⌋, C4]. An invocation computes one vec4, in f32.
 //@use storage

@@ -1,7 +1,7 @@
 // out = act((in − mean) / √(var + eps) · gamma + beta), per channel, with statistics that training left behind.
 //
-// input, out [M, C4]; mean, variance, gamma, beta [C4] f32. An invocation handles one vec4. gamma and beta are zero behind
-// C, so that padding stays zero under every activation but the sigmoid, which is refused.
+// input, out [M, C4]; mean, variance, gamma, beta [C4] f32. An invocation handles one vec4. gamma and beta are zero
+// behind C, so that padding stays zero under every activation but the sigmoid, which is refused.
 //@use storage activation
 const WG = 64u;
 const ACT = 0u;

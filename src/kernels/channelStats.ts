@@ -1,7 +1,7 @@
 /**
- * Mean and Σ(x − mean)² of every channel over chunks of a map: what norms begin with. A convolution that has the values in
- * registers anyway can leave them beside what it stores, for the norm that reads it; what was left is known while a graph is
- * lowered.
+ * Mean and Σ(x − mean)² of every channel over chunks of a map: what norms begin with. A convolution that has the values
+ * in registers anyway can leave them beside what it stores, for the norm that reads it; what was left is known while a
+ * graph is lowered.
  */
 import { rootOf, type Lowering, type Tensor } from '../engine/index.ts';
 import { ceilDiv } from './common.ts';

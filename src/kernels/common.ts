@@ -27,9 +27,9 @@ export const ACTIVATIONS = {
 export type Activation = keyof typeof ACTIVATIONS;
 
 /**
- * Whether shaders are translated quickly and plainly, as for processors with no more than four lanes (SwiftShader): what a
- * loop changes lies in memory, nothing overlaps what takes long, and another shader costs little. Drivers with wider
- * subgroups take long over each and make more of it.
+ * Whether shaders are translated quickly and plainly, as for processors with no more than four lanes (SwiftShader):
+ * what a loop changes lies in memory, nothing overlaps what takes long, and another shader costs little. Drivers with
+ * wider subgroups take long over each and make more of it.
  */
 export const plainlyTranslated = ({ software, subgroupSize }: Capabilities) => software && subgroupSize <= 4;
 

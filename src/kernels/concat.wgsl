@@ -1,7 +1,8 @@
 // out[row, :] = a[row, :] followed by b[row, :], along channels.
 //
-// a [rows, A4], b [rows, B4], out [rows, N4]; a has A channels. An invocation writes one vec4. Where A is no multiple of four
-// (SHIFT = A mod 4), b's channels move by SHIFT lanes, so a vec4 of out joins two neighbours. Padding stays zero since it is.
+// a [rows, A4], b [rows, B4], out [rows, N4]; a has A channels. An invocation writes one vec4. Where A is no multiple
+// of four (SHIFT = A mod 4), b's channels move by SHIFT lanes, so a vec4 of out joins two neighbours. Padding stays
+// zero since it is.
 //@use storage
 const WG = 64u;
 const SHIFT = 0u;

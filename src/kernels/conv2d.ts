@@ -1,4 +1,7 @@
-/** conv2d: any kernel size, stride, padding and dilation, as one implicit matrix multiplication with everything after it fused. */
+/**
+ * conv2d: any kernel size, stride, padding and dilation, as one implicit matrix multiplication with everything after it
+ * fused.
+ */
 import {
   defineKernel,
   formatShape,
@@ -105,8 +108,9 @@ export interface Conv2dAttrs {
 }
 
 /**
- * Inputs: x [B,H,W,I], weight, and perhaps bias, shift [B,W] of which O channels are read, residual [B,OH,OW,O], and, for a
- * kernel of one pixel or behind a norm, second [B,H,W,J], whose channels stand behind those of x; gamma and beta of the norm.
+ * Inputs: x [B,H,W,I], weight, and perhaps bias, shift [B,W] of which O channels are read, residual [B,OH,OW,O], and,
+ * for a kernel of one pixel or behind a norm, second [B,H,W,J], whose channels stand behind those of x; gamma and beta
+ * of the norm.
  */
 export const conv2dOp: Op<Conv2dAttrs> = {
   name: 'conv2d',
@@ -125,8 +129,8 @@ export const conv2dOp: Op<Conv2dAttrs> = {
 };
 
 /**
- * One dispatch: the sum over taps and channels as it stands, by one of the kernels above. Those for GPUs can normalise what
- * they load.
+ * One dispatch: the sum over taps and channels as it stands, by one of the kernels above. Those for GPUs can normalise
+ * what they load.
  */
 function lowerDirect(node: Node<Conv2dAttrs>, to: Lowering, kernel: Kernel, tile: Record<string, number>): void {
   const { inputs, attrs, output } = node;
@@ -160,7 +164,8 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
   }
   const matrices = matrixWays(node, to);
   Object.assign(ways, matrices.ways);
-  // A weight laid out otherwise is another convolution's, such as a gradient's: its taps are not those of the checkpoint.
+  // A weight laid out otherwise is another convolution's, such as a gradient's: its taps are not those of the
+  // checkpoint.
   if (node.inputs.weight!.constant?.packing.id === packConv.id) {
     for (const tile of winogradTiles(a, to)) {
       for (const eights of shared ? [0, 1, 2, 3] : [0]) {
@@ -170,23 +175,24 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
   }
   const names = Object.keys(ways);
   const usual = (!software && matrices.usual) || usualWay(a, to, names, node.output.dtype === 'f16');
-  // Measuring costs time: two ways that differ little are enough, lanes that could share do, and matrices leave others behind.
+  // Measuring costs time: two ways that differ little are enough, lanes that could share do, and matrices leave others
+  // behind.
   const few = shared && software ? / [23]$/ : /^matrix/.test(usual) ? /^(matrix|winograd|tile 128)/ : /./;
   return [classOf(a), ways, usual, names.filter((name) => few.test(name) || name === usual)];
 }
 
 /**
- * I·O / (I + O) per lane of a subgroup from which on minimal filtering by tiles of two is faster: the wider a subgroup, the less
- * loads cost that it shares. `shared 2` and `winograd2 2` of
+ * I·O / (I + O) per lane of a subgroup from which on minimal filtering by tiles of two is faster: the wider a subgroup,
+ * the less loads cost that it shares. `shared 2` and `winograd2 2` of
  * `npm run bench -- --node --suite candidates --dtype f16 --only 'conv2d/emoji*,conv2d/cifar10*'`.
  */
 const FILTERED = 5;
 
 /**
- * What is fastest, by and large, where nothing has been measured. Processors whose lanes share loads take the larger tile as
- * soon as there are enough tiles to share among, on lavapipe (eight lanes) and SwiftShader (four):
- * `npm run bench -- --node --suite candidates --only conv2d`. All of a model's layers take the same number of rows, since
- * each shader takes long to compile there.
+ * What is fastest, by and large, where nothing has been measured. Processors whose lanes share loads take the larger
+ * tile as soon as there are enough tiles to share among, on lavapipe (eight lanes) and SwiftShader (four):
+ * `npm run bench -- --node --suite candidates --only conv2d`. All of a model's layers take the same number of rows,
+ * since each shader takes long to compile there.
  */
 function usualWay(
   { B, OH, OW, I, O }: Conv2dAttrs,
@@ -198,7 +204,8 @@ function usualWay(
   if (!canShare(caps)) return 'plain';
   const tiles = (size: number) => B * ceilDiv(OH, size) * ceilDiv(OW, size);
   const wanted = [];
-  // Filtering costs I + O per pixel and saves a share of I·O: the tile of two, all that halves allow, wants more of them.
+  // Filtering costs I + O per pixel and saves a share of I·O: the tile of two, all that halves allow, wants more of
+  // them.
   if (halves ? I * O >= FILTERED * caps.subgroupSize * (I + O) : I >= 8) {
     if (tiles(4) >= 16) wanted.push('winograd4 2');
     if (tiles(2) >= 16) wanted.push('winograd2 2');
@@ -246,7 +253,8 @@ export interface Conv2dOptions {
  * x [B,H,W,I] → [B,H',W',O]: (act(conv + bias + shift) + residual)·scale.
  * @param weight [O,I,R,S] as the checkpoint has it.
  * @throws ShapeError when channels, shift or residual do not fit, or the kernel is larger than the padded map.
- * @throws InvalidArgumentError for a stride or dilation that is no positive integer or a padding that is no natural number.
+ * @throws InvalidArgumentError for a stride or dilation that is no positive integer or a padding that is no natural
+ * number.
  */
 export function conv2d(x: Tensor, weight: Weight, bias?: Weight, options: Conv2dOptions = {}): Tensor {
   expectRank('conv2d', 'x', x, 4, '[B,H,W,C]');

@@ -1,5 +1,5 @@
-// out[b, y, x, o] = (act(Σₛ sums[s, b, y, x, o] + bias[o] + shift[b, o]) + residual[b, y, x, o]) · scale: second pass of a
-// convolution whose sums `conv2dMatrixSplit` computed in parts.
+// out[b, y, x, o] = (act(Σₛ sums[s, b, y, x, o] + bias[o] + shift[b, o]) + residual[b, y, x, o]) · scale: second pass
+// of a convolution whose sums `conv2dMatrixSplit` computed in parts.
 //
 // sums [parts, B, OH, OW, O] f32, out [B, OH, OW, O]; channels are padded to vec4. An invocation computes one vec4.
 //@use storage activation convOut

@@ -1,12 +1,13 @@
-// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s] + bias[o] + shift[b, o])
+// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left,
+// i] · w[o, i, r, s] + bias[o] + shift[b, o])
 //                   + residual[b, y, x, o]) · scale; in is zero outside its map; d is the dilation.
 //
-// NORM: in is act((input − mean) · scale + beta), affine [B, 2, I4] as groupNormFinalise leaves it; with every load anew.
-// UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input itself.
-// input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to vec4.
-// Implicit matrix multiplication through workgroup memory: rows are pixels (in reading order, over rows and batch items
-// alike), four k are four channels under one tap. A workgroup of WG_N × WG_M invocations computes WG_M·ROWS pixels × WG_N·COLS
-// vec4 of channels, each invocation ROWS × COLS of them in registers. Accumulation in f32.
+// NORM: in is act((input − mean) · scale + beta), affine [B, 2, I4] as groupNormFinalise leaves it; with every load
+// anew. UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input
+// itself. input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are
+// padded to vec4. Implicit matrix multiplication through workgroup memory: rows are pixels (in reading order, over rows
+// and batch items alike), four k are four channels under one tap. A workgroup of WG_N × WG_M invocations computes
+// WG_M·ROWS pixels × WG_N·COLS vec4 of channels, each invocation ROWS × COLS of them in registers. Accumulation in f32.
 //@use storage activation convOut tile normIn
 const WG_N = 16u;
 const WG_M = 16u;
@@ -44,7 +45,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;           // [B, H, W, I4]
-@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: a block holds four i of four o
+@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: blocks of four i of four o
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;        // [O4]
 @group(0) @binding(3) var<storage, read> shift: array<Elem4>;           // [B, shift4]
 @group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [B, OH, OW, O4]

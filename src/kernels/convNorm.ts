@@ -13,8 +13,8 @@ const FOLDING = /^(winograd|plain|tile)/;
 
 /**
  * The ways of a convolution behind a norm: each of one without, with the norm in front of it, and those that can once
- * more with the norm in their loads, `folded`. The usual one is folded where minimal filtering loads pixels seldom enough;
- * others load each once for every tap and tile of output channels.
+ * more with the norm in their loads, `folded`. The usual one is folded where minimal filtering loads pixels seldom
+ * enough; others load each once for every tap and tile of output channels.
  * @param waysOf the ways of a convolution, which take its norm to be theirs.
  */
 export function normWays(

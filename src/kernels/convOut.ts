@@ -1,6 +1,6 @@
 /**
- * What kernels of convolutions are told: where things lie, what becomes of a sum on its way out (`modules/convOut.wgsl`) and of
- * a map on its way in (`modules/normIn.wgsl`).
+ * What kernels of convolutions are told: where things lie, what becomes of a sum on its way out
+ * (`modules/convOut.wgsl`) and of a map on its way in (`modules/normIn.wgsl`).
  */
 import type { Node } from '../engine/index.ts';
 import { ACTIVATIONS, activationCode, ceilDiv, width4 } from './common.ts';

@@ -24,8 +24,8 @@ export const reshapeOp: Op<Record<string, never>> = {
 };
 
 /**
- * x under another shape of as many elements, in row-major order. Free where the bytes are the same: dense tensors, equal
- * last dimensions, or last dimensions that are multiples of four; otherwise one copy.
+ * x under another shape of as many elements, in row-major order. Free where the bytes are the same: dense tensors,
+ * equal last dimensions, or last dimensions that are multiples of four; otherwise one copy.
  * @throws ShapeError when the number of elements differs.
  */
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {

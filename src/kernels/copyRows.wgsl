@@ -1,7 +1,7 @@
 // out = x under another row length: element e of x in row-major order is element e of out. Rows of both are padded.
 //
-// x [rows, W], out [rows', N], rows·W = rows'·N. An invocation writes one vec4 and fetches its lanes one by one, since they
-// stand anywhere in x. Lanes beyond N become zero.
+// x [rows, W], out [rows', N], rows·W = rows'·N. An invocation writes one vec4 and fetches its lanes one by one, since
+// they stand anywhere in x. Lanes beyond N become zero.
 //@use storage
 const WG = 64u;
 

@@ -34,9 +34,10 @@ export const elementwiseKernel = defineKernel({
 });
 
 /**
- * Invocations of a workgroup, and how many of `count` vec4 each should handle. On a processor a workgroup costs as much as some
- * of its vec4, and two cores want a few each; a GPU hides what an invocation waits for behind another. A workgroup of one
- * subgroup goes through memory from end to end, one of several again and again with gaps; wider ones do not mind.
+ * Invocations of a workgroup, and how many of `count` vec4 each should handle. On a processor a workgroup costs as much
+ * as some of its vec4, and two cores want a few each; a GPU hides what an invocation waits for behind another. A
+ * workgroup of one subgroup goes through memory from end to end, one of several again and again with gaps; wider ones
+ * do not mind.
  */
 function shares(count: number, caps: Capabilities): { WG: number; each: number } {
   const WG = 64;

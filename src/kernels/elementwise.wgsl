@@ -1,10 +1,9 @@
 // out = act(a · alpha ∘ b · beta), elementwise over rows of vec4; ∘ is +, ·, or the affine a · (1 + b) + c.
 //
 // a, out [items, item4]; b, c the same, or one row per item [items, C4] when BROADCAST. A workgroup handles EACH·WG
-// consecutive vec4 of one item, an invocation every WG-th of them: on processors a workgroup costs as much as some vec4,
-// and divisions are dear, so columns are counted on.
-// No operation yields non-zero padding from zero padding: alpha, beta scale, and activate(0) is 0 but for the sigmoid,
-// whose padding is cleared.
+// consecutive vec4 of one item, an invocation every WG-th of them: on processors a workgroup costs as much as some
+// vec4, and divisions are dear, so columns are counted on. No operation yields non-zero padding from zero padding:
+// alpha, beta scale, and activate(0) is 0 but for the sigmoid, whose padding is cleared.
 //@use storage activation
 const WG = 64u;
 const OP = 0u;             // 0: act(alpha·a)   1: act(alpha·a + beta·b)   2: act(alpha·a·b)   3: act(a·(1 + b) + c)
@@ -53,11 +52,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let alpha = p.alpha;
   let beta = p.beta;
   var n = first + lane;
-  // Asked for here, the lengths that indices are held to are known in the loop; else drivers may divide for one at each access.
+  // Asked for here, the lengths that indices are held to are known in the loop; else drivers may divide for one at each
+  // access.
   let shortest = min(min(arrayLength(&a), arrayLength(&b)), min(arrayLength(&c), arrayLength(&out)));
   if (n >= end || shortest == 0u) { return; }
-  // AHEAD, a round writes what the one before has read: an activation takes long from end to end, and a processor computes it
-  // beside the next loads. With their test at the end, loops have no round in which all lanes rest.
+  // AHEAD, a round writes what the one before has read: an activation takes long from end to end, and a processor
+  // computes it beside the next loads. With their test at the end, loops have no round in which all lanes rest.
   let last = end + select(0u, WG, AHEAD);
   let start = n;
   var v = vec4<f32>(0.0);

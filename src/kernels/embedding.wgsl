@@ -1,8 +1,8 @@
 // out[n, :] = table[ids[n], :], for the ids that lie in this part of the table.
 //
-// ids [N] u32, table rows start … end of a table of V rows, [end − start, D4], out [N, D4]. An invocation copies one vec4; one
-// dispatch per part, each writing the rows of its own ids, so that all parts together write every row once. An id beyond
-// the table counts as its last row.
+// ids [N] u32, table rows start … end of a table of V rows, [end − start, D4], out [N, D4]. An invocation copies one
+// vec4; one dispatch per part, each writing the rows of its own ids, so that all parts together write every row once.
+// An id beyond the table counts as its last row.
 //@use storage
 const WG = 64u;
 

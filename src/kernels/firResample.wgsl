@@ -1,7 +1,7 @@
 // out = every DOWN-th pixel of (x with UP − 1 zeros after every pixel, padded by `pad` in front) ∗ (k ⊗ k) · gain.
 //
-// upfirdn2d of StyleGAN2 (Karras et al. 2020) for a separable filter k of TAPS taps. input [B, H, W, C4],
-// out [B, height, width, C4]. An invocation computes one vec4, in f32, and visits only taps that meet a pixel and no zero.
+// upfirdn2d of StyleGAN2 (Karras et al. 2020) for a separable filter k of TAPS taps. input [B, H, W, C4], out
+// [B, height, width, C4]. An invocation computes one vec4, in f32, and visits only taps that meet a pixel and no zero.
 //@use storage
 const WG = 64u;
 const UP = 1u;
@@ -27,7 +27,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> out: array<Elem4>;       // [B, height, width, C4]
 @group(0) @binding(2) var<uniform> p: Params;
 
-// The first tap that meets a pixel when the filter starts at `start` of the stretched, unpadded row: start + tap ≡ 0 (UP).
+// The first tap that meets a pixel when the filter starts at `start` of the stretched, unpadded row: start + tap ≡ 0
+// (UP).
 fn firstTap(start: i32) -> i32 {
   let phase = start % i32(UP);
   return select((i32(UP) - phase) % i32(UP), -phase, phase < 0);

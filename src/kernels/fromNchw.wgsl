@@ -1,7 +1,8 @@
-// out[b, y, x, c] = in[b, c, y, x] · scale + offset: the way in, from dense f32 as the field writes it to padded NHWC storage.
+// out[b, y, x, c] = in[b, c, y, x] · scale + offset: the way in, from dense f32 as the field writes it to padded NHWC
+// storage.
 //
-// input [B, C, P] dense (P = H·W), out [B, P, C4]. An invocation writes one vec4; lanes run along P, so that each of its
-// four reads is contiguous over the workgroup. Channels beyond C become zero.
+// input [B, C, P] dense (P = H·W), out [B, P, C4]. An invocation writes one vec4; lanes run along P, so that each of
+// its four reads is contiguous over the workgroup. Channels beyond C become zero.
 //@use storage
 const WG = 64u;
 

@@ -1,7 +1,7 @@
 // out[b, t, d] = x[b, t, d] + m[b, gate + d] · y[b, t, d]: a residual behind a gate per item and channel.
 //
-// x, y, out [B, T, D4], m [B, stride], one of whose vectors is the gate; D is a multiple of four. An invocation handles one
-// vec4.
+// x, y, out [B, T, D4], m [B, stride], one of whose vectors is the gate; D is a multiple of four. An invocation handles
+// one vec4.
 //@use storage
 const WG = 64u;
 

@@ -112,7 +112,8 @@ export const instanceNorm = (x: Tensor, options: Options = {}) => record('instan
 
 /**
  * InstanceNorm++: gamma·(x̂ + alpha·m̂) + beta, then act, with x̂ as {@link instanceNorm} and m̂ the channels' means,
- * normalised over the channels. Song & Ermon 2019, https://arxiv.org/abs/1907.05600, appendix A; gamma, alpha, beta [C].
+ * normalised over the channels. Song & Ermon 2019, https://arxiv.org/abs/1907.05600, appendix A; gamma, alpha, beta
+ * [C].
  * @throws as {@link instanceNorm}
  */
 export const instanceNormPlus = (

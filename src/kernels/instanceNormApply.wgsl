@@ -1,7 +1,7 @@
 // out[b, i, c] = act((in[b, i, c] − mean[b, c]) · scale[b, c] + shift[b, c])
 //
-// input, out [B, P, C4]; affine [B, 3, C4] as instanceNormFinalise leaves it. An invocation handles one vec4 of channels of
-// ROWS consecutive pixels of one batch item. Padding lanes have scale and shift 0.
+// input, out [B, P, C4]; affine [B, 3, C4] as instanceNormFinalise leaves it. An invocation handles one vec4 of
+// channels of ROWS consecutive pixels of one batch item. Padding lanes have scale and shift 0.
 //@use storage activation
 const WG = 64u;
 const ROWS = 4u;

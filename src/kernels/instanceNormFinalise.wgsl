@@ -1,11 +1,12 @@
 // affine[b, 0 … 2, c] = what is subtracted from a channel, its factor, and what is added:
-//   MODE 0: mean, 1 / √(var + eps), 0                                                   (Ulyanov et al. 2016)
-//   MODE 1: mean, gamma / √(var + eps), beta + gamma · alpha · m̂, m̂ = (mean − m) / √(v + eps) with m and v the mean and the
-//           unbiased variance of the channels' means                                   (Song and Ermon 2019, appendix A)
+//   MODE 0: mean, 1 / √(var + eps), 0 (Ulyanov et al. 2016)
+//   MODE 1: mean, gamma / √(var + eps), beta + gamma · alpha · m̂, where m̂ = (mean − m) / √(v + eps), and m and v are
+//           mean and unbiased variance of the channels' means (Song and Ermon 2019, appendix A)
 //   MODE 2: 0, gamma / √(unbiased var + eps), 0
 //
-// stats [B, K, 2, C4] as groupNormStats leaves them: mean and M2 of K chunks of p.rows pixels, the last with what remains
-// of P. A team of LANES invocations takes a batch item; an invocation every LANES-th vec4 of channels, in three passes. f32.
+// stats [B, K, 2, C4] as groupNormStats leaves them: mean and M2 of K chunks of p.rows pixels, the last with what
+// remains of P. A team of LANES invocations takes a batch item; an invocation every LANES-th vec4 of channels, in three
+// passes. f32.
 //@use team
 const WG = 64u;
 const LANES = 64u;         // divides WG

@@ -1,5 +1,5 @@
-// out[m, d] = act(in[m, d]) where fewer than K elements of row m come before it, else 0. Larger ones come before smaller
-// (by value or by magnitude), equal ones in their order.
+// out[m, d] = act(in[m, d]) where fewer than K elements of row m come before it, else 0. Larger ones come before
+// smaller (by value or by magnitude), equal ones in their order.
 //
 // input, out [M, D4]. An invocation handles one vec4 and counts over its whole row: D²/4 loads per row.
 //@use storage activation

@@ -24,8 +24,8 @@ export const layerNormKernel = defineKernel({
 });
 
 /**
- * Whether lanes should take a row each and share what all rows need: where a processor plays the GPU, subgroups are wide
- * enough to save more than that costs, and rows fill one at least by half.
+ * Whether lanes should take a row each and share what all rows need: where a processor plays the GPU, subgroups are
+ * wide enough to save more than that costs, and rows fill one at least by half.
  */
 export function rowPerLane(rows: number, { software, subgroupSize: SG }: Capabilities): boolean {
   return software && WIDE.includes(SG) && 2 * rows > SG;

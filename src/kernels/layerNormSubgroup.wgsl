@@ -1,8 +1,8 @@
 // out[m, d] = (in[m, d] − mean[m]) / √(var[m] + eps) · gamma[d] + beta[d], mean and var over the D elements of a row.
 //
-// input, out [M, D4]. A subgroup of SG lanes, which is a workgroup, takes SG rows, a lane each: once for mean and variance,
-// once to write. What all rows share is loaded by the first lane and handed to the others: on processors a load per lane is
-// what costs. Lanes beyond the last row repeat it, since all must take part, and store nothing. f32.
+// input, out [M, D4]. A subgroup of SG lanes, which is a workgroup, takes SG rows, a lane each: once for mean and
+// variance, once to write. What all rows share is loaded by the first lane and handed to the others: on processors a
+// load per lane is what costs. Lanes beyond the last row repeat it, since all must take part, and store nothing. f32.
 //@use storage moments
 enable subgroups;
 const SG = 8u;             // 8 or 16: the width of a subgroup

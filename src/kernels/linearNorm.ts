@@ -1,4 +1,6 @@
-/** Linear layers of rows behind a layer norm: the norm by itself, or found and applied where the layer brings rows in. */
+/**
+ * Linear layers of rows behind a layer norm: the norm by itself, or found and applied where the layer brings rows in.
+ */
 import { byteSize, rootOf, type Lowering, type Node, type Tensor } from '../engine/index.ts';
 import { ceilDiv, rowsOf, width4 } from './common.ts';
 import { CACHES, DISPATCH } from './counting.ts';
@@ -56,21 +58,24 @@ export function normOfRows({ inputs: { x, gamma, beta, m }, attrs }: Node<Linear
 }
 
 /**
- * What a card's caches deliver in the time of one dispatch more; of products by matrices, which take a fraction of the time, so
- * that what is brought in weighs more, half of it. Counted, not measured: `fold-layer-norm` in the bench's suite `rewrites`
- * measures it.
+ * What a card's caches deliver in the time of one dispatch more; of products by matrices, which take a fraction of the
+ * time, so that what is brought in weighs more, half of it. Counted, not measured: `fold-layer-norm` in the bench's
+ * suite `rewrites` measures it.
  */
 const DISPATCH_BYTES = DISPATCH * CACHES;
 
 /** Longer rows, one part behind the other, take longer than a dispatch. */
 const LONG4 = 512;
 
-/** Times the width of its rows: queries, keys and values. Wider layers, the first of an MLP, read most for the same gain. */
+/**
+ * Times the width of its rows: queries, keys and values. Wider layers, the first of an MLP, read most for the same
+ * gain.
+ */
 const WIDE = 3;
 
 /**
- * Whether it should cost less to find a norm anew in every column of tiles than to dispatch it. By itself it reads the rows
- * twice and writes them, once; folded, each column of tiles reads them once more than it does anyway.
+ * Whether it should cost less to find a norm anew in every column of tiles than to dispatch it. By itself it reads the
+ * rows twice and writes them, once; folded, each column of tiles reads them once more than it does anyway.
  */
 function isWorthFolding({ inputs: { x }, attrs, output }: Node<LinearAttrs>, way: string, { caps }: Lowering): boolean {
   const tile = TILES[way as keyof typeof TILES];
@@ -85,9 +90,9 @@ function isWorthFolding({ inputs: { x }, attrs, output }: Node<LinearAttrs>, way
 const FOLDING = /^(tile|matrix) \d/;
 
 /**
- * The ways of a layer behind a norm: each of one without, with the norm in front of it, and those that can once more with the
- * norm where they bring rows in, `folded`. Processors, whose ways cannot, choose as if the norm had never been theirs:
- * undefined, and both are lowered.
+ * The ways of a layer behind a norm: each of one without, with the norm in front of it, and those that can once more
+ * with the norm where they bring rows in, `folded`. Processors, whose ways cannot, choose as if the norm had never been
+ * theirs: undefined, and both are lowered.
  * @param waysOf the ways of a layer, which take its norm to be theirs.
  */
 export function normWays(

@@ -1,8 +1,8 @@
 // One step of an LSTM: c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c'), from gates that hold i, f, g, o in this order.
 // Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000.
 //
-// gates [B, ⌈4H/4⌉], state, out [B, S4]: h, then c, 2H elements. An invocation makes one vec4 of out, lane by lane, since
-// H need not be a multiple of four. f32.
+// gates [B, ⌈4H/4⌉], state, out [B, S4]: h, then c, 2H elements. An invocation makes one vec4 of out, lane by lane,
+// since H need not be a multiple of four. f32.
 //@use storage activation
 const WG = 64u;
 

@@ -86,9 +86,9 @@ export interface LinearAttrs {
 }
 
 /**
- * Inputs x [...,K], weight, and perhaps bias, residual [...,N], gate [B,W] (multiplied behind act, of the item that a row
- * belongs to), and second [...,L], which stands behind x: the weight then has K + L columns, and K is a multiple of four.
- * With a norm, inputs gamma and beta or m as the norm has them. Also what a 1×1 convolution lowers to.
+ * Inputs x [...,K], weight, and perhaps bias, residual [...,N], gate [B,W] (multiplied behind act, of the item that a
+ * row belongs to), and second [...,L], which stands behind x: the weight then has K + L columns, and K is a multiple of
+ * four. With a norm, inputs gamma and beta or m as the norm has them. Also what a 1×1 convolution lowers to.
  */
 export const linearOp: Op<LinearAttrs> = {
   name: 'linear',
@@ -124,8 +124,8 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
   const columns = (gated ? 2 : 1) * width4(output);
   const K = x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0);
   const flops = 2 * M * K * (gated ? 2 : 1) * output.shape.at(-1)! + (attrs.layerNorm ? 8 * M * K : 0);
-  // Where a shader takes long to translate, layers with and without share one: what is not there is bound as zeros or not
-  // looked at.
+  // Where a shader takes long to translate, layers with and without share one: what is not there is bound as zeros or
+  // not looked at.
   const behind = {
     ACT: activationCode(attrs.act),
     HAS_BIAS: software || bias !== undefined,

@@ -34,7 +34,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> a: array<Elem4>;               // [M, A4]
 @group(0) @binding(1) var<storage, read> second: array<Elem4>;          // [M, K4 − A4]
-@group(0) @binding(2) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4) holds four k of four n
+@group(0) @binding(2) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4), four k of four n
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [N4]
 @group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [M, N4]
 @group(0) @binding(5) var<storage, read> gate: array<Elem4>;            // [B, gate4]

@@ -1,8 +1,8 @@
-// out[m, n] = (act(Σₛ sums[s, m, n] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale: second pass of a product whose sums
-// `matmulSplit` computed in parts.
+// out[m, n] = (act(Σₛ sums[s, m, n] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale: second pass of a product
+// whose sums `matmulSplit` computed in parts.
 //
-// GATED: sums and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values · act(gates).
-// sums [parts, M, columns] f32, out [M, N4]. An invocation computes one vec4.
+// GATED: sums and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is
+// values · act(gates). sums [parts, M, columns] f32, out [M, N4]. An invocation computes one vec4.
 //@use storage activation linearOut
 const WG = 64u;
 const ACT = 0u;

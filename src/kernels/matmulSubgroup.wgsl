@@ -1,14 +1,13 @@
-// out[m, n] = (act(Σₖ a[m, k] · w[n, k] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale, the rows of a shared within a
-// subgroup.
+// out[m, n] = (act(Σₖ a[m, k] · w[n, k] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale, the rows of a shared
+// within a subgroup.
 //
-// GATED: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values · act(gates): every
-// second lane hands its gates to the one before it.
-// HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second.
-// a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
-// A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS rows × SG·COLS vec4 columns of out in registers: for every
-// k4 a lane loads its own columns' blocks of w, but only every SG-th row's vec4 of a, and shares that with the others. On
-// processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part, and
-// store nothing. Accumulation in f32.
+// GATED: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values · act(gates):
+// every second lane hands its gates to the one before it. HAS_SECOND: the first A4 vec4 of a row of a lie in a, the
+// others in second. a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to
+// vec4. A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS rows × SG·COLS vec4 columns of out in
+// registers: for every k4 a lane loads its own columns' blocks of w, but only every SG-th row's vec4 of a, and shares
+// that with the others. On processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses,
+// since all must take part, and store nothing. Accumulation in f32.
 //@use storage activation linearOut eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
@@ -38,7 +37,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> a: array<Elem4>;               // [M, A4]
 @group(0) @binding(1) var<storage, read> second: array<Elem4>;          // [M, K4 − A4]
-@group(0) @binding(2) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4) holds four k of four n
+@group(0) @binding(2) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4), four k of four n
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [N4]
 @group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [M, N4]
 @group(0) @binding(5) var<storage, read> gate: array<Elem4>;            // [B, gate4]
@@ -137,8 +136,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var r1: Rows;
     var r2: Rows;
     var r3: Rows;
-    // What is used first is loaded last: compilers for processors run out of registers here, and put what came first into
-    // memory, eight lanes long, if it is used first.
+    // What is used first is loaded last: compilers for processors run out of registers here, and put what came first
+    // into memory, eight lanes long, if it is used first.
     b.w3 = load4(w[at + 3u]);
     b.w2 = load4(w[at + 2u]);
     b.w1 = load4(w[at + 1u]);

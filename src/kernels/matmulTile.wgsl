@@ -1,11 +1,12 @@
-// out[m, n] = (act(Σₖ a[m, k] · w[n, k] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale, through workgroup memory.
+// out[m, n] = (act(Σₖ a[m, k] · w[n, k] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale, through workgroup
+// memory.
 //
-// GATED, with COLS = 2: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values ·
-// act(gates): an invocation takes one of each.
-// HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second.
-// a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
-// A workgroup of WG_N × WG_M invocations computes WG_M·ROWS rows × WG_N·COLS vec4 columns of out, each invocation ROWS × COLS
-// of them in registers. EXACT leaves out what guards the edges, for sizes that tiles divide. Accumulation in f32.
+// GATED, with COLS = 2: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is
+// values · act(gates): an invocation takes one of each. HAS_SECOND: the first A4 vec4 of a row of a lie in a, the
+// others in second. a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to
+// vec4. A workgroup of WG_N × WG_M invocations computes WG_M·ROWS rows × WG_N·COLS vec4 columns of out, each invocation
+// ROWS × COLS of them in registers. EXACT leaves out what guards the edges, for sizes that tiles divide. Accumulation
+// in f32.
 //@use storage activation linearOut linearTile tile
 const WG_N = 16u;
 const WG_M = 16u;
@@ -37,7 +38,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> a: array<Elem4>;               // [M, A4]
 @group(0) @binding(1) var<storage, read> second: array<Elem4>;          // [M, K4 − A4]
-@group(0) @binding(2) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4) holds four k of four n
+@group(0) @binding(2) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4), four k of four n
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [N4]
 @group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [M, N4]
 @group(0) @binding(5) var<storage, read> gate: array<Elem4>;            // [B, gate4]

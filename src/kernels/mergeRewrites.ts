@@ -1,6 +1,7 @@
 /**
- * Rewrites that merge several layers into one dispatch, their weights side by side in one tensor from the moment they are
- * packed. What read one of the results then reads its part of the wider one; where a reader cannot, nothing is merged.
+ * Rewrites that merge several layers into one dispatch, their weights side by side in one tensor from the moment they
+ * are packed. What read one of the results then reads its part of the wider one; where a reader cannot, nothing is
+ * merged.
  *
  * Whether weights are merged depends on their shapes and on the structure of the graph, hardly ever on the size of a
  * picture: otherwise two calls of one model would each bring weights of their own.
@@ -87,8 +88,8 @@ function isPlain(node: Node | undefined): node is Node<LinearAttrs> {
 }
 
 /**
- * Linear layers of one x, with one activation: one matrix of all their columns. Queries, keys and values; keys and values
- * of a text for all cross-attentions of a network; what the blocks take from the timestep.
+ * Linear layers of one x, with one activation: one matrix of all their columns. Queries, keys and values; keys and
+ * values of a text for all cross-attentions of a network; what the blocks take from the timestep.
  */
 export const mergeProjections: Rewrite = {
   name: 'merge-projections',
@@ -217,7 +218,9 @@ function isWhole(node: Node): node is Node<EmbeddingAttrs> {
   );
 }
 
-/** linear(x)·act(linear(x)) of the two halves of one weight's rows: one matrix, gated in the epilogue (GEGLU, SwiGLU). */
+/**
+ * linear(x)·act(linear(x)) of the two halves of one weight's rows: one matrix, gated in the epilogue (GEGLU, SwiGLU).
+ */
 export const mergeGated: Rewrite = {
   name: 'merge-gated',
   apply(node, view) {

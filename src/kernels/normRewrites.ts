@@ -1,7 +1,7 @@
 /**
- * Rewrites that take a norm in front of a convolution apart: its statistics into the epilogue of what computes its input, its
- * use into the loads of what reads it; and one that gives a layer norm to the linear layer behind it. Whether either then does
- * so depends on how it is computed (`convNorm.ts`, `linearNorm.ts`).
+ * Rewrites that take a norm in front of a convolution apart: its statistics into the epilogue of what computes its
+ * input, its use into the loads of what reads it; and one that gives a layer norm to the linear layer behind it.
+ * Whether either then does so depends on how it is computed (`convNorm.ts`, `linearNorm.ts`).
  */
 import { rootOf, type GraphView, type Node, type Rewrite, type Tensor } from '../engine/index.ts';
 import { conv2dOp, isPointwise, type Conv2dAttrs } from './conv2d.ts';
@@ -42,7 +42,10 @@ export const foldNorm: Rewrite = {
 
 const LAYER_NORMS: readonly object[] = [layerNormOp, adaptiveNormOp];
 
-/** linear(layerNorm(x)), with weights or with scale and shift from a condition: one node, which may lower to one dispatch. */
+/**
+ * linear(layerNorm(x)), with weights or with scale and shift from a condition: one node, which may lower to one
+ * dispatch.
+ */
 export const foldLayerNorm: Rewrite = {
   name: 'fold-layer-norm',
   apply(node, view) {

@@ -75,8 +75,8 @@ const gatedColumn = (n: number, half: number) => {
 };
 
 /**
- * [2·N, K] → [K/4, N/4, 2, 4 (k), 4 (n)]: as {@link packMatrix}, but four columns of the first half (values) stand in front
- * of the four of the second half (gates) that belong to them. A block is four k of all n.
+ * [2·N, K] → [K/4, N/4, 2, 4 (k), 4 (n)]: as {@link packMatrix}, but four columns of the first half (values) stand in
+ * front of the four of the second half (gates) that belong to them. A block is four k of all n.
  */
 export const packGated: Packing = {
   id: 'matrix, gated',

@@ -1,9 +1,10 @@
-// out[b, i] ~ N(0, 1) by number: Philox4x32-10 of the counter (i / 4, 0, draw, stream) under item b's key, then Box–Muller.
-// Salmon et al. 2011 (Parallel Random Numbers: As Easy as 1, 2, 3), section 3.3.
+// out[b, i] ~ N(0, 1) by number: Philox4x32-10 of the counter (i / 4, 0, draw, stream) under item b's key, then
+// Box–Muller. Salmon et al. 2011 (Parallel Random Numbers: As Easy as 1, 2, 3), section 3.3.
 //
-// out [batch, item] f32; an invocation makes four elements of one item. No state: a draw is the same in any order, grid and
-// batch. The upper 23 bits of a word count, at the middle of their interval, (2k + 1)·2⁻²⁴: exact in f32, as is the distance
-// from 1. Drivers' log, sin and cos may be off by 2·10⁻⁴, so they are polynomials here (fdlibm's and Cephes's reductions).
+// out [batch, item] f32; an invocation makes four elements of one item. No state: a draw is the same in any order, grid
+// and batch. The upper 23 bits of a word count, at the middle of their interval, (2k + 1)·2⁻²⁴: exact in f32, as is the
+// distance from 1. Drivers' log, sin and cos may be off by 2·10⁻⁴, so they are polynomials here (fdlibm's and Cephes's
+// reductions).
 const WG = 64u;
 
 struct Params {

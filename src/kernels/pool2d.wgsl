@@ -1,7 +1,8 @@
-// out[b, y, x, c] = the largest (or the mean) of the SIDE × SIDE window of input whose first pixel is (y, x)·stride − pad.
+// out[b, y, x, c] = the largest (or the mean) of the SIDE × SIDE window of input whose first pixel is (y,
+// x)·stride − pad.
 //
-// input [B, H, W, C4], out [B, height, width, C4]. What lies outside does not count for the largest, and as zero for the
-// mean. An invocation computes one vec4 of channels, in f32.
+// input [B, H, W, C4], out [B, height, width, C4]. What lies outside does not count for the largest, and as zero for
+// the mean. An invocation computes one vec4 of channels, in f32.
 //@use storage
 const WG = 64u;
 const SIDE = 5u;

@@ -1,5 +1,6 @@
-// Draws a dense f32 picture [3, H, W], values in −1 … 1, onto a canvas: one triangle over the whole target, each fragment
-// reads its own pixel. Not a compute kernel: the only render pipeline here, so that pictures reach the page without a read-back.
+// Draws a dense f32 picture [3, H, W], values in −1 … 1, onto a canvas: one triangle over the whole target, each
+// fragment reads its own pixel. Not a compute kernel: the only render pipeline here, so that pictures reach the page
+// without a read-back.
 struct Params {
   width: u32,
   height: u32,

@@ -1,8 +1,8 @@
-// out[b, h, t, s] = table[buckets[s − t + T − 1], h] + padding[b, s]: a bias per head and distance, for attention scores
-// (Raffel et al. 2020, section 2.1).
+// out[b, h, t, s] = table[buckets[s − t + T − 1], h] + padding[b, s]: a bias per head and distance, for attention
+// scores (Raffel et al. 2020, section 2.1).
 //
-// buckets [2T − 1] u32 by distance, table [K, heads] in rows of vec4, padding [B, T], out [B, heads, T, T] f32. An invocation
-// writes one element.
+// buckets [2T − 1] u32 by distance, table [K, heads] in rows of vec4, padding [B, T], out [B, heads, T, T] f32. An
+// invocation writes one element.
 const WG = 64u;
 const HAS_PADDING = false;
 

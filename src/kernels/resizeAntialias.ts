@@ -38,8 +38,8 @@ const resizeAntialiasOp: Op<Attrs> = {
 const MAX_PLACES = 32767;
 
 /**
- * x [B,H,W,C] → [B,height,width,C] as PyTorch's `interpolate` with `antialias` and without `align_corners`: columns first,
- * then rows.
+ * x [B,H,W,C] → [B,height,width,C] as PyTorch's `interpolate` with `antialias` and without `align_corners`: columns
+ * first, then rows.
  * @throws ShapeError unless x is [B,H,W,C]; InvalidArgumentError for sizes that are no integers in 1 … 32767.
  */
 export function resizeAntialias(

@@ -1,10 +1,11 @@
 // out[b, i, r, :] = Σⱼ w(j)·in[b, j, r, :] / Σⱼ w(j), one axis of a resampling whose filter widens with the reduction:
-// w(j) = f((j − centre + ½) / max(1, N / length)), centre = (i + ½)·N / length, over the input pixels within f's support.
-// f is Keys's cubic with a = −½ (support 2; Keys 1981, https://doi.org/10.1109/TASSP.1981.1163711) or the triangle
-// (support 1), as PyTorch's `bicubic` and `bilinear` with `antialias` have them.
+// w(j) = f((j − centre + ½) / max(1, N / length)), centre = (i + ½)·N / length, over the input pixels within f's
+// support. f is Keys's cubic with a = −½ (support 2; Keys 1981, https://doi.org/10.1109/TASSP.1981.1163711) or the
+// triangle (support 1), as PyTorch's `bicubic` and `bilinear` with `antialias` have them.
 //
-// input [B, N, R4], out [B, length, R4]: R4 vec4 follow each other behind every place on the axis. An invocation computes
-// one vec4, in f32. The centre is kept as a whole and a fraction, so that places far out are as exact as near ones.
+// input [B, N, R4], out [B, length, R4]: R4 vec4 follow each other behind every place on the axis. An invocation
+// computes one vec4, in f32. The centre is kept as a whole and a fraction, so that places far out are as exact as near
+// ones.
 //@use storage
 const WG = 64u;
 const CUBIC = true;

@@ -1,7 +1,7 @@
 /**
- * Rewrites that move an elementwise node into the epilogue of what computes its operand. Each is one pattern that ends in
- * an elementwise node; the fused node takes that node's place, so everything it reads has been computed by then. An operand
- * is only absorbed when nobody else reads it.
+ * Rewrites that move an elementwise node into the epilogue of what computes its operand. Each is one pattern that ends
+ * in an elementwise node; the fused node takes that node's place, so everything it reads has been computed by then. An
+ * operand is only absorbed when nobody else reads it.
  */
 import { type GraphView, type Node, type Rewrite, type Tensor } from '../engine/index.ts';
 import { sameShape } from './common.ts';
@@ -129,5 +129,7 @@ export const rewrites: readonly Rewrite[] = [
   foldLayerNorm,
 ];
 
-/** Rewrites that gained nothing where they were measured (docs/levers.md); off unless asked for, to measure elsewhere. */
+/**
+ * Rewrites that gained nothing where they were measured (docs/levers.md); off unless asked for, to measure elsewhere.
+ */
 export const optionalRewrites: readonly Rewrite[] = [foldNorm, leaveStatistics];

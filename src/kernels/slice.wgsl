@@ -1,7 +1,7 @@
 // out[row, :] = x[row, from … from + N), channels cut out.
 //
-// x [rows, W4], out [rows, N4]. An invocation writes one vec4. Where `from` is no multiple of four (SHIFT = from mod 4), it
-// joins two neighbours of x. Lanes beyond N become zero.
+// x [rows, W4], out [rows, N4]. An invocation writes one vec4. Where `from` is no multiple of four (SHIFT = from mod
+// 4), it joins two neighbours of x. Lanes beyond N become zero.
 //@use storage
 const WG = 64u;
 const SHIFT = 0u;

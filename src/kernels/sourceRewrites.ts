@@ -44,7 +44,9 @@ export const foldSlice: Rewrite = {
   },
 };
 
-/** What reads the channels of two tensors, joined for it, reads them apart; where one reader cannot, they are joined. */
+/**
+ * What reads the channels of two tensors, joined for it, reads them apart; where one reader cannot, they are joined.
+ */
 export const foldConcat: Rewrite = {
   name: 'fold-concat',
   apply(node, view) {

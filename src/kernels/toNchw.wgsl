@@ -1,7 +1,7 @@
 // out[b, c, y, x] = in[b, y, x, c] · scale + offset: the way out, from padded NHWC storage to dense f32.
 //
-// input [B, P, C4], out [B, C, P] dense (P = H·W). An invocation reads one vec4 and writes up to four channels; lanes run
-// along P, so that each write is contiguous over the workgroup.
+// input [B, P, C4], out [B, C, P] dense (P = H·W). An invocation reads one vec4 and writes up to four channels; lanes
+// run along P, so that each write is contiguous over the workgroup.
 //@use storage
 const WG = 64u;
 

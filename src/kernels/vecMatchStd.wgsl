@@ -1,6 +1,7 @@
 // out[b] = amount · std(reference[b]) / std(v[b]) + 1 − amount, from the parts that vecStats made of both.
 //
-// v, reference [batch, parts], out [batch] f32. An invocation merges the parts of one item (Chan, Golub & LeVeque 1983).
+// v, reference [batch, parts], out [batch] f32. An invocation merges the parts of one item (Chan, Golub & LeVeque
+// 1983).
 const WG = 64u;
 
 struct Params {

@@ -1,10 +1,11 @@
-// A straight-line program, elementwise: all that a sampler does to its state between two calls of the network (guidance,
-// solver, clipping, scaling of the next input), in one pass over memory.
+// A straight-line program, elementwise: all that a sampler does to its state between two calls of the network
+// (guidance, solver, clipping, scaling of the next input), in one pass over memory.
 //
-// Vectors have `batch` items, vec4 by vec4; item b of an input starts at vec4 offset + b · stride, so a half of the channels
-// is a vector too. Results are dense and lie one after the other in out. An invocation computes one vec4 of each in f32:
-// s holds what was loaded and what was computed, in order; v is a sum in the making. The tape is uniform, so one pipeline
-// serves every program, and a value has the same bits whichever others are computed beside it. An instruction is (op, x, y, z):
+// Vectors have `batch` items, vec4 by vec4; item b of an input starts at vec4 offset + b · stride, so a half of the
+// channels is a vector too. Results are dense and lie one after the other in out. An invocation computes one vec4 of
+// each in f32: s holds what was loaded and what was computed, in order; v is a sum in the making. The tape is uniform,
+// so one pipeline serves every program, and a value has the same bits whichever others are computed beside it. An
+// instruction is (op, x, y, z):
 //   0 push t_x[y + b · z]            1 push t_x[b], one number per item     2 push v; store it at out[y] if x is 1
 //   3 v = x                          4 v += x · s[y]                        5 v = clamp(v, x, y)
 //   6 v = s[x] · exp(v)              7 v = s[x] · √v                        8 v = s[y] · v + (1 − s[y]) · s[x]

@@ -1,8 +1,9 @@
-// out = d · (d·x)/(d·d) in every box of every item: the part of x along one direction, such as the mean of a patch or the
-// brightness of a pixel.
+// out = d · (d·x)/(d·d) in every box of every item: the part of x along one direction, such as the mean of a patch or
+// the brightness of a pixel.
 //
-// x [batch, channels, height, width] f32, items strided; d has one number per channel of the box and is the same for all of
-// its pixels. An invocation owns a box: it sums over it, then writes it; neighbours own neighbouring columns of boxes.
+// x [batch, channels, height, width] f32, items strided; d has one number per channel of the box and is the same for
+// all of its pixels. An invocation owns a box: it sums over it, then writes it; neighbours own neighbouring columns of
+// boxes.
 const WG = 64u;
 
 struct Params {

@@ -1,8 +1,9 @@
 // out[b] = the quantile of |x| over item b: order statistics `rank` and rank + 1, joined linearly.
 //
-// input [batch, item] f32, strided; out [batch]. One workgroup per item. The bits of non-negative floats are ordered as the
-// floats are, so the statistic is found digit by digit: four passes, each a histogram of one byte among those elements
-// whose higher bytes agree (radix select), and a fifth for its successor. Nothing is sorted and nothing leaves the GPU.
+// input [batch, item] f32, strided; out [batch]. One workgroup per item. The bits of non-negative floats are ordered as
+// the floats are, so the statistic is found digit by digit: four passes, each a histogram of one byte among those
+// elements whose higher bytes agree (radix select), and a fifth for its successor. Nothing is sorted and nothing leaves
+// the GPU.
 const WG = 256u;
 
 struct Params {

@@ -1,5 +1,5 @@
-// parts[b, j] = (count, mean, Σ(x − mean)²) of elements j, j + parts, j + 2·parts … of item b: the first stage of norm and
-// standard deviation, which merge by Chan's formula.
+// parts[b, j] = (count, mean, Σ(x − mean)²) of elements j, j + parts, j + 2·parts … of item b: the first stage of norm
+// and standard deviation, which merge by Chan's formula.
 //
 // input [batch, item] f32, strided. An invocation makes one part in two passes over its elements, so nothing cancels.
 const WG = 64u;

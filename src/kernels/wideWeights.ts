@@ -1,6 +1,6 @@
 /**
- * Layers whose weight is larger than a binding: their outputs in parts, of as many rows of the weight as fit each, side by side
- * afterwards. Every output is the same sum as in one part.
+ * Layers whose weight is larger than a binding: their outputs in parts, of as many rows of the weight as fit each, side
+ * by side afterwards. Every output is the same sum as in one part.
  */
 import { DEFAULT_LIMITS, numel, weightRows, type Graph, type Tensor, type Weight } from '../engine/index.ts';
 import { add, unary } from './elementwise.ts';

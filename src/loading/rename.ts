@@ -15,9 +15,9 @@ export interface Piece {
 }
 
 /**
- * Gives the name or names under which a stored key is to be known. Of strings the first is its own, the others are aliases
- * that yield to a tensor whose own name they are (tied weights); a piece's name is its own. Undefined or an empty list
- * leaves the key out of the view.
+ * Gives the name or names under which a stored key is to be known. Of strings the first is its own, the others are
+ * aliases that yield to a tensor whose own name they are (tied weights); a piece's name is its own. Undefined or an
+ * empty list leaves the key out of the view.
  */
 export type Rename = (storedKey: string) => string | Piece | readonly (string | Piece)[] | undefined;
 

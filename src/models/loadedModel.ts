@@ -42,7 +42,9 @@ export interface ModelDefinition<Config, Call extends object> {
   readonly ignorable?: readonly RegExp[];
   /** See {@link checkKeys}. */
   readonly allowTrailingOnes?: boolean;
-  /** Weights as the graph wants them, where they follow from several stored ones; the recording names their keys itself. */
+  /**
+   * Weights as the graph wants them, where they follow from several stored ones; the recording names their keys itself.
+   */
   derive?(stored: Checkpoint): WeightSource;
   /** Weights that the host computes with, by key; see {@link LoadedModel.hostWeight}. */
   hostWeights?(config: Config): readonly string[];

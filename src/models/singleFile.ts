@@ -1,6 +1,6 @@
 /**
- * Checkpoints as one file in their authors' layout: which model it is, its parts as diffusers would have them in folders,
- * and what each part's config must be, by the shapes of its weights.
+ * Checkpoints as one file in their authors' layout: which model it is, its parts as diffusers would have them in
+ * folders, and what each part's config must be, by the shapes of its weights.
  */
 import { FormatError, UnsupportedError, WeightError } from '../engine/index.ts';
 import { Checkpoint, type ByteSource, type Piece, type RawConfig, type Rename } from '../loading/index.ts';
@@ -22,7 +22,10 @@ export interface SingleFileOptions {
   signal?: AbortSignal;
   /** Fields over those that the shapes tell, by part: what no shape tells (`scaling_factor`, heads, groups). */
   configs?: Partial<Record<SingleFilePart, RawConfig>>;
-  /** What the U-Net predicts; by default ε, and v for SD 2.x with four input channels (its 768-pixel version), not Turbo. */
+  /**
+   * What the U-Net predicts; by default ε, and v for SD 2.x with four input channels (its 768-pixel version), not
+   * Turbo.
+   */
   predictionType?: 'epsilon' | 'v_prediction' | 'sample';
 }
 
@@ -94,7 +97,10 @@ export async function openSingleFile(source: ByteSource, options: SingleFileOpti
   }
 }
 
-/** By name, and by the first bytes: a zip archive, or a bare pickle, where a safetensors file has `{` at 8. @throws FormatError */
+/**
+ * By name, and by the first bytes: a zip archive, or a bare pickle, where a safetensors file has `{` at 8. @throws
+ * FormatError
+ */
 export async function refusePickle(source: ByteSource, signal?: AbortSignal): Promise<void> {
   const bytes = await source.read(0, Math.min(9, await source.size(signal)), signal);
   const zipped = bytes[0] === 0x50 && bytes[1] === 0x4b;

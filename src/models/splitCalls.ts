@@ -1,4 +1,7 @@
-/** Calls of an autoencoder that would not fit the device, split: into single items, which changes nothing, or into tiles. */
+/**
+ * Calls of an autoencoder that would not fit the device, split: into single items, which changes nothing, or into
+ * tiles.
+ */
 import { LimitError, numel, type Device, type Report } from '../engine/index.ts';
 import type { ModelOutput, RunOptions, TensorInput } from './modelRuntime.ts';
 import { runTiles, tileGrid, tileSpans, type HostValues, type TilingOptions } from './tiling.ts';

@@ -1,8 +1,8 @@
 /**
- * Pictures in overlapping tiles, each through the network alone and blended into its neighbours: the reference library's
- * `enable_tiling`. Memory no longer grows with the picture. It is not the same picture: norms see a tile's statistics, and
- * attention its pixels. Pictures that the emoji autoencoder makes of 16 latent cells are 27 and 34 dB (peak signal to noise) from
- * the whole ones in tiles of 8 and of 12: `npm test -- test/models/tiling.test.ts`.
+ * Pictures in overlapping tiles, each through the network alone and blended into its neighbours: the reference
+ * library's `enable_tiling`. Memory no longer grows with the picture. It is not the same picture: norms see a tile's
+ * statistics, and attention its pixels. Pictures that the emoji autoencoder makes of 16 latent cells are 27 and 34 dB
+ * (peak signal to noise) from the whole ones in tiles of 8 and of 12: `npm test -- test/models/tiling.test.ts`.
  */
 import { formatShape, InvalidArgumentError, numel } from '../engine/index.ts';
 
@@ -10,7 +10,9 @@ import { formatShape, InvalidArgumentError, numel } from '../engine/index.ts';
 export interface TilingOptions {
   /** Side of a tile in pixels; default the size that the model was trained with. */
   tileSize?: number;
-  /** Part of a tile that it shares with the next, 0 … 0.5; default 0.25. Tile and shared part are whole latent cells. */
+  /**
+   * Part of a tile that it shares with the next, 0 … 0.5; default 0.25. Tile and shared part are whole latent cells.
+   */
   overlap?: number;
 }
 

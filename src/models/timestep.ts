@@ -17,8 +17,8 @@ export interface SinusoidOptions {
  * Sinusoidal features [B,dim] of timesteps (Vaswani et al. 2017, section 3.5, as Ho et al. 2020 use it).
  *
  * Angles are rounded to f32 where the reference library rounds them: at t = 1000 that moves an angle by up to 6·10⁻⁵,
- * and networks were trained with it; so are frequencies, by the exponential that it uses. Sine and cosine of the rounded
- * angle are then exact.
+ * and networks were trained with it; so are frequencies, by the exponential that it uses. Sine and cosine of the
+ * rounded angle are then exact.
  * @throws InvalidArgumentError for a timestep that is not finite, or when dim/2 = freqShift.
  */
 export function sinusoidalEmbedding(timesteps: readonly number[], dim: number, options: SinusoidOptions = {}) {
@@ -40,8 +40,8 @@ export function sinusoidalEmbedding(timesteps: readonly number[], dim: number, o
 }
 
 /**
- * Gaussian Fourier features [B, 2·D] of log t, or of t itself where `log` is false, at the frequencies `weight` [D] (Song et al. 2021, appendix C.1), with
- * f32 angles as in {@link sinusoidalEmbedding}.
+ * Gaussian Fourier features [B, 2·D] of log t, or of t itself where `log` is false, at the frequencies `weight` [D]
+ * (Song et al. 2021, appendix C.1), with f32 angles as in {@link sinusoidalEmbedding}.
  * @throws InvalidArgumentError for a timestep that is not positive and whose logarithm is taken.
  */
 export function fourierEmbedding(
@@ -69,8 +69,8 @@ export function fourierEmbedding(
 const EXP = [0.00019852762, 0.0013930436, 0.008333361, 0.041666485, 0.16666667, 0.5].map(Math.fround);
 
 /**
- * eˣ in f32 as PyTorch's vectorised one rounds it (SLEEF's `expf`, good to one unit in the last place): one such unit in
- * a frequency of 0.9 is 6·10⁻⁵ in the angle of t = 1000. Shibata & Petrogalli 2020, https://arxiv.org/abs/2001.09258
+ * eˣ in f32 as PyTorch's vectorised one rounds it (SLEEF's `expf`, good to one unit in the last place): one such unit
+ * in a frequency of 0.9 is 6·10⁻⁵ in the angle of t = 1000. Shibata & Petrogalli 2020, https://arxiv.org/abs/2001.09258
  */
 function expf(x: number): number {
   const f = Math.fround;

@@ -62,7 +62,10 @@ export async function installGlobals(): Promise<void> {
   }
 }
 
-/** Features that browsers keep behind a flag; of ours, subgroup matrices, which a device tries out before it counts on them. */
+/**
+ * Features that browsers keep behind a flag; of ours, subgroup matrices, which a device tries out before it counts on
+ * them.
+ */
 const EXPERIMENTAL = 'enable-dawn-features=allow_unsafe_apis';
 
 /** Whether an adapter computes on the CPU. */

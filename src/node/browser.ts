@@ -126,7 +126,9 @@ export async function findBrowser(log?: Log): Promise<FoundBrowser> {
 }
 
 export interface LaunchBrowserOptions extends LaunchOptions {
-  /** WebGPU on the machine's GPU instead of SwiftShader; default false, because results are then the same everywhere. */
+  /**
+   * WebGPU on the machine's GPU instead of SwiftShader; default false, because results are then the same everywhere.
+   */
   hardware?: boolean;
 }
 

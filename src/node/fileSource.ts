@@ -11,8 +11,8 @@ const MAX_CALL = 64 * 2 ** 20;
 const IDLE = 500;
 
 /**
- * A file on disk, read by ranges. It is opened when it is read and closed when nothing has been read for a while: weights
- * are read once, and perhaps again when adapters change, and nobody has to keep count of who still may.
+ * A file on disk, read by ranges. It is opened when it is read and closed when nothing has been read for a while:
+ * weights are read once, and perhaps again when adapters change, and nobody has to keep count of who still may.
  */
 export class FileSource implements ByteSource {
   readonly name: string;

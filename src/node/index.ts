@@ -23,7 +23,9 @@ export { fileTuneStore } from './tuneCache.ts';
 
 /** How to load a pipeline in Node. */
 export interface NodeOptions extends FromPretrainedOptions {
-  /** `auto` (a real GPU, else a software adapter), `hardware`, `lavapipe`, `swiftshader`, or part of a device's name. */
+  /**
+   * `auto` (a real GPU, else a software adapter), `hardware`, `lavapipe`, `swiftshader`, or part of a device's name.
+   */
   adapter?: AdapterChoice;
 }
 
@@ -44,8 +46,8 @@ export type Pipeline = Anywhere;
 /** Loads pipelines, from paths too, on a WebGPU of its own. */
 export const Pipeline = {
   /**
-   * As in the browser; a source may also be the path of a folder or of a checkpoint in one file, as may the sources of a
-   * tokenizer and of adapters, and WebGPU is opened when no device or gpu is given.
+   * As in the browser; a source may also be the path of a folder or of a checkpoint in one file, as may the sources of
+   * a tokenizer and of adapters, and WebGPU is opened when no device or gpu is given.
    * @throws as the browser's, and AdapterError where WebGPU cannot be had.
    */
   async fromPretrained(source: PretrainedSource, options: NodeOptions = {}): Promise<Anywhere> {

@@ -1,9 +1,9 @@
 /**
  * Waiting without spinning. Dawn in Node asks at every turn of the event loop whether what is awaited has happened, and
  * so takes a whole core while anything is; where a processor plays the GPU, that is one of those that compute. So each
- * turn sleeps a little, the longer the longer something has been awaited. Where that is only the queue, whose work is done
- * in order, a piece is expected to take about as long as the one before: work cut into pieces would else be watched closely at
- * the beginning of each. What a piece costs: `a submit more` in docs/performance.md.
+ * turn sleeps a little, the longer the longer something has been awaited. Where that is only the queue, whose work is
+ * done in order, a piece is expected to take about as long as the one before: work cut into pieces would else be
+ * watched closely at the beginning of each. What a piece costs: `a submit more` in docs/performance.md.
  */
 
 /** Methods of Dawn whose promises are waited for, by interface. */
@@ -26,7 +26,10 @@ const PATCHED = Symbol.for('daguerre.node.patience');
 let awaited = 0;
 let since = 0;
 let turning = false;
-/** Of what is awaited, how much of the queue; when the last piece was done, and how long it took behind the one before, ms. */
+/**
+ * Of what is awaited, how much of the queue; when the last piece was done, and how long it took behind the one before,
+ * ms.
+ */
 let queued = 0;
 let lastDone = 0;
 let lastTook = 0;

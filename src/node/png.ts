@@ -30,8 +30,8 @@ async function pngjs(): Promise<typeof import('pngjs')> {
 
 /**
  * A PNG of 8-bit RGB, or RGBA where a pixel is not opaque.
- * @throws InvalidArgumentError when `data` does not have 4·width·height bytes; AdapterError when the npm package pngjs is
- * not installed
+ * @throws InvalidArgumentError when `data` does not have 4·width·height bytes; AdapterError when the npm package pngjs
+ * is not installed
  */
 export async function encodePng({ width, height, data }: Raster): Promise<Uint8Array> {
   if (!(width > 0 && height > 0) || data.length !== 4 * width * height) {

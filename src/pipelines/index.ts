@@ -1,4 +1,6 @@
-/** A task from end to end: how pipelines are loaded and called. They themselves are chunks of their own, see `all.ts`. */
+/**
+ * A task from end to end: how pipelines are loaded and called. They themselves are chunks of their own, see `all.ts`.
+ */
 export type { ClassToImageOptions, ClassToImageResult } from './options/classToImage.ts';
 export type { GenerationOptions, GenerationResult, PipelinePlan, StepProgress } from './options/generation.ts';
 export type { GeneratedImage } from './picture/image.ts';

@@ -96,7 +96,10 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
   readonly encode?: BasePipeline['encode'];
   /** Pictures through the autoencoder and back. @throws as {@link BasePipeline.encode} */
   readonly reconstruct?: BasePipeline['reconstruct'];
-  /** Large pictures in tiles through the autoencoder, where there is one. @throws as {@link BasePipeline.enableVaeTiling} */
+  /**
+   * Large pictures in tiles through the autoencoder, where there is one. @throws as
+   * {@link BasePipeline.enableVaeTiling}
+   */
   readonly enableVaeTiling?: BasePipeline['enableVaeTiling'];
   /** Tiles only where a picture does not fit otherwise. @throws as {@link BasePipeline.enableVaeTiling} */
   readonly disableVaeTiling?: BasePipeline['disableVaeTiling'];
@@ -118,11 +121,17 @@ export interface Pipeline extends Required<Omit<LoadedPipeline, 'generate' | 'sc
   (options?: UnconditionalOptions): Promise<UnconditionalResult>;
   /** From pictures, codes, or nothing, through an autoencoder. @throws as {@link AutoencoderPipeline.generate} */
   (options: AutoencoderOptions): Promise<AutoencoderResult>;
-  /** From small pictures. @throws as {@link LDMSuperResolutionPipeline.generate}, {@link StableDiffusionUpscalePipeline.generate} */
+  /**
+   * From small pictures. @throws as {@link LDMSuperResolutionPipeline.generate},
+   * {@link StableDiffusionUpscalePipeline.generate}
+   */
   (options: SuperResolutionOptions | UpscaleOptions): Promise<GenerationResult>;
   /** From texts and small pictures, in pixels. @throws as {@link IFSuperResolutionPipeline.generate} */
   (options: IfSuperResolutionOptions): Promise<GenerationResult>;
-  /** By way of embeddings of pictures. @throws as {@link UnCLIPPipeline.generate}, {@link UnCLIPImageVariationPipeline.generate} */
+  /**
+   * By way of embeddings of pictures. @throws as {@link UnCLIPPipeline.generate},
+   * {@link UnCLIPImageVariationPipeline.generate}
+   */
   (options: UnclipOptions | UnclipVariationOptions): Promise<UnclipResult>;
   /** From a class, by a network that a classifier guides. @throws as {@link ADMPipeline.generate} */
   (options: AdmOptions): Promise<AdmResult>;
@@ -214,8 +223,8 @@ export const Pipeline = {
    * Loads the pipeline that a source holds.
    * @param source a hub name, the URL of a folder, picked files, or a directory handle; in Node also a path
    * (`daguerre/node`). A Stable Diffusion may also be one `.safetensors` file in the layout of its authors: see the
-   * options `tokenizer` and `configs`. One network of EDM, score_sde, NCSNv2, consistency_models or guided-diffusion may lie
-   * alone in its folder: docs/models.md.
+   * options `tokenizer` and `configs`. One network of EDM, score_sde, NCSNv2, consistency_models or guided-diffusion
+   * may lie alone in its folder: docs/models.md.
    * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, AdapterError, OutOfMemoryError,
    * AbortedError, and UnsupportedError for a kind of pipeline that is not built yet; nothing is left behind.
    */

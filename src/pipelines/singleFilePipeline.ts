@@ -11,8 +11,8 @@ import type { SourceOptions } from './source/source.ts';
 import { StableDiffusionPipeline } from './stableDiffusion/stableDiffusion.ts';
 
 /**
- * Loads the Stable Diffusion (1.x, 2.x, XL or its refiner) that a file holds, or the network whose whole config is given as
- * that of `unet`. The device is opened once the file is known to be one.
+ * Loads the Stable Diffusion (1.x, 2.x, XL or its refiner) that a file holds, or the network whose whole config is
+ * given as that of `unet`. The device is opened once the file is known to be one.
  * @throws FormatError for a pickle or an unknown layout; ConfigError for a part alone, or a tokenizer of another model;
  * otherwise as {@link StableDiffusionPipeline.load}; nothing is left behind.
  */

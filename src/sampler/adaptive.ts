@@ -52,8 +52,8 @@ export interface AdaptiveMethod {
 }
 
 /**
- * Tries steps until the method is done. The error is (low − high) ⊘ max(atol, rtol·max(|low|, |low of the last accepted|));
- * its norms are all that is read back.
+ * Tries steps until the method is done. The error is (low − high) ⊘ max(atol, rtol·max(|low|, |low of the last
+ * accepted|)); its norms are all that is read back.
  * @returns the state; the caller releases it
  */
 export async function runAdaptive(options: AdaptiveOptions, method: AdaptiveMethod): Promise<Vec> {

@@ -195,7 +195,8 @@ export async function runSteps(
  *
  * @returns the state after the last transition, [B, C, …]; the caller releases it
  * @throws AbortedError once the signal fires, between steps at the latest
- * @throws InvalidArgumentError if `start`, `end` or `resume` do not fit, or the solver draws noise and there is no generator
+ * @throws InvalidArgumentError if `start`, `end` or `resume` do not fit, or the solver draws noise and there is no
+ * generator
  */
 export async function runSolver({ start, end: last, ...options }: RunOptions): Promise<Vec> {
   const { x: begin, transitions, denoiser, solver, resume, signal } = options;

@@ -17,8 +17,8 @@ export function pairs(levels: readonly NoiseLevel[]): Transition[] {
 }
 
 /**
- * Standard normal noise with the shape of `like`; each call draws anew. A method that draws several times in a step names
- * the level that a draw leads to where it is not the step's own: sources that know levels then stay on one path.
+ * Standard normal noise with the shape of `like`; each call draws anew. A method that draws several times in a step
+ * names the level that a draw leads to where it is not the step's own: sources that know levels then stay on one path.
  */
 export type NoiseSource = (like: Vec, to?: NoiseLevel) => Vec;
 

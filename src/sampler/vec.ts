@@ -51,9 +51,9 @@ export function checkBoxDirection(where: string, { shape, box, direction }: BoxD
 /**
  * Where vectors live and how they are computed with. What is elementwise may wait until a result is read, handed to a
  * network or needed by an operation that is not, and then share one pass over memory with all that waits: so a solver
- * materialises what it keeps as it likes, and its step costs one dispatch. That changes no bit of any value. No argument
- * is ever written to. Only `norm`, `dot`, `quantile` and `read` wait for the device. Every method throws InvalidArgumentError
- * for a vector of another space or one that was released.
+ * materialises what it keeps as it likes, and its step costs one dispatch. That changes no bit of any value. No
+ * argument is ever written to. Only `norm`, `dot`, `quantile` and `read` wait for the device. Every method throws
+ * InvalidArgumentError for a vector of another space or one that was released.
  */
 export interface VecSpace {
   /** Σ cᵢ·tᵢ + bias in the order of the terms; elementwise. `1·v` may return v itself. */
@@ -89,8 +89,8 @@ export interface VecSpace {
    */
   matchStd(form: LinearForm, reference: Vec, amount: number): Vec;
   /**
-   * In every box of every item the part along the direction, d·(d·form)/(d·d); what is at right angles to it goes. A mean
-   * over patches, or the brightness of pixels. @throws InvalidArgumentError, ShapeError by
+   * In every box of every item the part along the direction, d·(d·form)/(d·d); what is at right angles to it goes. A
+   * mean over patches, or the brightness of pixels. @throws InvalidArgumentError, ShapeError by
    * {@link checkBoxDirection}.
    */
   project(form: LinearForm, along: BoxDirection): Vec;

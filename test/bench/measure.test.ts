@@ -176,7 +176,10 @@ describe('a case that is compared with another', () => {
 });
 
 describe('bounded submits', () => {
-  /** A run takes 50 ms and half a millisecond per submit but the first; every run is half a percent slower than the one before. */
+  /**
+   * A run takes 50 ms and half a millisecond per submit but the first; every run is half a percent slower than the one
+   * before.
+   */
   const model = (log: string[], slower = 1.005) => {
     let submitsNow = 3;
     let slow = 1;

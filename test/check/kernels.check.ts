@@ -1,4 +1,6 @@
-/** Every kernel in every storage form and variant compiles, on Dawn's null backend: WGSL validation without a driver. */
+/**
+ * Every kernel in every storage form and variant compiles, on Dawn's null backend: WGSL validation without a driver.
+ */
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';

@@ -1,4 +1,7 @@
-/** `daguerre generate` with an autoencoder: a picture to codes and back, codes to pictures, drawn codes; what it refuses. */
+/**
+ * `daguerre generate` with an autoencoder: a picture to codes and back, codes to pictures, drawn codes; what it
+ * refuses.
+ */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

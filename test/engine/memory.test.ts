@@ -1,6 +1,7 @@
 /**
- * Tensors in each other's memory: results in place of operands, rows joined and cut out without a copy, and writes beside what
- * is read. On paper by following every block of memory through random graphs, and on adapters against buffers apart.
+ * Tensors in each other's memory: results in place of operands, rows joined and cut out without a copy, and writes
+ * beside what is read. On paper by following every block of memory through random graphs, and on adapters against
+ * buffers apart.
  */
 import { describe, expect, it } from 'vitest';
 import {
@@ -71,8 +72,8 @@ const BLOCK = 256;
 const MANY = 2 ** 20;
 
 /**
- * Follows every block through the dispatches that are left, beside the dispatches as they were lowered: what one reads must be
- * what its producer wrote. Returns how many copies were left out.
+ * Follows every block through the dispatches that are left, beside the dispatches as they were lowered: what one reads
+ * must be what its producer wrote. Returns how many copies were left out.
  */
 function follow(lowered: readonly Dispatch[], { dispatches, plan }: Prepared): number {
   // What each block of a tensor was written by, as the graph says and in the arenas: dispatch · MANY + block.

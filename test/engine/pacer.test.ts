@@ -4,7 +4,9 @@ import { Pacer } from '../../src/engine/pacer.ts';
 
 const NOTHING = {} as GPUCommandBuffer;
 
-/** A queue that does one piece after the other, `perMs` cost units in a millisecond, on a clock that the test advances. */
+/**
+ * A queue that does one piece after the other, `perMs` cost units in a millisecond, on a clock that the test advances.
+ */
 function fakeQueue(perMs: number) {
   let freeAt = 0;
   let next = 0;
@@ -36,7 +38,9 @@ describe('bounded submits', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'performance'], shouldAdvanceTime: false }));
   afterEach(() => void vi.useRealTimers());
 
-  /** Hands in `count` pieces as large as the budget allows at the time, or of `cost`; resolves to the time they took. */
+  /**
+   * Hands in `count` pieces as large as the budget allows at the time, or of `cost`; resolves to the time they took.
+   */
   async function handIn({ pacer, submit }: ReturnType<typeof fakeQueue>, count: number, cost?: number) {
     const start = performance.now();
     const all = (async () => {

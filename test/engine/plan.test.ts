@@ -38,7 +38,9 @@ function randomGraph(seed: number): Graph {
   return g;
 }
 
-/** Every tensor's lifetime and place; throws where two that live together overlap, or a dispatch reads what it writes. */
+/**
+ * Every tensor's lifetime and place; throws where two that live together overlap, or a dispatch reads what it writes.
+ */
 function checkPlan({ dispatches, plan }: Prepared): void {
   const life = new Map<number, { first: number; last: number; size: number }>();
   dispatches.forEach((d, i) => {

@@ -48,7 +48,10 @@ async function spirvOf(codes: string[]): Promise<string[][]> {
   return dumps.map((dump) => dump.split('\n'));
 }
 
-/** What emulates matrices; and what brings in tiles that not all lanes share alike, where one comparison among loads is nothing. */
+/**
+ * What emulates matrices; and what brings in tiles that not all lanes share alike, where one comparison among loads is
+ * nothing.
+ */
 const APART = /^%(readWord|writeWord|stageSlice|stageValues)\b/;
 
 /** Indices into workgroup memory that are held to a range. */

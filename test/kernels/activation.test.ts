@@ -7,7 +7,9 @@ import { activationTolerance, expectClose } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
 import { openDevice, runGraph } from '../support/runGraph.ts';
 
-/** Dense where the functions bend, sparse to ±90 where exp over- and underflows, then powers of two and the extremes. */
+/**
+ * Dense where the functions bend, sparse to ±90 where exp over- and underflows, then powers of two and the extremes.
+ */
 function samples(): Float32Array {
   const x: number[] = [0];
   for (let i = -4000; i <= 4000; i++) x.push(i / 200);

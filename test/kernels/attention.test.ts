@@ -75,8 +75,8 @@ const cases = pairwise({
 });
 
 /**
- * The two that keep scores to themselves; some drivers compile a pipeline of theirs in seconds, and `row` has one per head
- * width.
+ * The two that keep scores to themselves; some drivers compile a pipeline of theirs in seconds, and `row` has one per
+ * head width.
  */
 const flash: Case[] = [
   { B: 2, T: 33, S: 77, heads: 3, d: 6, algorithm: 'row' },

@@ -15,7 +15,10 @@ import { adapters } from '../support/gpu.ts';
 import { normals, pairwise, roundTo, uniform } from '../support/random.ts';
 import { forms, openDevice, runGraph, withoutSubgroups } from '../support/runGraph.ts';
 
-/** Symmetric, none, more than the kernel needs, and only below and on the right, as downsamplers of autoencoders have it. */
+/**
+ * Symmetric, none, more than the kernel needs, and only below and on the right, as downsamplers of autoencoders have
+ * it.
+ */
 const GEOMETRIES = [
   { name: '3×3', R: 3, S: 3, stride: 1, top: 1, left: 1, bottom: 1, right: 1 },
   { name: '3×3/2', R: 3, S: 3, stride: 2, top: 1, left: 1, bottom: 1, right: 1 },

@@ -1,4 +1,7 @@
-/** Linear layers that normalise the rows they bring in: layer norms, and those whose scale and shift come from a condition. */
+/**
+ * Linear layers that normalise the rows they bring in: layer norms, and those whose scale and shift come from a
+ * condition.
+ */
 import { describe, expect, it } from 'vitest';
 import { Graph, lowerNodes, Program, rewriteGraph, Weights, type Device, type Tensor } from '../../src/engine/index.ts';
 import { layerNorm } from '../../src/kernels/layerNorm.ts';
@@ -145,7 +148,9 @@ const FORMS = forms();
 /** As small as they can be and bring in two rows each: compiling is what costs on a software adapter. */
 const SMALL = { WG_N: 4, WG_M: 8, ROWS: 4, COLS: 1, K4S: 2, EXACT: false };
 
-/** One or two pipelines each. Rows end within a vec4 or not; have less than one for each invocation, or rounds of loads. */
+/**
+ * One or two pipelines each. Rows end within a vec4 or not; have less than one for each invocation, or rounds of loads.
+ */
 const WAYS = [
   { norm: 'bare', Ks: [3, 31, 517], act: 'none', bias: true, adds: 'nothing' },
   { norm: 'gamma', Ks: [4, 68, 260], act: 'sigmoid', bias: false, adds: 'residual' },

@@ -193,9 +193,9 @@ const [H2, W2, D] = [4, 6, 8];
 const STATE = [B, H2, W2, D];
 
 /**
- * A chain of random steps over a pool of tensors of one shape, so that some are read twice and some become outputs. Steps are
- * single nodes, and the patterns that networks have: attention, gated layers, skip connections, smaller maps, conditions that
- * each block embeds by itself.
+ * A chain of random steps over a pool of tensors of one shape, so that some are read twice and some become outputs.
+ * Steps are single nodes, and the patterns that networks have: attention, gated layers, skip connections, smaller maps,
+ * conditions that each block embeds by itself.
  */
 function randomGraph(seed: number): Recording {
   return (g) => {

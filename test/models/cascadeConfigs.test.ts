@@ -1,4 +1,7 @@
-/** unCLIP (Karlo) and DeepFloyd IF at full size: every key and shape of the reference library's state dicts, without weights. */
+/**
+ * unCLIP (Karlo) and DeepFloyd IF at full size: every key and shape of the reference library's state dicts, without
+ * weights.
+ */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';

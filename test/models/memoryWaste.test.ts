@@ -1,6 +1,7 @@
 /**
- * Calls whose activations are hard to place, found by planning every config of `configs` in batches of one, two and four, at
- * several sizes, in both types, for GPUs and processors: all stay within 1.15 times what is alive at once, most within 1.05.
+ * Calls whose activations are hard to place, found by planning every config of `configs` in batches of one, two and
+ * four, at several sizes, in both types, for GPUs and processors: all stay within 1.15 times what is alive at once,
+ * most within 1.05.
  */
 import { expect, it } from 'vitest';
 import { DEFAULT_CAPABILITIES, DEFAULT_LIMITS, type Capabilities } from '../../src/engine/index.ts';

@@ -1,6 +1,6 @@
 /**
- * docs/models.md says what the planner says, and no network wastes its memory; `DAGUERRE_UPDATE_DOCS=1` writes the table
- * anew.
+ * docs/models.md says what the planner says, and no network wastes its memory; `DAGUERRE_UPDATE_DOCS=1` writes the
+ * table anew.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -1,6 +1,6 @@
 /**
- * Sums over the layers that no half can hold, as the autoencoders of Stable Diffusion make them: stored in halves as they are
- * they end in black pictures. Here they end in the picture, as close to f32 as halves come.
+ * Sums over the layers that no half can hold, as the autoencoders of Stable Diffusion make them: stored in halves as
+ * they are they end in black pictures. Here they end in the picture, as close to f32 as halves come.
  */
 import { afterAll, describe, expect, test } from 'vitest';
 import { Device } from '../../src/engine/index.ts';

@@ -1,8 +1,8 @@
 /**
- * Bad input to pipelines, one by one: each ends in a typed error that says what to do, or in a warning, and nothing is left
- * on the GPU (counted). More of each kind stands beside what it is about: source/source.test.ts (hubs),
- * source/pipelineLoras.test.ts, singleFilePipeline.test.ts, ../loading/checkpoint.test.ts (shards), ../loading/tokenizers,
- * ../sampler/badInput.test.ts.
+ * Bad input to pipelines, one by one: each ends in a typed error that says what to do, or in a warning, and nothing is
+ * left on the GPU (counted). More of each kind stands beside what it is about: source/source.test.ts (hubs),
+ * source/pipelineLoras.test.ts, singleFilePipeline.test.ts, ../loading/checkpoint.test.ts (shards),
+ * ../loading/tokenizers, ../sampler/badInput.test.ts.
  */
 import { afterAll, describe, expect, it } from 'vitest';
 import {

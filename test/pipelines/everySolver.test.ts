@@ -9,8 +9,8 @@ import { adapters } from '../support/gpu.ts';
 import { openDevice } from '../support/runGraph.ts';
 
 /**
- * One dispatch from one call of the network to the next is the rule: guidance, solver, clipping, history and the scaling
- * of the next input together. Here is what costs more, and why; and what is read back in a step.
+ * One dispatch from one call of the network to the next is the rule: guidance, solver, clipping, history and the
+ * scaling of the next input together. Here is what costs more, and why; and what is read back in a step.
  */
 const EXCEPTIONS: readonly [RegExp, { dispatches: number; reads?: number; why: string }][] = [
   [/dynamic thresholding/, { dispatches: 3, why: 'x₀, its quantile, the update' }],

@@ -1,4 +1,7 @@
-/** Every kind of pipeline × what all of them take: batches, several pictures of one kind, latents in and out, events, abort. */
+/**
+ * Every kind of pipeline × what all of them take: batches, several pictures of one kind, latents in and out, events,
+ * abort.
+ */
 import { describe, expect, it } from 'vitest';
 import { AbortedError } from '../../src/engine/index.ts';
 import { Pipeline } from '../../src/pipelines/index.ts';

@@ -32,7 +32,9 @@ async function recording(name: string) {
 const camel = (key: string) => key.replace(/_(\w)/g, (_, c: string) => c.toUpperCase());
 const largest = (values: Float32Array) => values.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
 
-/** Draws differ by up to 2e-6 and are as large as the state at its start; what a network makes of that is of its size. */
+/**
+ * Draws differ by up to 2e-6 and are as large as the state at its start; what a network makes of that is of its size.
+ */
 function agree(got: Float32Array, want: Float32Array, what: string) {
   const scale = largest(want);
   expectClose(got, want, networkTolerance('f32', LAYERS, 4 * scale) + 4 * TORCH_NORMAL * scale, what);

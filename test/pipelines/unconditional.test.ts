@@ -1,4 +1,6 @@
-/** Pictures from noise in pixels: each kind against its loop written out on the host, options, what is refused and left. */
+/**
+ * Pictures from noise in pixels: each kind against its loop written out on the host, options, what is refused and left.
+ */
 import { describe, expect, it } from 'vitest';
 import { AbortedError, ConfigError, InvalidArgumentError, UnsupportedError } from '../../src/engine/index.ts';
 import { UNet2D } from '../../src/models/index.ts';

@@ -19,7 +19,9 @@ function moments(x: ArrayLike<number>, indices: readonly number[], eps: number):
 
 export interface NormResult {
   out: Float64Array;
-  /** Per output: the largest |x| of its set over the set's deviation, which is how much a rounding of x or mean grows. */
+  /**
+   * Per output: the largest |x| of its set over the set's deviation, which is how much a rounding of x or mean grows.
+   */
   gain: Float64Array;
 }
 

@@ -19,7 +19,9 @@ export function ropeReference(
   return out;
 }
 
-/** tokens [B,rows·columns,patch²·C] → [B,C,rows·patch,columns·patch]; a token holds [patch,patch,C] or [C,patch,patch]. */
+/**
+ * tokens [B,rows·columns,patch²·C] → [B,C,rows·patch,columns·patch]; a token holds [patch,patch,C] or [C,patch,patch].
+ */
 export function unpatchifyReference(
   tokens: ArrayLike<number>,
   { B, C, rows, columns, patch }: { B: number; C: number; rows: number; columns: number; patch: number },

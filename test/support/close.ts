@@ -21,8 +21,9 @@ export const PRINTED_4 = 0.5e-4 + TORCH_NORMAL;
 export const COUNTER_NORMAL = 16 * ROUNDOFF.f32 * 5.8;
 
 /**
- * A recorded run of a dozen steps on draws of our own generator, relative to its largest value: draws are off by up to 2e-6
- * and scaled by their sigmas, which are no larger than that value; steps and the network's slope multiply it by a few.
+ * A recorded run of a dozen steps on draws of our own generator, relative to its largest value: draws are off by up to
+ * 2e-6 and scaled by their sigmas, which are no larger than that value; steps and the network's slope multiply it by a
+ * few.
  */
 export const SCHEDULER_RUN = 5 * TORCH_NORMAL;
 
@@ -45,8 +46,8 @@ export const SAMPLED_SLOPE = 0.4;
 export const STANDARD_ERRORS = 5;
 
 /**
- * By how much the mean of 16 values near 0 may move where some of them, moved a little beyond ±1 with the mean, are clamped:
- * one of them loses less than a unit.
+ * By how much the mean of 16 values near 0 may move where some of them, moved a little beyond ±1 with the mean, are
+ * clamped: one of them loses less than a unit.
  */
 export const CLAMPED_MEAN = 1 / 16;
 
@@ -66,17 +67,20 @@ export const EIGHT_BIT = 1;
 export const SAME_PICTURE = (2 * EIGHT_BIT) / 255;
 
 /**
- * ‖error‖ / ‖output‖ of a whole network in f32: a hundred layers, each off by √K·2⁻²⁴ with K up to a few thousand, add up
- * like a random walk to √100·√2304·2⁻²⁴ = 3·10⁻⁵; three times that.
+ * ‖error‖ / ‖output‖ of a whole network in f32: a hundred layers, each off by √K·2⁻²⁴ with K up to a few thousand, add
+ * up like a random walk to √100·√2304·2⁻²⁴ = 3·10⁻⁵; three times that.
  */
 export const NETWORK_NORM = 1e-4;
 
-/** The largest error of an element over the output's range: as {@link NETWORK_NORM}, for both are a few standard deviations. */
+/**
+ * The largest error of an element over the output's range: as {@link NETWORK_NORM}, for both are a few standard
+ * deviations.
+ */
 export const NETWORK_RANGE = NETWORK_NORM;
 
 /**
- * The same where activations are stored in halves: √100 layers' roundings of 2⁻¹¹ are 0.5 %; twice that is the one percent
- * that users are promised.
+ * The same where activations are stored in halves: √100 layers' roundings of 2⁻¹¹ are 0.5 %; twice that is the one
+ * percent that users are promised.
  */
 export const F16_PIPELINE = 0.01;
 
@@ -87,9 +91,9 @@ export function dotTolerance(storage: Storage, k: number, scale: number): number
 
 /**
  * Absolute tolerance of a 3×3 convolution over k products by minimal filtering F(tile×tile, 3×3). Its sums pass through
- * transforms that cancel: roundings grow by the norms of the transforms, some 3 along one direction for a tile of two and 8
- * for one of four, the square of that in both directions, of which typical ones are a fourth. Transformed weights that are
- * stored in halves are rounded once more.
+ * transforms that cancel: roundings grow by the norms of the transforms, some 3 along one direction for a tile of two
+ * and 8 for one of four, the square of that in both directions, of which typical ones are a fourth. Transformed weights
+ * that are stored in halves are rounded once more.
  */
 export function winogradTolerance(storage: Storage, tile: 2 | 4, k: number, scale: number): number {
   const growth = tile === 2 ? 2 : 16;
@@ -105,9 +109,9 @@ export function normTolerance(storage: Storage, gain: number, want: number): num
 }
 
 /**
- * Absolute tolerance of attention over `keys` keys. A score of d products whose magnitudes sum to `score` is off by about
- * √d·2⁻²⁴ of that, which moves its weight by as much, relatively, and every weight twice (numerator and sum); values of
- * magnitude `value` are then averaged and stored.
+ * Absolute tolerance of attention over `keys` keys. A score of d products whose magnitudes sum to `score` is off by
+ * about √d·2⁻²⁴ of that, which moves its weight by as much, relatively, and every weight twice (numerator and sum);
+ * values of magnitude `value` are then averaged and stored.
  */
 export function attentionTolerance(storage: Storage, d: number, keys: number, score: number, value: number): number {
   const weight = 2 * ROUNDOFF.f32 * (Math.sqrt(d) * score + 8);

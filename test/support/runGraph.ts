@@ -1,6 +1,6 @@
 /**
- * Runs a recorded graph the plain way, for kernel tests: every tensor in a buffer of its own with guard words before and
- * after, inside the binding's reach, so that a write out of bounds is seen; padding lanes are checked to be zero.
+ * Runs a recorded graph the plain way, for kernel tests: every tensor in a buffer of its own with guard words before
+ * and after, inside the binding's reach, so that a write out of bounds is seen; padding lanes are checked to be zero.
  */
 import {
   byteSize,

@@ -1,4 +1,6 @@
-/** onnxruntime as a peer, in Node and in a page. It is given the module, which the two hosts import in their own ways. */
+/**
+ * onnxruntime as a peer, in Node and in a page. It is given the module, which the two hosts import in their own ways.
+ */
 import { count, problemData, type Problem } from '../../kernels/problem.ts';
 import { encodeOnnx } from '../onnx/model.ts';
 import { problemGraph, wholeShape, type Variant } from '../onnx/problems.ts';

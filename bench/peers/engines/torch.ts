@@ -1,4 +1,7 @@
-/** PyTorch as a peer for models. It runs in Python (../torch_eager.py), from which it is told apart by the way to it only. */
+/**
+ * PyTorch as a peer for models. It runs in Python (../torch_eager.py), from which it is told apart by the way to it
+ * only.
+ */
 import { PUBLISHED } from '../../models/published.ts';
 
 /** What ../torch_probe.py found. */
@@ -9,8 +12,8 @@ export interface TorchFound {
 }
 
 /**
- * Which ways are tried of a model. On a GPU convolutions may prefer channels last, and f32 may be multiplied as TF32, with
- * ten bits of mantissa: such a result counts only where it passes the check of f32. The processor gets f32 alone.
+ * Which ways are tried of a model. On a GPU convolutions may prefer channels last, and f32 may be multiplied as TF32,
+ * with ten bits of mantissa: such a result counts only where it passes the check of f32. The processor gets f32 alone.
  */
 export function torchVariants(model: string, dtype: 'f32' | 'f16', cuda: boolean): readonly string[] {
   if (dtype === 'f16' && !cuda) return [];

@@ -15,8 +15,8 @@ export interface OnnxTensor {
   shape: readonly number[];
   data: Float32Array | BigInt64Array;
   /**
-   * An initialiser that is an input too may be overridden, so it is no constant: runtimes keep it on the device and fold
-   * nothing into it.
+   * An initialiser that is an input too may be overridden, so it is no constant: runtimes keep it on the device and
+   * fold nothing into it.
    */
   overridable?: boolean;
 }

@@ -1,6 +1,6 @@
 /**
- * A problem as ONNX graphs: as PyTorch's exporter writes it (opset 17, channels first), and with what onnxruntime has of
- * its own for it. Which is faster depends on the adapter, so that both run and the faster counts.
+ * A problem as ONNX graphs: as PyTorch's exporter writes it (opset 17, channels first), and with what onnxruntime has
+ * of its own for it. Which is faster depends on the adapter, so that both run and the faster counts.
  */
 import { count, operands, type Problem, type ProblemData } from '../../kernels/problem.ts';
 import type { OnnxModel, OnnxNode, OnnxTensor } from './model.ts';

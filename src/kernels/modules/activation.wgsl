@@ -1,6 +1,6 @@
-// Activations on four channels, chosen by number so that one const selects one at compile time.
-// exp of a large argument overflows and tanh of one is NaN on some drivers: both are clamped where they saturate anyway; that
-// of a very negative one is 0 on all.
+// Activations on four channels, chosen by number so that one const selects one at compile time. exp of a large argument
+// overflows and tanh of one is NaN on some drivers: both are clamped where they saturate anyway; that of a very
+// negative one is 0 on all.
 const ACT_NONE = 0u;
 const ACT_SILU = 1u;
 const ACT_GELU = 2u;
@@ -33,8 +33,8 @@ fn erf4(x: vec4<f32>) -> vec4<f32> {
   return sign(x) * (1.0 - p * exp(-min(a * a, vec4<f32>(80.0))));
 }
 
-// x·tanh(softplus(x)) = x·p/(p + 2) with p = e²ˣ + 2eˣ (Misra 2019). For x > 0 the fraction is expanded by e⁻²ˣ, so that only
-// exp(-|x|) occurs, which cannot overflow.
+// x·tanh(softplus(x)) = x·p/(p + 2) with p = e²ˣ + 2eˣ (Misra 2019). For x > 0 the fraction is expanded by e⁻²ˣ, so
+// that only exp(-|x|) occurs, which cannot overflow.
 fn mish4(x: vec4<f32>) -> vec4<f32> {
   let e = exp(-min(abs(x), vec4<f32>(80.0)));
   let p = select(e * (e + 2.0), 1.0 + 2.0 * e, x > vec4<f32>(0.0));

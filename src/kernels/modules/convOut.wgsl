@@ -1,6 +1,6 @@
-// What becomes of a sum of `conv2d` on its way out: bias, shift, act, a residual, a factor. The kernel declares ACT, HAS_BIAS,
-// HAS_SHIFT, HAS_RESIDUAL, the bindings bias [O4], shift [B, shift4], residual and out [B, OH, OW, O4], and in Params OH, OW,
-// O4, O, shift4, shiftAt (vec4 in front of the shift in its rows), scale.
+// What becomes of a sum of `conv2d` on its way out: bias, shift, act, a residual, a factor. The kernel declares ACT,
+// HAS_BIAS, HAS_SHIFT, HAS_RESIDUAL, the bindings bias [O4], shift [B, shift4], residual and out [B, OH, OW, O4], and
+// in Params OH, OW, O4, O, shift4, shiftAt (vec4 in front of the shift in its rows), scale.
 fn finish(m: u32, o4: u32, sum: vec4<f32>) {
   var v = sum;
   if (HAS_BIAS) { v += bias[o4]; }

@@ -1,7 +1,8 @@
-// Pixels as the rows of a matrix, in reading order over rows and batch items alike, four k being four channels under one tap:
-// what `modules/matrix.wgsl` asks of a kernel. The kernel declares EXACT (no edges but those of the map), UP, the bindings
-// input [B, H, W, I4] and w [R, S, I4, O4, 4], and in Params B, H, W, I4, OH, OW, O4, R, S, stride, dilation, top, left.
-// A place along a row goes from tap to tap by additions: divisions, one per load, would cost more than the products.
+// Pixels as the rows of a matrix, in reading order over rows and batch items alike, four k being four channels under
+// one tap: what `modules/matrix.wgsl` asks of a kernel. The kernel declares EXACT (no edges but those of the map), UP,
+// the bindings input [B, H, W, I4] and w [R, S, I4, O4, 4], and in Params B, H, W, I4, OH, OW, O4, R, S, stride,
+// dilation, top, left. A place along a row goes from tap to tap by additions: divisions, one per load, would cost more
+// than the products.
 struct Row {
   pixels: u32, // pixels of the input in front of its batch item
   y: u32,      // where the window begins; below zero wraps
@@ -46,8 +47,8 @@ fn deeper(depth: Depth) -> Depth {
   return d;
 }
 
-// A coordinate below zero wraps to a huge one, so that a single comparison tells both edges. What lies outside loads the
-// first element and forgets it, which needs no branch.
+// A coordinate below zero wraps to a huge one, so that a single comparison tells both edges. What lies outside loads
+// the first element and forgets it, which needs no branch.
 fn rowPart(row: Row, depth: Depth) -> Elem4 {
   let y = row.y + depth.y;
   let x = row.x + depth.x;

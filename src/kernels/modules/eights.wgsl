@@ -1,5 +1,6 @@
-// Products of eight rows by a 4×4 block of a matrix, the rows shared within a subgroup. The kernel enables subgroups and
-// declares SG, their width, 4, 8 or 16. Sums have names, since an array of them would lie in memory on drivers that do not unroll.
+// Products of eight rows by a 4×4 block of a matrix, the rows shared within a subgroup. The kernel enables subgroups
+// and declares SG, their width, 4, 8 or 16. Sums have names, since an array of them would lie in memory on drivers that
+// do not unroll.
 
 // Sums of eight rows × one vec4 column.
 struct Eight {
@@ -12,8 +13,9 @@ struct Block { w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32> }
 // Eight rows: lane i holds row i in x, and row 4 + i in y, which is only looked at where a subgroup has four lanes.
 struct Rows { x: vec4<f32>, y: vec4<f32> }
 
-// A kernel loads all rows and the block of a turn before it multiplies the first: drivers on processors branch for every lane
-// of a load, so what stands between two loads is compiled by itself, and all sums go through memory in between.
+// A kernel loads all rows and the block of a turn before it multiplies the first: drivers on processors branch for
+// every lane of a load, so what stands between two loads is compiled by itself, and all sums go through memory in
+// between.
 
 // Row 4 is lane 4's where a subgroup has as many.
 const FIFTH = 4u % SG;
@@ -31,8 +33,8 @@ fn madd(sum: vec4<f32>, x: vec4<f32>, b: Block) -> vec4<f32> {
 }
 
 // Adds eight rows times b. Four lanes swap rows instead of handing them out, which takes fewer instructions: lane i
-// then has the sums of row i in s0, of row i ^ 1 in s1, i ^ 2 in s2 and i ^ 3 in s3, likewise in s4 … s7, until `settle`
-// puts them in order.
+// then has the sums of row i in s0, of row i ^ 1 in s1, i ^ 2 in s2 and i ^ 3 in s3, likewise in s4 … s7, until
+// `settle` puts them in order.
 fn maddEight(e: Eight, rows: Rows, b: Block) -> Eight {
   let x = rows.x;
   if (SG == 4u) {

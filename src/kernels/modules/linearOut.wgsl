@@ -1,8 +1,8 @@
-// What becomes of a sum of `linear` on its way out: act, a gate per batch item and column, a residual, a factor. The kernel
-// declares ACT, HAS_RESIDUAL, IN_PLACE (the residual is what out holds), HAS_GATE, the bindings residual, gate [B, gate4] and
-// out [M, N4], and in Params N, N4, scale; acts and adds, 1 where the activation and the residual apply, so that layers
-// with and without can share a shader; and T, gate4, gateAt where the gate is used: rows per item, vec4 per row of gate,
-// vec4 in front of the gate in it.
+// What becomes of a sum of `linear` on its way out: act, a gate per batch item and column, a residual, a factor. The
+// kernel declares ACT, HAS_RESIDUAL, IN_PLACE (the residual is what out holds), HAS_GATE, the bindings residual, gate
+// [B, gate4] and out [M, N4], and in Params N, N4, scale; acts and adds, 1 where the activation and the residual apply,
+// so that layers with and without can share a shader; and T, gate4, gateAt where the gate is used: rows per item, vec4
+// per row of gate, vec4 in front of the gate in it.
 
 // out[m, n4] for a sum that holds the bias.
 fn finish(m: u32, n4: u32, sum: vec4<f32>) {

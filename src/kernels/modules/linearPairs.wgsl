@@ -1,5 +1,6 @@
-// Sums of `linear` that `modules/matrix.wgsl` hands over in pairs of columns, and how many columns the weight has. The kernel
-// declares EXACT (no edges), ACT, HAS_BIAS, GATED, the binding bias, in Params M and N4, and uses `modules/linearOut.wgsl`.
+// Sums of `linear` that `modules/matrix.wgsl` hands over in pairs of columns, and how many columns the weight has. The
+// kernel declares EXACT (no edges), ACT, HAS_BIAS, GATED, the binding bias, in Params M and N4, and uses
+// `modules/linearOut.wgsl`.
 fn columnsOfWeight() -> u32 { return select(p.N4, 2u * p.N4, GATED); }
 
 fn finishOne(m: u32, n4: u32, sum: vec4<f32>) {

@@ -1,6 +1,6 @@
-// Rows of one matrix, or of two side by side, and a weight in 4×4 blocks: what `modules/matrix.wgsl` asks of a kernel. The
-// kernel declares EXACT (no edges), HAS_SECOND, the bindings a [M, A4], second [M, K4 − A4] and w [K4, columns, 4], in Params
-// M, K4, A4, and columnsOfWeight(), in vec4.
+// Rows of one matrix, or of two side by side, and a weight in 4×4 blocks: what `modules/matrix.wgsl` asks of a kernel.
+// The kernel declares EXACT (no edges), HAS_SECOND, the bindings a [M, A4], second [M, K4 − A4] and w [K4, columns, 4],
+// in Params M, K4, A4, and columnsOfWeight(), in vec4.
 struct Row {
   a: u32,       // where it begins in a
   second: u32,  // and in second

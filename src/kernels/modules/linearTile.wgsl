@@ -1,5 +1,6 @@
-// A weight of `linear` as `modules/tile.wgsl` brings it in, and where the sums of a tile go. The kernel declares WG_N, WG_M, ROWS,
-// COLS, EXACT (no edges), ACT, HAS_BIAS, GATED, the bindings w and bias, in Params M, K4, N4, and uses `modules/linearOut.wgsl`.
+// A weight of `linear` as `modules/tile.wgsl` brings it in, and where the sums of a tile go. The kernel declares WG_N,
+// WG_M, ROWS, COLS, EXACT (no edges), ACT, HAS_BIAS, GATED, the bindings w and bias, in Params M, K4, N4, and uses
+// `modules/linearOut.wgsl`.
 fn weightRow(k4: u32, k: u32, n4: u32) -> vec4<f32> {
   var column = n4;
   var columns = p.N4;

@@ -1,7 +1,7 @@
-// Mean and variance of a row by one invocation, vec4 by vec4, in one pass: each of the four columns keeps its own mean and
-// sum of squares about it, and they are joined at the end (Welford 1962; Chan, Golub & LeVeque 1979, equation 2.1). A mean far
-// above the deviation costs no precision. The kernel declares `input`, whose rows they are, RAGGED, which is whether rows may
-// end within a vec4, and SG, the width of the subgroups that it enables.
+// Mean and variance of a row by one invocation, vec4 by vec4, in one pass: each of the four columns keeps its own mean
+// and sum of squares about it, and they are joined at the end (Welford 1962; Chan, Golub & LeVeque 1979, equation 2.1).
+// A mean far above the deviation costs no precision. The kernel declares `input`, whose rows they are, RAGGED, which is
+// whether rows may end within a vec4, and SG, the width of the subgroups that it enables.
 
 // Mean of all and 1/√(variance + eps) of the D elements from vec4 `base` on.
 fn rowNormal(base: u32, D: u32, eps: f32) -> vec2<f32> {
@@ -26,8 +26,8 @@ fn rowNormal(base: u32, D: u32, eps: f32) -> vec2<f32> {
   return vec2<f32>(all, 1.0 / sqrt(total / f32(D) + eps));
 }
 
-// What the first lane has. On processors a load per lane is what costs; and with eight of them, a shuffle by a constant takes
-// fewer instructions than a broadcast.
+// What the first lane has. On processors a load per lane is what costs; and with eight of them, a shuffle by a constant
+// takes fewer instructions than a broadcast.
 fn ofFirst(v: vec4<f32>) -> vec4<f32> {
   if (SG == 8u) { return subgroupShuffle(v, 0u); }
   return subgroupBroadcast(v, 0u);

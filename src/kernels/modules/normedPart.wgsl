@@ -1,6 +1,6 @@
-// Rows that are normalised on their way into a tile, and a weight in 4×4 blocks: what `modules/matrix.wgsl` asks of a kernel,
-// and what `modules/rowNormals.wgsl` does. The kernel declares EXACT (no edges), the bindings a [M, K4] and w [K4, columns, 4],
-// in Params M, K4, and columnsOfWeight(), in vec4.
+// Rows that are normalised on their way into a tile, and a weight in 4×4 blocks: what `modules/matrix.wgsl` asks of a
+// kernel, and what `modules/rowNormals.wgsl` does. The kernel declares EXACT (no edges), the bindings a [M, K4] and w
+// [K4, columns, 4], in Params M, K4, and columnsOfWeight(), in vec4.
 alias Row = u32; // where it begins
 alias Depth = u32;
 

@@ -1,15 +1,15 @@
-// Rows that are normalised on their way into a tile: (v − mean) / √(variance + eps), times the first vector of affine plus the
-// second, or times 1 + scale plus shift of the item that a row belongs to. A row's mean and variance are found before the
-// product, by the K4S neighbouring invocations that will bring it in, and stay in their registers.
+// Rows that are normalised on their way into a tile: (v − mean) / √(variance + eps), times the first vector of affine
+// plus the second, or times 1 + scale plus shift of the item that a row belongs to. A row's mean and variance are found
+// before the product, by the K4S neighbouring invocations that will bring it in, and stay in their registers.
 //
-// Each takes every K4S-th vec4 of its rows, AHEAD of each at a time: mean and sum of squares about it of what is on its way,
-// joined to those of what came before (Chan, Golub & LeVeque 1979, equation 2.1); then they join theirs through workgroup
-// memory. A mean far above the deviation, or one element far above all others, costs no precision. f32.
+// Each takes every K4S-th vec4 of its rows, AHEAD of each at a time: mean and sum of squares about it of what is on its
+// way, joined to those of what came before (Chan, Golub & LeVeque 1979, equation 2.1); then they join theirs through
+// workgroup memory. A mean far above the deviation, or one element far above all others, costs no precision. f32.
 //
-// The kernel declares WG, the size of its workgroup; K4S; ROW_LOADS, the rows that an invocation brings in, WG / K4S apart;
-// EXACT and RAGGED, whether rows end within a vec4; HAS_AFFINE, HAS_VECTORS; the bindings a [M, K4], affine [2, K4] and
-// vectors [B, stride]; in Params M, K, K4, eps, stride, itemRows, scaleAt, shiftAt; and leave(at, v) and left(at), pairs in
-// workgroup memory at 0 … WG · ROW_LOADS − 1, which the product uses only behind a barrier.
+// The kernel declares WG, the size of its workgroup; K4S; ROW_LOADS, the rows that an invocation brings in, WG / K4S
+// apart; EXACT and RAGGED, whether rows end within a vec4; HAS_AFFINE, HAS_VECTORS; the bindings a [M, K4], affine
+// [2, K4] and vectors [B, stride]; in Params M, K, K4, eps, stride, itemRows, scaleAt, shiftAt; and leave(at, v) and
+// left(at), pairs in workgroup memory at 0 … WG · ROW_LOADS − 1, which the product uses only behind a barrier.
 const AHEAD = 16u / ROW_LOADS;
 
 var<private> normals: array<vec2<f32>, ROW_LOADS>;  // mean and 1/√(variance + eps)

@@ -1,4 +1,5 @@
-// Storage of four consecutive channels as f16; arithmetic stays f32. Overflow becomes infinite, which the finite check names.
+// Storage of four consecutive channels as f16; arithmetic stays f32. Overflow becomes infinite, which the finite check
+// names.
 enable f16;
 alias Elem4 = vec4<f16>;
 fn load4(e: Elem4) -> vec4<f32> { return vec4<f32>(e); }

@@ -1,5 +1,5 @@
-// Sums over teams of LANES neighbouring invocations. The kernel declares WG, the size of its workgroup, and LANES, which
-// divides it.
+// Sums over teams of LANES neighbouring invocations. The kernel declares WG, the size of its workgroup, and LANES,
+// which divides it.
 var<workgroup> sums: array<f32, WG>;
 
 // The sum over the invocations of a team. All invocations of the workgroup must call it, since it holds barriers.

@@ -1,13 +1,15 @@
-// Mean and variance of a row by a team of LANES invocations, which take every LANES-th vec4 of it each: once for the mean, once
-// for the variance about it. Sums are relative to the row's first element, so that a mean far above the deviation costs no
-// precision. The kernel declares `input`, whose rows they are, and names the module team before this one.
+// Mean and variance of a row by a team of LANES invocations, which take every LANES-th vec4 of it each: once for the
+// mean, once for the variance about it. Sums are relative to the row's first element, so that a mean far above the
+// deviation costs no precision. The kernel declares `input`, whose rows they are, and names the module team before this
+// one.
 
 // Elements beyond D, which are padding, count nothing.
 fn cleared(v: vec4<f32>, d4: u32, D: u32) -> vec4<f32> {
   return select(vec4<f32>(0.0), v, 4u * d4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(D));
 }
 
-// Mean of all and 1/√(variance + eps) of the D elements from vec4 `base` on. All invocations of the workgroup must call it.
+// Mean of all and 1/√(variance + eps) of the D elements from vec4 `base` on. All invocations of the workgroup must call
+// it.
 fn teamNormal(base: u32, D: u32, eps: f32, lane: u32) -> vec2<f32> {
   let D4 = (D + 3u) / 4u;
   let origin = load4(input[base]).x;

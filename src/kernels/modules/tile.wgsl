@@ -1,19 +1,20 @@
 // A product of rows by a matrix in 4×4 blocks, tile by tile through workgroup memory. The kernel declares WG_N × WG_M
-// invocations, ROWS and COLS, the rows and vec4 columns that each computes, K4S, the vec4 of every row that a tile holds, and
-// the functions rowPart(m, k4), four elements of row m, and weightRow(k4, k, n4), row k of block (k4, n4); both must accept
-// what lies beyond the last row and column. While one tile is multiplied, the next is on its way into registers. From there to
-// the tile, every part of a row goes through staged(v, k4, i), the i-th that its invocation brings in, always of the same row;
-// rowPart or staged makes zeros of what lies beyond the last k4.
+// invocations, ROWS and COLS, the rows and vec4 columns that each computes, K4S, the vec4 of every row that a tile
+// holds, and the functions rowPart(m, k4), four elements of row m, and weightRow(k4, k, n4), row k of block (k4, n4);
+// both must accept what lies beyond the last row and column. While one tile is multiplied, the next is on its way into
+// registers. From there to the tile, every part of a row goes through staged(v, k4, i), the i-th that its invocation
+// brings in, always of the same row; rowPart or staged makes zeros of what lies beyond the last k4.
 const ROW_LOADS = ROWS * K4S / WG_N;
 const WEIGHT_LOADS = 4u * K4S * COLS / WG_M;
 
 var<workgroup> rowTile: array<vec4<f32>, WG_M * ROWS * K4S>;               // [WG_M · ROWS, K4S]
 var<workgroup> weightTile: array<vec4<f32>, 4u * K4S * WG_N * COLS>;       // [4 · K4S, COLS · WG_N]
 
-// The sums of an invocation, `column` of a workgroup's WG_N in the `line`th of its WG_M: ROWS rows from m0 + line · ROWS on ×
-// vec4 columns column, column + WG_N … from n0 on.
+// The sums of an invocation, `column` of a workgroup's WG_N in the `line`th of its WG_M: ROWS rows from
+// m0 + line · ROWS on × vec4 columns column, column + WG_N … from n0 on.
 fn tileProduct(m0: u32, n0: u32, k4s: u32, column: u32, line: u32) -> array<vec4<f32>, ROWS * COLS> {
-  // Nothing changes, but compilers see that indices are in range, and do not clamp them; for the same reason loops go up by one.
+  // Nothing changes, but compilers see that indices are in range, and do not clamp them; for the same reason loops go
+  // up by one.
   let x = column % WG_N;
   let y = line % WG_M;
   let index = y * WG_N + x;

@@ -26,7 +26,9 @@ const OUTSIDE: readonly (readonly [RegExp, string])[] = [
   [/^out\.2\./, 'conv_out.'],
 ];
 
-/** Residual layers per level, which the numbering of the blocks hangs on: the first block that halves comes behind them. */
+/**
+ * Residual layers per level, which the numbering of the blocks hangs on: the first block that halves comes behind them.
+ */
 export function ldmUnetLayers(keys: readonly string[]): number {
   const halving = keys.flatMap((key) => /^input_blocks\.(\d+)\.0\.op\./.exec(key)?.[1] ?? []).map(Number);
   return (halving.length > 0 ? Math.min(...halving) : countOf(keys, 'input_blocks.#.')) - 1;
@@ -58,8 +60,8 @@ export function ldmUnetKey(key: string, layers: number): string | undefined {
 }
 
 /**
- * The config of such a U-Net by its shapes. What no shape tells is as Stable Diffusion has it: 32 groups, eight heads where
- * the projections around the attention are convolutions, heads of 64 channels where they are matrices.
+ * The config of such a U-Net by its shapes. What no shape tells is as Stable Diffusion has it: 32 groups, eight heads
+ * where the projections around the attention are convolutions, heads of 64 channels where they are matrices.
  * @throws ConfigError for a form that the config of diffusers cannot say.
  */
 export function ldmUnetConfig(shapes: Shapes): RawConfig {

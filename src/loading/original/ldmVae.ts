@@ -1,6 +1,6 @@
 /**
- * The autoencoders of latent diffusion as their authors name them (`first_stage_model.*` in Stable Diffusion's files, or
- * files of their own), by the names of diffusers: with KL penalty or codebook.
+ * The autoencoders of latent diffusion as their authors name them (`first_stage_model.*` in Stable Diffusion's files,
+ * or files of their own), by the names of diffusers: with KL penalty or codebook.
  */
 import type { RawConfig } from '../configReader.ts';
 import type { Piece } from '../rename.ts';
@@ -49,8 +49,8 @@ export function ldmVaeKey(key: string, levels: number): string | Piece | undefin
 }
 
 /**
- * The config of such an autoencoder by its shapes, `AutoencoderKL` or `VQModel`. How a pipeline scales latents shows in no
- * shape: add `scaling_factor`, and `shift_factor` where there is one.
+ * The config of such an autoencoder by its shapes, `AutoencoderKL` or `VQModel`. How a pipeline scales latents shows in
+ * no shape: add `scaling_factor`, and `shift_factor` where there is one.
  * @throws ConfigError naming a weight that is not there
  */
 export function ldmVaeConfig(shapes: Shapes): RawConfig {

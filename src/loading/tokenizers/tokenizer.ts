@@ -1,6 +1,6 @@
 /**
- * Prompts to the ids that text encoders take, by the kept library `@huggingface/tokenizers`, which is brought when the first
- * tokenizer is opened. Padding and truncation are those of transformers.
+ * Prompts to the ids that text encoders take, by the kept library `@huggingface/tokenizers`, which is brought when the
+ * first tokenizer is opened. Padding and truncation are those of transformers.
  */
 import { FormatError, InvalidArgumentError, NotFoundError, UnsupportedError } from '../../engine/errors.ts';
 import { joinPath, type Directory } from '../directory.ts';
@@ -24,7 +24,9 @@ export interface TruncationWarning {
 export interface TokenizeOptions {
   /** Most tokens, start and end included; default what the tokenizer says. */
   maxLength?: number;
-  /** To `maxLength`, as text encoders of diffusion models were trained; to the longest of the batch; default the first. */
+  /**
+   * To `maxLength`, as text encoders of diffusion models were trained; to the longest of the batch; default the first.
+   */
   padding?: 'max_length' | 'longest';
   /** Told of every prompt that is cut; by default nobody is. */
   onWarning?: (warning: TruncationWarning) => void;
@@ -65,10 +67,10 @@ export class Tokenizer {
   }
 
   /**
-   * Opens the tokenizer of a folder: `tokenizer.json`, or CLIP's `vocab.json` with `merges.txt`, or T5's `spiece.model`;
-   * `tokenizer_config.json` and `special_tokens_map.json` beside it.
-   * @throws NotFoundError when none is there, FormatError for files that are not what they say, UnsupportedError without
-   * the library, NetworkError, AbortedError
+   * Opens the tokenizer of a folder: `tokenizer.json`, or CLIP's `vocab.json` with `merges.txt`, or T5's
+   * `spiece.model`; `tokenizer_config.json` and `special_tokens_map.json` beside it.
+   * @throws NotFoundError when none is there, FormatError for files that are not what they say, UnsupportedError
+   * without the library, NetworkError, AbortedError
    */
   static async open(directory: Directory, options: { signal?: AbortSignal } = {}): Promise<Tokenizer> {
     const { signal } = options;
@@ -100,8 +102,8 @@ export class Tokenizer {
   /**
    * Prompts to ids, with the start and end that the tokenizer puts around them, all of one length. A prompt that is too
    * long keeps its beginning and its end token; `onWarning` is told what was left out.
-   * @throws InvalidArgumentError for no prompt, one that is no string, or a bound that leaves no room; where the tokenizer
-   * sets none, pad to the longest or give one.
+   * @throws InvalidArgumentError for no prompt, one that is no string, or a bound that leaves no room; where the
+   * tokenizer sets none, pad to the longest or give one.
    */
   encode(prompts: string | readonly string[], options: TokenizeOptions = {}): TokenizedPrompts {
     const texts = typeof prompts === 'string' ? [prompts] : prompts;
@@ -193,8 +195,8 @@ async function tokenizerJson(
 }
 
 /**
- * Special tokens that only the config names become tokens of their own, whatever stands around them: SD 2.x pads with `!`,
- * and has every `!` of a prompt count as padding.
+ * Special tokens that only the config names become tokens of their own, whatever stands around them: SD 2.x pads with
+ * `!`, and has every `!` of a prompt count as padding.
  */
 function withSpecials(
   json: Readonly<Record<string, unknown>>,

@@ -1,7 +1,7 @@
 /**
- * Configs as guided-diffusion's scripts know them: the flags of `script_util.py` (`num_channels`, `attention_resolutions` as
- * "32,16,8", `learn_sigma`, `diffusion_steps`, …), and what they mean for constructors and for the process.
- * Dhariwal & Nichol 2021, https://arxiv.org/abs/2105.05233
+ * Configs as guided-diffusion's scripts know them: the flags of `script_util.py` (`num_channels`,
+ * `attention_resolutions` as "32,16,8", `learn_sigma`, `diffusion_steps`, …), and what they mean for constructors and
+ * for the process. Dhariwal & Nichol 2021, https://arxiv.org/abs/2105.05233
  */
 import { ConfigReader, type RawConfig } from '../../loading/index.ts';
 import { POOLS } from './admConfig.ts';
@@ -41,8 +41,8 @@ const IGNORED = [
 ];
 
 /**
- * A component's config, in either of two forms: the constructor's arguments (known by `model_channels`), or the scripts'
- * flags. Fields of the process and of the scripts may stand beside either.
+ * A component's config, in either of two forms: the constructor's arguments (known by `model_channels`), or the
+ * scripts' flags. Fields of the process and of the scripts may stand beside either.
  * @param where what messages call the file
  * @throws ConfigError naming a field that is not understood
  */

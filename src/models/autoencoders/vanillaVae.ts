@@ -1,5 +1,6 @@
 /**
- * A convolutional VAE with batch norm, as the collection AntixK/PyTorch-VAE has it; the β-VAE there is the same network.
+ * A convolutional VAE with batch norm, as the collection AntixK/PyTorch-VAE has it; the β-VAE there is the same
+ * network.
  *
  * Kingma, Welling 2014, "Auto-Encoding Variational Bayes", https://arxiv.org/abs/1312.6114
  * Higgins et al. 2017, "beta-VAE", https://openreview.net/forum?id=Sy2fzU9gl

@@ -40,7 +40,10 @@ interface Layout {
   codebook: Codebook;
 }
 
-/** `encode`: x → `preQuant`, `ids`, `quant`; `reconstruct`: those and `out`; `decode`: z → `out`; `decodeIds`: ids → `out`. */
+/**
+ * `encode`: x → `preQuant`, `ids`, `quant`; `reconstruct`: those and `out`; `decode`: z → `out`; `decodeIds`:
+ * ids → `out`.
+ */
 function recordVqVae(g: Graph, layout: Layout, { part, batch, height, width }: VqVaeCall): void {
   const { inChannels, embedDim, codebook } = layout;
   if (part === 'decode') {
@@ -71,8 +74,8 @@ export interface VqVaeConfig extends VqVaeWidths {
 }
 
 /**
- * Weights `enc`, `quantize_conv`, `quantize`, `dec`. Inputs x [B,C,H,W], z [B,D,h,w], ids u32 [B·h·w]; outputs `preQuant`
- * and `quant` [B,D,h,w], `ids` u32 [B,h,w], `out` [B,C,H,W]; H = 4h.
+ * Weights `enc`, `quantize_conv`, `quantize`, `dec`. Inputs x [B,C,H,W], z [B,D,h,w], ids u32 [B·h·w]; outputs
+ * `preQuant` and `quant` [B,D,h,w], `ids` u32 [B,h,w], `out` [B,C,H,W]; H = 4h.
  */
 export const vqVae: ModelDefinition<VqVaeConfig, VqVaeCall> = {
   className: 'VQVAE1',

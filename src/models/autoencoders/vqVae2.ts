@@ -59,8 +59,8 @@ export function vqVae2Decode(c: VqVaeConfig, w: WeightScope, { bottom, top }: Le
 
 /**
  * `encode`: x [B,C,H,W] → `beforeTop`, `quantTop` [B,D,H/8,W/8], `beforeBottom`, `quantBottom` [B,D,H/4,W/4], `idsTop`,
- * `idsBottom` u32; `reconstruct`: those and `out` [B,C,H,W]; `decode`: top, bottom (entries, as quantTop and quantBottom)
- * → `out`; `decodeCode`: idsTop, idsBottom u32 → `out`.
+ * `idsBottom` u32; `reconstruct`: those and `out` [B,C,H,W]; `decode`: top, bottom (entries, as quantTop and
+ * quantBottom) → `out`; `decodeCode`: idsTop, idsBottom u32 → `out`.
  */
 export const vqVae2: ModelDefinition<VqVaeConfig, VqVae2Call> = {
   className: 'VQVAE2',

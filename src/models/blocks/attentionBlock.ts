@@ -1,4 +1,6 @@
-/** Self-attention over the pixels of a map, with its norm and residual (the oldest role of `Attention` in diffusers). */
+/**
+ * Self-attention over the pixels of a map, with its norm and residual (the oldest role of `Attention` in diffusers).
+ */
 import { ShapeError, type Tensor } from '../../engine/index.ts';
 import { attention, reshape } from '../../kernels/index.ts';
 import { dense, norm } from '../layers.ts';
@@ -28,7 +30,8 @@ export function attentionBlock(w: WeightScope, x: Tensor, options: AttentionOpti
   }
   const inner = heads * headDim;
   const tokens = reshape(x, [B, H * W, C]); // [B,T,C]
-  const n = groups === undefined ? tokens : norm(w.at('group_norm'), tokens, { groups, eps: eps * size ** 2 }); // [B,T,C]
+  const scaledEps = eps * size ** 2;
+  const n = groups === undefined ? tokens : norm(w.at('group_norm'), tokens, { groups, eps: scaledEps }); // [B,T,C]
   const q = dense(w.at('to_q'), n, inner); // [B,T,inner]
   const k = dense(w.at('to_k'), n, inner); // [B,T,inner]
   const v = dense(w.at('to_v'), n, inner, { scale: size }); // [B,T,inner]

@@ -1,6 +1,6 @@
 /**
- * What lets pixels look at objects: self-attention of pixels and objects together, and a feed-forward network, each beside
- * a residual behind a learned gate. `GatedSelfAttentionDense` in diffusers.
+ * What lets pixels look at objects: self-attention of pixels and objects together, and a feed-forward network, each
+ * beside a residual behind a learned gate. `GatedSelfAttentionDense` in diffusers.
  *
  * Li et al. 2023, "GLIGEN: Open-Set Grounded Text-to-Image Generation", equation 6, https://arxiv.org/abs/2301.07093
  */
@@ -36,7 +36,9 @@ const gateOf = (w: WeightScope, name: string): string => w.param(name, []).key;
 
 const GATED = /^(.*)#([^#]+)$/;
 
-/** A part of a model, of which the weights of one layer are multiplied by tanh of a gate: no dispatch is spent on it. */
+/**
+ * A part of a model, of which the weights of one layer are multiplied by tanh of a gate: no dispatch is spent on it.
+ */
 class GatedScope extends WeightScope {
   constructor(
     private readonly inner: WeightScope,

@@ -121,7 +121,8 @@ function kAttention(w: WeightScope, x: Tensor, time: Tensor, o: KAttentionOption
   const shared = { heads, headDim: o.headDim, bias: true };
   let t = reshape(x, [B, H * W, C]); // [B,T,C]
   if (o.self) {
-    t = multiHeadAttention(w.at('attn1'), normed('norm1', t), undefined, { ...shared, mask: o.mask, residual: t }); // [B,T,C]
+    const n = normed('norm1', t); // [B,T,C]
+    t = multiHeadAttention(w.at('attn1'), n, undefined, { ...shared, mask: o.mask, residual: t }); // [B,T,C]
   }
   const at = w.at('attn2');
   const context = affineLayerNorm(at.at('norm_cross'), o.context); // [B,S,E]

@@ -57,7 +57,9 @@ export function transformer2d(w: WeightScope, x: Tensor, context: Tensor, o: Tra
         );
   const normed = norm(w.at('norm'), x, { groups, eps: NORM_EPS }); // [B,H,W,C]
   let h = project('proj_in', reshape(normed, [B, H * W, C]), inner); // [B,T,inner]
-  for (let i = 0; i < depth; i++) h = transformerBlock(w.at('transformer_blocks', i), h, context, o, [H, W]); // [B,T,inner]
+  for (let i = 0; i < depth; i++) {
+    h = transformerBlock(w.at('transformer_blocks', i), h, context, o, [H, W]); // [B,T,inner]
+  }
   return reshape(project('proj_out', h, C, x), [B, H, W, C]); // [B,H,W,C]
 }
 
@@ -107,7 +109,8 @@ export function dualTransformer2d(w: WeightScope, x: Tensor, context: Tensor, o:
   for (const { tokens, transformer } of CONDITIONS) {
     const end = Math.min(S, start + tokens);
     const part = takeTokens(context, start, end); // [B,S',E]
-    results.push(transformer2d(w.at('transformers', transformer), x, part, { ...o, depth: 1, linear: false })); // [B,H,W,C]
+    const at = w.at('transformers', transformer);
+    results.push(transformer2d(at, x, part, { ...o, depth: 1, linear: false })); // [B,H,W,C]
     start = end;
   }
   // Each holds its own residual: the mean of both is x plus the mean of what they add.

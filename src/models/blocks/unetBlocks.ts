@@ -44,8 +44,8 @@ export function downLevel(
 }
 
 /**
- * `UpBlock2D` and its kin; takes `layers` states from the end of `states`, and grows to the size of the next one where a
- * map of odd size has been halved.
+ * `UpBlock2D` and its kin; takes `layers` states from the end of `states`, and grows to the size of the next one where
+ * a map of odd size has been halved.
  */
 export function upLevel(w: WeightScope, x: Tensor, states: Tensor[], time: Tensor, o: LevelOptions): Tensor {
   const resnet: ResnetOptions = { ...o };

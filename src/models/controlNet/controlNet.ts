@@ -34,7 +34,9 @@ export interface ControlStrength {
 /** Pixels of the picture per cell of the sample, along each side. */
 export const controlFactor = (config: ControlNetConfig) => 2 ** (config.conditioningOutChannels.length - 1);
 
-/** Residuals for each state of the U-Net's way down, and for its middle: [B,h,w,C], or [B,1,1,C] where they are pooled. */
+/**
+ * Residuals for each state of the U-Net's way down, and for its middle: [B,h,w,C], or [B,1,1,C] where they are pooled.
+ */
 export function controlNet(
   config: ControlNetConfig,
   w: WeightScope,

@@ -1,8 +1,8 @@
 /**
  * ADM as NVlabs/edm restates it.
  *
- * Dhariwal, Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis", https://arxiv.org/abs/2105.05233
- * Karras et al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models", https://arxiv.org/abs/2206.00364
+ * Dhariwal, Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis", https://arxiv.org/abs/2105.05233 Karras et
+ * al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models", https://arxiv.org/abs/2206.00364
  */
 import type { Tensor } from '../../engine/index.ts';
 import { concat, toNchw, unary } from '../../kernels/index.ts';

@@ -1,4 +1,6 @@
-/** The one block of EDM's networks, with everything that DDPM++, NCSN++ and ADM have (Karras et al. 2022, appendix F). */
+/**
+ * The one block of EDM's networks, with everything that DDPM++, NCSN++ and ADM have (Karras et al. 2022, appendix F).
+ */
 import type { Tensor } from '../../engine/index.ts';
 import { attention, reshape, scaleShift, slice } from '../../kernels/index.ts';
 import { firDownsample, firUpsample } from '../../kernels/firResample.ts';
@@ -41,7 +43,8 @@ export function unetBlock(w: WeightScope, x: Tensor, emb: Tensor, o: UNetBlockOp
     h = groupNorm(w.at('norm1'), h, eps, 'silu'); // [B,H',W',out]
   }
   let residual = resampled(w, x, way, filter); // [B,H',W',C]
-  if (C !== out || (way && o.resampleProj)) residual = conv(w.at('skip'), residual, out, { kernel: 1 }); // [B,H',W',out]
+  const projects = C !== out || (way && o.resampleProj);
+  if (projects) residual = conv(w.at('skip'), residual, out, { kernel: 1 }); // [B,H',W',out]
   h = conv(w.at('conv1'), h, out, { residual, scale: skipScale }); // [B,H',W',out]
   return o.heads > 0 ? selfAttention(w, h, o) : h; // [B,H',W',out]
 }

@@ -1,4 +1,7 @@
-/** Pictures as CLIP's encoder wants them: `CLIPImageProcessor` of transformers, every field of it that bears on the result. */
+/**
+ * Pictures as CLIP's encoder wants them: `CLIPImageProcessor` of transformers, every field of it that bears on the
+ * result.
+ */
 import { ConfigReader, type RawConfig } from '../../loading/index.ts';
 import { resizeBytes, type Resampling } from './resizeBytes.ts';
 

@@ -1,5 +1,6 @@
 /**
- * CLIP's picture encoder: a transformer over patches, whose state at a learned first token stands for the whole picture.
+ * CLIP's picture encoder: a transformer over patches, whose state at a learned first token stands for the whole
+ * picture.
  *
  * Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", section 2.4,
  * https://arxiv.org/abs/2103.00020; Dosovitskiy et al. 2021 (ViT), https://arxiv.org/abs/2010.11929

@@ -1,4 +1,7 @@
-/** Pictures of bytes to another size on the host, in the whole numbers of Pillow, so that encoders see what they were fed. */
+/**
+ * Pictures of bytes to another size on the host, in the whole numbers of Pillow, so that encoders see what they were
+ * fed.
+ */
 
 /** Its filters by its numbers: Keys's cubic with a = −½, and the triangle. */
 const FILTERS = {

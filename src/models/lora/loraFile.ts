@@ -61,8 +61,8 @@ export class Lora {
 
   /**
    * Reads the header of a `.safetensors` file in diffusers' (PEFT's) or kohya's layout; the source stays the caller's.
-   * @throws FormatError, WeightError naming keys for half a pair, UnsupportedError naming keys of other kinds of adapters
-   * (LoHa, LoKr, DoRA)
+   * @throws FormatError, WeightError naming keys for half a pair, UnsupportedError naming keys of other kinds of
+   * adapters (LoHa, LoKr, DoRA)
    */
   static async open(source: ByteSource, options: { signal?: AbortSignal } = {}): Promise<Lora> {
     const checkpoint = await Checkpoint.open(source, options);

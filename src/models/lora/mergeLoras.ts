@@ -19,8 +19,8 @@ export interface LoraUse {
 
 /**
  * Makes a model's weights those of its file plus what the adapters add, W + Σ weight·(α/r)·B·A, whatever was merged
- * before; no adapters at all give back the file's weights, bit by bit. The adapters' files are read meanwhile, and later
- * where a call asks for a weight in another form.
+ * before; no adapters at all give back the file's weights, bit by bit. The adapters' files are read meanwhile, and
+ * later where a call asks for a weight in another form.
  * @param part the model's place in its pipeline.
  * @throws WeightError naming the keys for which the model has no weight, or one of another shape; then nothing changes.
  * As {@link LoadedModel.changeWeights} otherwise.

@@ -1,4 +1,6 @@
-/** What the authors of Flux and Stable Diffusion 3 call the layers of their transformers; kohya's files speak of them. */
+/**
+ * What the authors of Flux and Stable Diffusion 3 call the layers of their transformers; kohya's files speak of them.
+ */
 
 /** Where rows of an adapter's matrix belong: those from `first` on, one after the other, are the weight's own. */
 export interface LoraPlace {

@@ -1,6 +1,6 @@
 /**
- * PixelSNAIL: an autoregressive prior over maps of codes, as VQ-VAE-2 samples its levels from. Weight names are those of
- * rosinality/vq-vae-2-pytorch.
+ * PixelSNAIL: an autoregressive prior over maps of codes, as VQ-VAE-2 samples its levels from. Weight names are those
+ * of rosinality/vq-vae-2-pytorch.
  *
  * Chen, Mishra, Rohaninejad, Abbeel 2018, "PixelSNAIL", https://arxiv.org/abs/1712.09763
  */
@@ -115,7 +115,8 @@ function gatedResBlock(
   }
   let both = layer(w.at('conv2'), elu(h), 2 * C); // [B,H,W,2C]
   if (o.condition) {
-    both = normedConv(w.at('condition', 'conv'), o.condition, 2 * C, [1, 1], { bias: false, residual: both }); // [B,H,W,2C]
+    const added = { bias: false, residual: both };
+    both = normedConv(w.at('condition', 'conv'), o.condition, 2 * C, [1, 1], added); // [B,H,W,2C]
   }
   const gate = unary(slice(both, C, 2 * C), { act: 'sigmoid' }); // [B,H,W,C]
   return add(mul(slice(both, 0, C), gate), x); // [B,H,W,C]
@@ -127,7 +128,8 @@ function causalAttention(w: WeightScope, query: Tensor, key: Tensor, C: number, 
   const project = (name: string, x: Tensor) => {
     const at = w.at(name);
     const rows = reshape(x, [B, H * W, x.shape[3]]); // [B,T,N]
-    return x.graph.scope(at.path, () => linear(rows, normedWeight(at, [C, x.shape[3]]), at.param('bias', [C]))); // [B,T,C]
+    const weight = normedWeight(at, [C, x.shape[3]]);
+    return x.graph.scope(at.path, () => linear(rows, weight, at.param('bias', [C]))); // [B,T,C]
   };
   const before = (t: Tensor) => (s.above ? s.above.tokens(t) : t);
   const [k, v] = [before(project('key', key)), before(project('value', key))]; // [B,T,C] or [B,T+W,C]

@@ -1,6 +1,6 @@
 /**
- * PixelSNAIL by rows: one row of the map is computed, and what the rows above it left behind is kept on the GPU: of every
- * causal convolution the rows that it sees, of every attention the keys and values of all pixels so far.
+ * PixelSNAIL by rows: one row of the map is computed, and what the rows above it left behind is kept on the GPU: of
+ * every causal convolution the rows that it sees, of every attention the keys and values of all pixels so far.
  */
 import { Graph, type Device } from '../../engine/index.ts';
 import { concat, fromNchw, reshape, slice, toNchw } from '../../kernels/index.ts';
@@ -19,8 +19,9 @@ export interface RowCall {
 const STATE = 'state';
 
 /**
- * Inputs `codes` [B,n+1,R,W] of the row and those above it that the first layers see, `background`, `condition` [B,C,1,W],
- * `mask` [1,W,T+W], `started` [B,C/2,1,W], `stateI`; outputs `out` [B,n,1,W], and the states for the row below.
+ * Inputs `codes` [B,n+1,R,W] of the row and those above it that the first layers see, `background`, `condition`
+ * [B,C,1,W], `mask` [1,W,T+W], `started` [B,C/2,1,W], `stateI`; outputs `out` [B,n,1,W], and the states for the row
+ * below.
  */
 export function recordRow(g: Graph, w: WeightScope, c: PixelSnailConfig, { batch: B, conditioned }: RowCall): void {
   const [H, W] = c.shape;
@@ -48,7 +49,7 @@ export function recordRow(g: Graph, w: WeightScope, c: PixelSnailConfig, { batch
       return all;
     },
   };
-  const map = (name: string, channels: number, rows = 1) => fromNchw(g.input(name, [B, channels, rows, W])); // [B,R,W,C]
+  const map = (name: string, channels: number, R = 1) => fromNchw(g.input(name, [B, channels, R, W])); // [B,R,W,C]
   const logits = pixelSnail(c, w, map('codes', c.nClass + 1, rowsSeen(c) + 1), {
     above,
     background: map('background', 2),

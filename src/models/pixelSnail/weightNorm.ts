@@ -1,6 +1,6 @@
 /**
- * Weights kept as direction and length, `weight_v` and `weight_g`: w = g·v/‖v‖ for each output channel. Each is made when
- * it is read, so the host holds one at a time.
+ * Weights kept as direction and length, `weight_v` and `weight_g`: w = g·v/‖v‖ for each output channel. Each is made
+ * when it is read, so the host holds one at a time.
  *
  * Salimans, Kingma 2016, "Weight Normalization", equation 2, https://arxiv.org/abs/1602.07868
  */
@@ -15,8 +15,8 @@ export type KernelForm =
   /** Taps of the last row from the middle on are zero, before the norm is taken: a pixel does not see itself. */
   | 'causal'
   /**
-   * A row of zeros below: with one more row of padding above, the result is shifted down by one. The bias is not added to
-   * the row that comes in: it is the weight of one more input channel, of ones.
+   * A row of zeros below: with one more row of padding above, the result is shifted down by one. The bias is not added
+   * to the row that comes in: it is the weight of one more input channel, of ones.
    */
   | 'down'
   /** The same to the right, by a column of zeros. */

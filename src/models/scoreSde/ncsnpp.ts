@@ -26,7 +26,8 @@ export const featureDim = ({ embeddingType, nf }: NcsnppConfig) => (embeddingTyp
 
 /** sample [B,C,H,W] → dense f32 [B,C,H,W]. */
 export function ncsnpp(config: NcsnppConfig, w: WeightScope, inputs: NcsnppInputs): Tensor {
-  const { nf, chMult, imageSize, numResBlocks, numChannels, nonlinearity: act, resblockType } = config;
+  const { nf, chMult, imageSize, numResBlocks, numChannels, nonlinearity: act } = config;
+  const biggan = config.resblockType === 'biggan';
   const half = config.skipRescale ? Math.SQRT1_2 : 1;
   let index = 0;
   const next = (): WeightScope => w.at('all_modules', index++);
@@ -47,7 +48,8 @@ export function ncsnpp(config: NcsnppConfig, w: WeightScope, inputs: NcsnppInput
       skips.push(x);
     }
     if (last) break;
-    x = resblockType === 'biggan' ? resBlock(next(), x, time, channels, config, 'down') : halved(next(), x, config); // [B,H/2ⁱ⁺¹,W/2ⁱ⁺¹,Cᵢ]
+    const at = next();
+    x = biggan ? resBlock(at, x, time, channels, config, 'down') : halved(at, x, config); // [B,H/2ⁱ⁺¹,W/2ⁱ⁺¹,Cᵢ]
     if (config.progressiveInput === 'input_skip') {
       picture = resized(w.at('pyramid_downsample'), picture, 'down', config); // [B,H/2ⁱ⁺¹,W/2ⁱ⁺¹,C]
       x = combine(next(), picture, x, config); // [B,H/2ⁱ⁺¹,W/2ⁱ⁺¹,Cᵢ], or twice as many
@@ -80,7 +82,8 @@ export function ncsnpp(config: NcsnppConfig, w: WeightScope, inputs: NcsnppInput
       x = pyramid = add(large, x, { alpha: half, beta: half }); // [B,H/2ⁱ,W/2ⁱ,Cᵢ]
     }
     if (i === levels.length - 1) return;
-    x = resblockType === 'biggan' ? resBlock(next(), x, time, channels, config, 'up') : doubled(next(), x, config); // [B,H/2ⁱ⁻¹,W/2ⁱ⁻¹,Cᵢ]
+    const at = next();
+    x = biggan ? resBlock(at, x, time, channels, config, 'up') : doubled(at, x, config); // [B,H/2ⁱ⁻¹,W/2ⁱ⁻¹,Cᵢ]
   });
 
   if (config.progressive === 'output_skip') {

@@ -42,8 +42,8 @@ export function convResized(w: WeightScope, x: Tensor, out: number, way: Way, co
 
 /**
  * `ResnetBlockDDPMpp` and `ResnetBlockBigGANpp`: x [B,H,W,C] → [B,H',W',out].
- * @param time [B,4·nf], activated; undefined for a network that is not told the noise level, whose weights are there all
- * the same
+ * @param time [B,4·nf], activated; undefined for a network that is not told the noise level, whose weights are there
+ * all the same
  */
 export function resBlock(
   w: WeightScope,

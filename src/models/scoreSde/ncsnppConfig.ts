@@ -1,4 +1,6 @@
-/** The config of score_sde_pytorch's NCSN++ and DDPM++ (`models/ncsnpp.py`): its sections `model`, `data`, `training`. */
+/**
+ * The config of score_sde_pytorch's NCSN++ and DDPM++ (`models/ncsnpp.py`): its sections `model`, `data`, `training`.
+ */
 import type { ConfigReader, RawConfig } from '../../loading/index.ts';
 import { readNonlinearity, section, type Nonlinearity } from './sections.ts';
 

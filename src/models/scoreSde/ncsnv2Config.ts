@@ -1,4 +1,6 @@
-/** The config of NCSNv2 and its two deeper forms (`models/ncsnv2.py` of ermongroup/ncsnv2): sections `model` and `data`. */
+/**
+ * The config of NCSNv2 and its two deeper forms (`models/ncsnv2.py` of ermongroup/ncsnv2): sections `model` and `data`.
+ */
 import { configClass, type RawConfig } from '../../loading/index.ts';
 import { readNonlinearity, section, type Nonlinearity } from './sections.ts';
 

@@ -60,7 +60,8 @@ export function residualBlock(
     return x.graph.scope(w.path, () => avgPool2(sum)); // [B,H/2,W/2,out]
   }
   let shortcut = x;
-  if (down || C !== out) shortcut = conv(w.at('shortcut'), x, out, dilation ? { dilation } : { kernel: 1 }); // [B,H,W,out]
+  const reach = dilation ? { dilation } : { kernel: 1 };
+  if (down || C !== out) shortcut = conv(w.at('shortcut'), x, out, reach); // [B,H,W,out]
   return conv(w.at('conv2'), h, out, { dilation, residual: shortcut }); // [B,H,W,out]
 }
 

@@ -51,7 +51,8 @@ export function processObservations(c: TdVaeConfig, w: WeightScope, x: Tensor): 
   const [B, T, X] = x.shape;
   const rows = fromNchw(reshape(x, [B * T, X])); // [B·T,X]
   const h = dense(w.at('process_x', 'fc1'), rows, c.processedXSize, { act: 'relu' }); // [B·T,P]
-  return reshape(dense(w.at('process_x', 'fc2'), h, c.processedXSize, { act: 'relu' }), [B, T, c.processedXSize]); // [B,T,P]
+  const out = dense(w.at('process_x', 'fc2'), h, c.processedXSize, { act: 'relu' }); // [B·T,P]
+  return reshape(out, [B, T, c.processedXSize]); // [B,T,P]
 }
 
 /** The belief after each observation. processed [B,T,P], start zeros [B,2H] → T tensors [B,H]. Equation 4. */
@@ -75,7 +76,9 @@ export function beliefs(c: TdVaeConfig, w: WeightScope, processed: Tensor, start
 /** Both layers side by side, the lower first: [B,2Z]. */
 export const joined = ({ lower, upper }: State) => concat(lower, upper);
 
-/** A state drawn layer by layer through the blocks `l2_KIND_z` and `l1_KIND_z`, given `from` [B,N]; noise [B,Z] each. */
+/**
+ * A state drawn layer by layer through the blocks `l2_KIND_z` and `l1_KIND_z`, given `from` [B,N]; noise [B,Z] each.
+ */
 export function drawState(
   c: TdVaeConfig,
   w: WeightScope,
@@ -99,8 +102,8 @@ export function observe(c: TdVaeConfig, w: WeightScope, z: Tensor): Tensor {
 }
 
 /**
- * States after the last belief, one transition after the other, and what would be seen. belief [B,H], noise one pair for
- * the first state and one per step → steps tensors [B,X]. Section 4.4.
+ * States after the last belief, one transition after the other, and what would be seen. belief [B,H], noise one pair
+ * for the first state and one per step → steps tensors [B,X]. Section 4.4.
  */
 export function rollout(c: TdVaeConfig, w: WeightScope, belief: Tensor, noise: readonly State[]): Tensor[] {
   const [first, ...steps] = noise;

@@ -29,11 +29,11 @@ export const tdVaeDraws = (call: TdVaeCall): number =>
   call.part === 'belief' ? 0 : call.part === 'jump' ? 4 : 2 * (call.length + 1);
 
 /**
- * Inputs: `x` [B,T,X]; `start`, zeros [B,2·belief]; unless only beliefs are asked for `draws` [B,n,Z] of unit variance, of
- * each state the upper layer first: for a jump those at t₂, then at t₁.
- * Outputs: `belief` [B,T,H], `processed` [B,T,P]; of a jump for each of belief2, inferred1, belief1, transition2
- * `NAME.upper.mean`, `NAME.upper.logSigma`, `NAME.lower.…` [B,Z], the states `z1.upper`, `z1.lower`, `z2.…` [B,Z] and
- * `probabilities` [B,X] (see {@link tdVaeLoss}); of a rollout `out` [B,length,X].
+ * Inputs: `x` [B,T,X]; `start`, zeros [B,2·belief]; unless only beliefs are asked for `draws` [B,n,Z] of unit variance,
+ * of each state the upper layer first: for a jump those at t₂, then at t₁. Outputs: `belief` [B,T,H], `processed`
+ * [B,T,P]; of a jump for each of belief2, inferred1, belief1, transition2 `NAME.upper.mean`, `NAME.upper.logSigma`,
+ * `NAME.lower.…` [B,Z], the states `z1.upper`, `z1.lower`, `z2.…` [B,Z] and `probabilities` [B,X] (see
+ * {@link tdVaeLoss}); of a rollout `out` [B,length,X].
  */
 export const tdVae: ModelDefinition<TdVaeConfig, TdVaeCall> = {
   className: 'TD_VAE',
@@ -93,9 +93,9 @@ export const tdVae: ModelDefinition<TdVaeConfig, TdVaeCall> = {
 };
 
 /**
- * The loss of a jump in nats, mean over the batch, from its outputs: two divergences at t₁ and one at t₂, each estimated
- * by the states drawn, and the cross-entropy of what was seen. Equation 8, with the constants of the densities left out,
- * which cancel.
+ * The loss of a jump in nats, mean over the batch, from its outputs: two divergences at t₁ and one at t₂, each
+ * estimated by the states drawn, and the cross-entropy of what was seen. Equation 8, with the constants of the
+ * densities left out, which cancel.
  * @param out outputs of a jump by name, on the host
  * @param seen x at t₂, [B,X], 0 … 1
  */

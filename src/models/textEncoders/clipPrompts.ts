@@ -34,8 +34,8 @@ export function checkTokenizer(tokenizer: Tokenizer, { config }: CLIPTextModel):
 }
 
 /**
- * Prompts → states [B,T,D] on the host, T the length of the text model, padded and cut as in training; padding is looked
- * at, as Stable Diffusion does.
+ * Prompts → states [B,T,D] on the host, T the length of the text model, padded and cut as in training; padding is
+ * looked at, as Stable Diffusion does.
  * @throws InvalidArgumentError for a clipSkip that leaves no layer; ConfigError for a tokenizer of another model;
  * otherwise as {@link CLIPTextModel.forward}.
  */

@@ -24,7 +24,9 @@ export interface ClipTextInputs {
   mask: Tensor;
 }
 
-/** The embedded tokens and the state behind every layer up to `layers`: layers + 1 tensors [B,T,D], none of them normed. */
+/**
+ * The embedded tokens and the state behind every layer up to `layers`: layers + 1 tensors [B,T,D], none of them normed.
+ */
 export function clipTextStates(
   config: ClipTextConfig,
   w: WeightScope,

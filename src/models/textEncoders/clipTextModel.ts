@@ -226,7 +226,9 @@ export function clipTextWeights(
   return weightsOf(clipTextDefinition(className), config);
 }
 
-/** What a call takes at the limits that every adapter has, by default of one prompt of full length. @throws LimitError */
+/**
+ * What a call takes at the limits that every adapter has, by default of one prompt of full length. @throws LimitError
+ */
 export function planClipText(
   config: ClipTextConfig,
   className: ClipTextClass = 'CLIPTextModel',

@@ -19,8 +19,8 @@ export interface SdxlPrompts {
 }
 
 /**
- * Prompts → the states before the last layer of each text model, and the projected end state of the second. Podell et al.
- * 2023, section 2.1.
+ * Prompts → the states before the last layer of each text model, and the projected end state of the second. Podell et
+ * al. 2023, section 2.1.
  * @param first undefined for the refiner, which has the second alone
  * @param options.clipSkip more layers to leave out; default 0
  * @param options.prompts2 what the second model reads; default the same

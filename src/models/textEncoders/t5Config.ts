@@ -29,7 +29,8 @@ export function readT5Config(raw: RawConfig): T5Config {
   const cfg = new ConfigReader(raw, 'T5EncoderModel');
   const form = cfg.string('feed_forward_proj', 'relu');
   const [gate, rest] = form.startsWith('gated-') ? [true, form.slice('gated-'.length)] : [false, form];
-  // "gated-gelu" has meant the tanh form since before the name said so; the two fields behind it win where they are given.
+  // "gated-gelu" has meant the tanh form since before the name said so; the two fields behind it win where they are
+  // given.
   const name = cfg.string('dense_act_fn', form === 'gated-gelu' ? 'gelu_new' : rest);
   const field = cfg.has('dense_act_fn') ? 'dense_act_fn' : 'feed_forward_proj';
   const config: T5Config = {

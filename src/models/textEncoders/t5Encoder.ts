@@ -1,5 +1,6 @@
 /**
- * The encoder of T5: attention whose scores are not scaled and get a bias by distance; norms that do not subtract the mean.
+ * The encoder of T5: attention whose scores are not scaled and get a bias by distance; norms that do not subtract the
+ * mean.
  *
  * Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer",
  * https://arxiv.org/abs/1910.10683; the gated network of v1.1 is Shazeer 2020, https://arxiv.org/abs/2002.05202.
@@ -23,8 +24,8 @@ export interface T5Inputs {
 }
 
 /**
- * T5's sums over layers grow beyond 65,504, the largest half. Norms divide their size away again, so in halves everything
- * that is added up is this much smaller: a power of two, which costs no precision.
+ * T5's sums over layers grow beyond 65,504, the largest half. Norms divide their size away again, so in halves
+ * everything that is added up is this much smaller: a power of two, which costs no precision.
  */
 const HALVED = 2 ** -6;
 
@@ -76,8 +77,8 @@ function scaleNorm(w: WeightScope, x: Tensor, eps: number): Tensor {
 
 /**
  * Row of the bias table by the distance key − query, from 1 − T to T − 1. Half of the buckets are for keys behind the
- * query, half for those before it; of each half the first half counts single steps, and the rest grows with the logarithm
- * of the distance up to `maxDistance`.
+ * query, half for those before it; of each half the first half counts single steps, and the rest grows with the
+ * logarithm of the distance up to `maxDistance`.
  */
 export function relativeBuckets(T: number, { buckets, maxDistance }: Pick<T5Config, 'buckets' | 'maxDistance'>) {
   const half = Math.floor(buckets / 2);

@@ -8,7 +8,10 @@ import type { T5EncoderModel } from './t5EncoderModel.ts';
 export interface T5PromptOptions extends RunOptions {
   /** Tokens per prompt, the end included; default 256 as in SD3 (Flux dev 512, IF 77). */
   maxSequenceLength?: number;
-  /** Whether padding is hidden from the tokens, as IF and PixArt have it; SD3 and Flux let it be looked at. Default false. */
+  /**
+   * Whether padding is hidden from the tokens, as IF and PixArt have it; SD3 and Flux let it be looked at. Default
+   * false.
+   */
   maskPadding?: boolean;
   /** Told of prompts that are cut. */
   onWarning?: (warning: TruncationWarning) => void;
@@ -16,8 +19,8 @@ export interface T5PromptOptions extends RunOptions {
 
 /**
  * Prompts → states [B,T,D] on the host, and the mask that says which of them are text.
- * @throws ConfigError for a tokenizer of another model; InvalidArgumentError for no prompt or too short a length; otherwise
- * as {@link T5EncoderModel.forward}.
+ * @throws ConfigError for a tokenizer of another model; InvalidArgumentError for no prompt or too short a length;
+ * otherwise as {@link T5EncoderModel.forward}.
  */
 export async function encodeT5Prompts(
   tokenizer: Tokenizer,

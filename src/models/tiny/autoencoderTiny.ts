@@ -1,6 +1,7 @@
 /**
  * The tiny autoencoder that imitates a large one, for previews (TAESD; Ollin Boer Bohan 2023,
- * https://github.com/madebyollin/taesd), as diffusers' `AutoencoderTiny` builds it: convolutions and residual blocks alone.
+ * https://github.com/madebyollin/taesd), as diffusers' `AutoencoderTiny` builds it: convolutions and residual blocks
+ * alone.
  */
 import { formatShape, ShapeError, type Tensor } from '../../engine/index.ts';
 import { fromNchw, toNchw, unary, upsampleNearest, type Activation } from '../../kernels/index.ts';

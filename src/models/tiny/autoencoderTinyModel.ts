@@ -60,8 +60,8 @@ export class AutoencoderTiny {
   }
 
   /**
-   * When pictures go through in tiles; default `auto`. The networks look a few pixels far and at nothing else, so that tiles
-   * are the whole picture but near their seams.
+   * When pictures go through in tiles; default `auto`. The networks look a few pixels far and at nothing else, so that
+   * tiles are the whole picture but near their seams.
    */
   get tiling(): Tiling {
     return this.split.tiling;

@@ -25,7 +25,9 @@ export interface DiTInputs {
   classLabels: Tensor;
   /** [T,D], as addShared reads it. */
   positions: Tensor;
-  /** Two of [B/2,patch²·outChannels]: how far each half goes from the unconditional output; see {@link guidedHalves}. */
+  /**
+   * Two of [B/2,patch²·outChannels]: how far each half goes from the unconditional output; see {@link guidedHalves}.
+   */
   guidance?: readonly Tensor[];
 }
 
@@ -118,9 +120,9 @@ function fusedAttention(w: WeightScope, x: Tensor, heads: number): Tensor {
 }
 
 /**
- * Classifier-free guidance inside the network, as its authors' `forward_with_cfg` does it: of a batch whose first half has
- * the class and whose second has not, both halves become u + g·(c − u). Where g is the guidance scale, that is guidance;
- * where it is 1 in the first half and 0 in the second, each half stays what it was.
+ * Classifier-free guidance inside the network, as its authors' `forward_with_cfg` does it: of a batch whose first half
+ * has the class and whose second has not, both halves become u + g·(c − u). Where g is the guidance scale, that is
+ * guidance; where it is 1 in the first half and 0 in the second, each half stays what it was.
  * @param x [B,T,N]
  * @param factors g for either half, dense [B/2,N]
  */

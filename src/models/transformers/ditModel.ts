@@ -85,8 +85,9 @@ function record(g: Graph, w: WeightScope, config: DiTConfig, form: DiTForm): voi
 }
 
 /**
- * A diffusion transformer on a device: noise, and the variance where it is learned, from noisy latents, a timestep and a
- * class. Reads diffusers' `DiTTransformer2DModel` and `Transformer2DModel` and the authors' layout. Peebles & Xie 2023.
+ * A diffusion transformer on a device: noise, and the variance where it is learned, from noisy latents, a timestep and
+ * a class. Reads diffusers' `DiTTransformer2DModel` and `Transformer2DModel` and the authors' layout. Peebles & Xie
+ * 2023.
  */
 export class DiT {
   private readonly positions = new Cached<Float32Array>();
@@ -125,8 +126,8 @@ export class DiT {
    * Predicts from noisy latents, one call at a time. Result [B,outChannels,H,W], valid until the next call: the noise,
    * and behind it the variance where that is learned.
    * @throws InvalidArgumentError, ShapeError for inputs that do not fit, or after {@link dispose}; LimitError where the
-   * size does not fit the device; OutOfMemoryError, DeviceLostError, NonFiniteError, AbortedError; all but a lost device
-   * leave it usable.
+   * size does not fit the device; OutOfMemoryError, DeviceLostError, NonFiniteError, AbortedError; all but a lost
+   * device leave it usable.
    */
   async forward(call: DiTCall): Promise<ModelOutput> {
     return (await this.run(call, {})).out;
@@ -138,8 +139,8 @@ export class DiT {
   }
 
   /**
-   * Classifier-free guidance inside the network, as the authors' `forward_with_cfg`: the second half of the batch has no
-   * class, both halves see the first one's latents, and the first channels of both become u + guidanceScale·(c − u).
+   * Classifier-free guidance inside the network, as the authors' `forward_with_cfg`: the second half of the batch has
+   * no class, both halves see the first one's latents, and the first channels of both become u + guidanceScale·(c − u).
    * @param call.sample latents [B/2,inChannels,H,W]
    * @param call.classLabels B/2 classes
    * @throws InvalidArgumentError for a network without a null class where uncondLabels are missing; as {@link forward}

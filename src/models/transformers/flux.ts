@@ -1,6 +1,6 @@
 /**
- * The transformer of Flux: blocks of two streams as in MMDiT, then blocks of one whose attention and feed-forward network
- * stand side by side; rotary positions on three axes.
+ * The transformer of Flux: blocks of two streams as in MMDiT, then blocks of one whose attention and feed-forward
+ * network stand side by side; rotary positions on three axes.
  *
  * Black Forest Labs 2024, "FLUX.1", https://github.com/black-forest-labs/flux
  * Dehghani et al. 2023, "Scaling Vision Transformers to 22 Billion Parameters" (parallel layers), section 2

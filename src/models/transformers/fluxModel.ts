@@ -84,8 +84,8 @@ export class FluxTransformer {
   /**
    * Predicts from packed latents, one call at a time. Result [B,T,patch²·outChannels], valid until the next call.
    * @throws InvalidArgumentError, ShapeError for inputs that do not fit, or after {@link dispose}; LimitError where the
-   * size does not fit the device; OutOfMemoryError, DeviceLostError, NonFiniteError, AbortedError; all but a lost device
-   * leave it usable.
+   * size does not fit the device; OutOfMemoryError, DeviceLostError, NonFiniteError, AbortedError; all but a lost
+   * device leave it usable.
    */
   async forward(call: FluxCall): Promise<ModelOutput> {
     const { inChannels, jointAttentionDim, pooledProjectionDim, axesDimsRope } = this.config;
@@ -112,8 +112,8 @@ export class FluxTransformer {
   }
 
   /**
-   * Merges adapters of low rank into the weights, in place of those before; none at all give back the file's weights, bit
-   * by bit. Waits for calls under way.
+   * Merges adapters of low rank into the weights, in place of those before; none at all give back the file's weights,
+   * bit by bit. Waits for calls under way.
    * @throws WeightError naming keys of an adapter for another model, and then nothing changes; AbortedError,
    * DeviceLostError.
    */

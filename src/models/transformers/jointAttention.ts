@@ -1,4 +1,7 @@
-/** Attention of two streams, picture and text, to both together. Esser et al. 2024, figure 2, https://arxiv.org/abs/2403.03206 */
+/**
+ * Attention of two streams, picture and text, to both together. Esser et al. 2024, figure 2,
+ * https://arxiv.org/abs/2403.03206
+ */
 import type { Tensor } from '../../engine/index.ts';
 import { attention, layerNorm, reshape } from '../../kernels/index.ts';
 import { rmsNorm } from '../../kernels/rmsNorm.ts';
@@ -60,7 +63,8 @@ function turned(x: Tensor, table: Tensor | undefined, { heads, headDim: d }: Hea
 }
 
 function attend(w: WeightScope, [q, k, v]: Projections, table: Tensor | undefined, o: HeadOptions): Tensor {
-  return q.graph.scope(w.path, () => attention(turned(q, table, o), turned(k, table, o), v, { heads: o.heads })); // [B,T,inner]
+  const { heads } = o;
+  return q.graph.scope(w.path, () => attention(turned(q, table, o), turned(k, table, o), v, { heads })); // [B,T,inner]
 }
 
 /** Self-attention of one stream, without the projection behind; x [B,T,D] → [B,T,heads·d]. */

@@ -30,8 +30,9 @@ export function mmditBlock(w: WeightScope, s: Streams, c: Tensor, o: MmditOption
   const D = s.x.shape[2];
   const own = modulation(w.at('norm1', 'linear'), c, D, dual ? 9 : 6); // [B,D] each
   const n = adaptiveNorm(s.x, own, FIRST); // [B,T,D]
-  const text = contextPreOnly ? undefined : modulation(w.at('norm1_context', 'linear'), c, D, 6); // [B,D] each
-  const m = text ? adaptiveNorm(s.context, text, FIRST) : continuousNorm(w.at('norm1_context'), s.context, c); // [B,S,D]
+  const at = w.at('norm1_context');
+  const text = contextPreOnly ? undefined : modulation(at.at('linear'), c, D, 6); // [B,D] each
+  const m = text ? adaptiveNorm(s.context, text, FIRST) : continuousNorm(at, s.context, c); // [B,S,D]
   const [a, b] = jointAttention(w.at('attn'), n, m, { ...o, contextOut: text !== undefined }, table);
   let x = gatedAdd(s.x, a, own, FIRST.gate); // [B,T,D]
   // Before the picture goes on: then nothing holds the result of the attention any longer.

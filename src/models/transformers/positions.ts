@@ -1,4 +1,6 @@
-/** Positions of tokens as tables, computed on the host in f64: the sine and cosine of drivers are off in the 4th digit. */
+/**
+ * Positions of tokens as tables, computed on the host in f64: the sine and cosine of drivers are off in the 4th digit.
+ */
 import { InvalidArgumentError } from '../../engine/index.ts';
 
 /** Rows as kernels read them: each padded with zeros to a multiple of four. */

@@ -102,8 +102,8 @@ export class PriorTransformer {
    * Predicts from a noisy embedding, one call at a time. Result [B,clipEmbedDim], or [B,N,clipEmbedDim] for a config
    * without the learned token, valid until the next call.
    * @throws InvalidArgumentError, ShapeError for inputs that do not fit, or after {@link dispose}; LimitError where the
-   * size does not fit the device; OutOfMemoryError, DeviceLostError, NonFiniteError, AbortedError; all but a lost device
-   * leave it usable.
+   * size does not fit the device; OutOfMemoryError, DeviceLostError, NonFiniteError, AbortedError; all but a lost
+   * device leave it usable.
    */
   async forward(call: PriorCall): Promise<ModelOutput> {
     const { heads, headDim, embeddingDim, embeddingProjDim, projectsText, prdToken } = this.config;

@@ -76,7 +76,9 @@ function gridOf({ patchSize, posEmbedMaxSize }: SD3Config, height: number, width
   return [rows, columns];
 }
 
-/** The transformer of Stable Diffusion 3 and 3.5 on a device: the flow's velocity at noisy latents. Esser et al. 2024. */
+/**
+ * The transformer of Stable Diffusion 3 and 3.5 on a device: the flow's velocity at noisy latents. Esser et al. 2024.
+ */
 export class SD3Transformer {
   private readonly positions = new Cached<Float32Array>();
 
@@ -114,8 +116,8 @@ export class SD3Transformer {
   /**
    * Predicts from noisy latents, one call at a time. Result [B,outChannels,H,W], valid until the next call.
    * @throws InvalidArgumentError, ShapeError for inputs that do not fit, or after {@link dispose}; LimitError where the
-   * size does not fit the device; OutOfMemoryError, DeviceLostError, NonFiniteError, AbortedError; all but a lost device
-   * leave it usable.
+   * size does not fit the device; OutOfMemoryError, DeviceLostError, NonFiniteError, AbortedError; all but a lost
+   * device leave it usable.
    */
   async forward(call: SD3Call): Promise<ModelOutput> {
     const { inChannels, jointAttentionDim, pooledProjectionDim } = this.config;
@@ -144,8 +146,8 @@ export class SD3Transformer {
   }
 
   /**
-   * Merges adapters of low rank into the weights, in place of those before; none at all give back the file's weights, bit
-   * by bit. Waits for calls under way.
+   * Merges adapters of low rank into the weights, in place of those before; none at all give back the file's weights,
+   * bit by bit. Waits for calls under way.
    * @throws WeightError naming keys of an adapter for another model, and then nothing changes; AbortedError,
    * DeviceLostError.
    */

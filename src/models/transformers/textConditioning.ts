@@ -1,4 +1,6 @@
-/** The vector that drives the norms of SD3 and Flux: timestep, pooled text, and perhaps the guidance that was distilled. */
+/**
+ * The vector that drives the norms of SD3 and Flux: timestep, pooled text, and perhaps the guidance that was distilled.
+ */
 import type { Tensor } from '../../engine/index.ts';
 import { add } from '../../kernels/index.ts';
 import { embeddingMlp } from '../layers.ts';

@@ -62,8 +62,9 @@ export class UnCLIPTextProjModel {
   }
 
   /**
-   * Context [N,extraTokens + S,crossAttentionDim] and class vectors [N,timeEmbedDim] for N texts. With twice as many texts
-   * as pictures the first half is told of the learned embedding that stands for no picture. Valid until the next call.
+   * Context [N,extraTokens + S,crossAttentionDim] and class vectors [N,timeEmbedDim] for N texts. With twice as many
+   * texts as pictures the first half is told of the learned embedding that stands for no picture. Valid until the next
+   * call.
    * @throws InvalidArgumentError for inputs that do not fit, or after {@link dispose}; LimitError, OutOfMemoryError,
    * DeviceLostError, NonFiniteError, AbortedError; all but a lost device leave it usable.
    */

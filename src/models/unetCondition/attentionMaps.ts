@@ -1,7 +1,7 @@
 /**
- * Where a network looks for chosen tokens of its context: probabilities of cross-attention, averaged over heads and layers.
- * Tang et al. 2023, "What the DAAM", section 3, https://arxiv.org/abs/2210.04885. A recording of its own: runs that do not
- * ask for maps record nothing of this.
+ * Where a network looks for chosen tokens of its context: probabilities of cross-attention, averaged over heads and
+ * layers. Tang et al. 2023, "What the DAAM", section 3, https://arxiv.org/abs/2210.04885. A recording of its own: runs
+ * that do not ask for maps record nothing of this.
  */
 import { UnsupportedError, type Graph, type Tensor } from '../../engine/index.ts';
 import { add, attention, concat, fromNchw, reshape, slice, toNchw, unary } from '../../kernels/index.ts';
@@ -26,8 +26,8 @@ export class AttentionMaps {
   ) {}
 
   /**
-   * softmax(q kᵀ/√d)·e for the token that e is one at: attention whose values are a selection gives its probabilities, by
-   * the kernels that the network itself runs.
+   * softmax(q kᵀ/√d)·e for the token that e is one at: attention whose values are a selection gives its probabilities,
+   * by the kernels that the network itself runs.
    */
   readonly probe: AttentionProbe = (q, k, { heads, mask, size: [H, W] }) => {
     const [B, T, width] = q.shape;

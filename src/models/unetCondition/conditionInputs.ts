@@ -106,7 +106,8 @@ export function probeForm(c: EncoderConfig, side: number): ConditionForm {
 }
 
 /**
- * A call as pipelines make it: 77 tokens unless told otherwise, and SDXL's six time ids where the pooled text leaves room.
+ * A call as pipelines make it: 77 tokens unless told otherwise, and SDXL's six time ids where the pooled text leaves
+ * room.
  */
 export function planForm(c: EncoderConfig, side: number, tokens = c.dualCrossAttention ? 77 + 257 : 77): ConditionForm {
   const probe = probeForm(c, side);

@@ -140,8 +140,10 @@ export function embedContext(config: EncoderConfig, w: WeightScope, c: Condition
       return c.context; // [B,S,E]
     case 'text_proj':
       return dense(at, expected(c, 'context'), E); // [B,S,E]
-    case 'text_image_proj':
-      return joinTokens(imageTokens(IMAGE_TEXT_TOKENS), dense(at.at('text_proj'), expected(c, 'context'), E)); // [B,10+S,E]
+    case 'text_image_proj': {
+      const image = imageTokens(IMAGE_TEXT_TOKENS); // [B,10,E]
+      return joinTokens(image, dense(at.at('text_proj'), expected(c, 'context'), E)); // [B,10+S,E]
+    }
     case 'image_proj':
       return affineLayerNorm(at.at('norm'), imageTokens(IMAGE_TOKENS)); // [B,32,E]
   }

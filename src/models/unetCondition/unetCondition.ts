@@ -33,7 +33,9 @@ export interface UNetConditionInputs extends Conditions {
 /** sample [B,H,W,C] → [B,H,W,outChannels]. @throws ShapeError, InvalidArgumentError before anything runs. */
 export function unetCondition(config: UNetConditionConfig, w: WeightScope, inputs: UNetConditionInputs): Tensor {
   let sample = inputs.sample; // [B,H,W,C]
-  if (config.addition === 'image_hint') sample = concat(sample, embedHint(w.at('add_embedding'), inputs)); // [B,H,W,C+4]
+  if (config.addition === 'image_hint') {
+    sample = concat(sample, embedHint(w.at('add_embedding'), inputs)); // [B,H,W,C+4]
+  }
   const c = conditioning(config, w, inputs);
   const first = convolve(w.at('conv_in'), sample, config.blockOutChannels[0], config.convInKernel); // [B,H,W,C0]
   const encoded = encode(config, w, first, c, inputs.adapters);

@@ -85,7 +85,9 @@ export interface EncoderConfig {
   layersPerBlock: readonly number[];
   /** Channels of the context. */
   crossAttentionDim: readonly number[];
-  /** Of transformer blocks the number of heads, of all others the channels of one; the names came too late to correct. */
+  /**
+   * Of transformer blocks the number of heads, of all others the channels of one; the names came too late to correct.
+   */
   attentionHeadDim: readonly number[];
   /** Transformer blocks of every layer of a level. */
   transformerDepths: readonly (readonly number[])[];

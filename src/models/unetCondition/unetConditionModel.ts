@@ -144,9 +144,9 @@ export class UNet2DCondition {
   }
 
   /**
-   * As {@link forward}, and where the network looks for chosen tokens of its context: `maps`, one per size of its levels,
-   * [B,n,h,w]; their sum, enlarged, is the probability that cross-attention gives the token at each pixel, averaged over
-   * heads and layers. All are valid until the next call.
+   * As {@link forward}, and where the network looks for chosen tokens of its context: `maps`, one per size of its
+   * levels, [B,n,h,w]; their sum, enlarged, is the probability that cross-attention gives the token at each pixel,
+   * averaged over heads and layers. All are valid until the next call.
    * @param tokens n places in the context for each item of the batch
    * @throws as {@link forward}; UnsupportedError for a network without transformers over its pixels
    */
@@ -202,8 +202,8 @@ export class UNet2DCondition {
   }
 
   /**
-   * Merges adapters of low rank into the weights, in place of those before; none at all give back the file's weights, bit
-   * by bit. Waits for calls under way.
+   * Merges adapters of low rank into the weights, in place of those before; none at all give back the file's weights,
+   * bit by bit. Waits for calls under way.
    * @throws WeightError naming keys of an adapter for another model, and then nothing changes; AbortedError,
    * DeviceLostError.
    */

@@ -1,6 +1,6 @@
 /**
- * The decoder whose norms look at the latents: what a norm takes away of their detail, a scale and shift per pixel gives
- * back (`norm_type: "spatial"` in diffusers).
+ * The decoder whose norms look at the latents: what a norm takes away of their detail, a scale and shift per pixel
+ * gives back (`norm_type: "spatial"` in diffusers).
  *
  * Zheng et al. 2022, "MoVQ: Modulating Quantized Vectors for High-Fidelity Image Generation",
  * https://arxiv.org/abs/2209.09002

@@ -18,8 +18,8 @@ import { readVQConfig, type VQConfig } from './vqConfig.ts';
 
 /**
  * One of the ways through. `encode`: image → latents; `indices`: image → indices; `quantize`: latents → indices and
- * entries; `decode`: latents → entries → image; `decodeAsIs`: latents → image; `decodeIndices`: indices → image; `lookup`:
- * indices → entries.
+ * entries; `decode`: latents → entries → image; `decodeAsIs`: latents → image; `decodeIndices`: indices → image;
+ * `lookup`: indices → entries.
  */
 export type VQPart = 'encode' | 'indices' | 'quantize' | 'decode' | 'decodeAsIs' | 'decodeIndices' | 'lookup';
 
@@ -116,7 +116,8 @@ export class VQModel {
   }
 
   /**
-   * image [B,C,H,W], in −1 … 1 as trained → latents [B,E,h,w], not quantised, valid until the next call. Scales nothing.
+   * image [B,C,H,W], in −1 … 1 as trained → latents [B,E,h,w], not quantised, valid until the next call. Scales
+   * nothing.
    * @throws InvalidArgumentError, ShapeError for a bad image, or after {@link dispose}; LimitError, OutOfMemoryError,
    * DeviceLostError, NonFiniteError, AbortedError; all but a lost device leave it usable.
    */
@@ -143,8 +144,8 @@ export class VQModel {
   /**
    * latent [B,E,h,w] → the nearest entries → image [B,C,h·f,w·f], valid until the next call. Scales nothing.
    * @param options.forceNotQuantize leaves the latents as they are.
-   * @throws as {@link encode}; InvalidArgumentError where the config says that latents which are not to be quantised are
-   * indices: call {@link decodeIndices}.
+   * @throws as {@link encode}; InvalidArgumentError where the config says that latents which are not to be quantised
+   * are indices: call {@link decodeIndices}.
    */
   async decode({
     latent,
@@ -169,7 +170,9 @@ export class VQModel {
     return this.fromIndices('decodeIndices', indices, options);
   }
 
-  /** indices [B,h,w] → their entries as latents [B,E,h,w], valid until the next call. @throws as {@link decodeIndices} */
+  /**
+   * indices [B,h,w] → their entries as latents [B,E,h,w], valid until the next call. @throws as {@link decodeIndices}
+   */
   async lookup({ indices, ...options }: RunOptions & { indices: CodeIndices }): Promise<ModelOutput> {
     return this.fromIndices('lookup', indices, options);
   }

@@ -108,7 +108,10 @@ function callOf(kind: Kind, run: readonly Order[], options: GenerateOptions, { i
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
-/** Where a run stands: steps before the stage, its own ones, those of its schedule that are left out, those on the strip. */
+/**
+ * Where a run stands: steps before the stage, its own ones, those of its schedule that are left out, those on the
+ * strip.
+ */
 interface Stage {
   stage: string | undefined;
   done: number;

@@ -106,8 +106,8 @@ function given(options: GenerateOptions): Choice[] {
 
 /**
  * Options against what the model is.
- * @throws UsageError for an option that it does not take, saying which do, or for one that it needs; InvalidArgumentError
- * for texts where nothing reads them
+ * @throws UsageError for an option that it does not take, saying which do, or for one that it needs;
+ * InvalidArgumentError for texts where nothing reads them
  */
 export function checkKind(options: GenerateOptions, kind: Kind): void {
   const { className, task, takes, readsTexts } = kind;

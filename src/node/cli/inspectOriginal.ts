@@ -1,4 +1,6 @@
-/** Networks in their authors' layout for `daguerre inspect`: whose they are, and their config as the network reads it. */
+/**
+ * Networks in their authors' layout for `daguerre inspect`: whose they are, and their config as the network reads it.
+ */
 import { configClass, type Checkpoint, type Directory, type RawConfig } from '../../loading/index.ts';
 import { readAdmFlags, type AdmRole } from '../../models/adm/admFlags.ts';
 import { kindByKeys } from '../../pipelines/original/byKeys.ts';

@@ -218,7 +218,9 @@ const ROOMY: Capabilities = {
   limits: { ...DEFAULT_LIMITS, maxStorageBufferBindingSize: 2 ** 32 - 4, maxBufferSize: 2 ** 32 },
 };
 
-/** The plan at the limits that every WebGPU device has; without them where that is wanted, or where it fails, and why. */
+/**
+ * The plan at the limits that every WebGPU device has; without them where that is wanted, or where it fails, and why.
+ */
 export function planWithin(
   limits: 'default' | 'raised',
   planner: Planner,

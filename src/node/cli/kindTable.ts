@@ -3,8 +3,8 @@ import { EDM_CLASSES } from '../../models/edm/edmConfig.ts';
 import { NCSNV2_CLASSES } from '../../models/scoreSde/ncsnv2Config.ts';
 
 /**
- * What pictures are made from: a class, a text, noise alone, a small picture, a small picture and a text, a picture that is
- * to be varied, or a picture that goes through an autoencoder and back, or its codes.
+ * What pictures are made from: a class, a text, noise alone, a small picture, a small picture and a text, a picture
+ * that is to be varied, or a picture that goes through an autoencoder and back, or its codes.
  */
 export type Task = 'class' | 'text' | 'noise' | 'enlarge' | 'enlargeByText' | 'vary' | 'codes';
 

@@ -46,8 +46,8 @@ export async function readCodes(path: string): Promise<Codes> {
 }
 
 /**
- * Takes a picture through the autoencoder, or makes pictures of codes (given, or drawn), and writes a sheet: picture, codes,
- * result for each. @throws UsageError, and what the pipeline throws
+ * Takes a picture through the autoencoder, or makes pictures of codes (given, or drawn), and writes a sheet: picture,
+ * codes, result for each. @throws UsageError, and what the pipeline throws
  */
 export async function reconstruct(
   pipe: Pipeline,

@@ -1,13 +1,21 @@
 /**
- * Class → picture by guided-diffusion's networks: a U-Net, a classifier whose gradient guides it, and a second network that
- * enlarges what the first made (or pictures that are given). Dhariwal & Nichol 2021, https://arxiv.org/abs/2105.05233
+ * Class → picture by guided-diffusion's networks: a U-Net, a classifier whose gradient guides it, and a second network
+ * that enlarges what the first made (or pictures that are given). Dhariwal & Nichol 2021,
+ * https://arxiv.org/abs/2105.05233
  *
- * The authors publish pickles and say configs as flags of their scripts. A folder here has `model_index.json`
- * (`{"_class_name": "ADMPipeline", "unet": ["guided_diffusion", "UNetModel"], "classifier": ["guided_diffusion",
- * "EncoderUNetModel"], "upsampler": ["guided_diffusion", "SuperResModel"]}`; `classifier` is optional, and so is one of the
- * other two; `id2label` may name classes) and for each part a folder of its name with `config.json`, the flags
- * (`image_size`, `num_channels`, `classifier_width`, `large_size`, `diffusion_steps`, `timestep_respacing` …) or the
- * constructor's arguments, and the checkpoint as safetensors under its original keys.
+ * The authors publish pickles, and their configs as flags of scripts. A folder here has a `model_index.json`,
+ *
+ *     {
+ *       "_class_name": "ADMPipeline",
+ *       "unet": ["guided_diffusion", "UNetModel"],
+ *       "classifier": ["guided_diffusion", "EncoderUNetModel"],
+ *       "upsampler": ["guided_diffusion", "SuperResModel"]
+ *     }
+ *
+ * of which `classifier` is optional, and so is one of the other two; `id2label` may name classes. Each part has a
+ * folder of its name with the checkpoint as safetensors under its original keys, and a `config.json` of the flags
+ * (`image_size`, `num_channels`, `classifier_width`, `large_size`, `diffusion_steps`, `timestep_respacing` …) or of the
+ * constructor's arguments.
  */
 import { InvalidArgumentError, type Device, type Profile } from '../../engine/index.ts';
 import type { Directory, RawConfig } from '../../loading/index.ts';
@@ -50,8 +58,8 @@ export class ADMPipeline extends BasePipeline {
 
   /**
    * Loads a folder, see the head of this file.
-   * @throws NotFoundError, NetworkError, FormatError (for pickles, too), ConfigError naming a field that is not understood
-   * or parts of different models, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
+   * @throws NotFoundError, NetworkError, FormatError (for pickles, too), ConfigError naming a field that is not
+   * understood or parts of different models, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
    */
   static async load(device: Device, directory: Directory, options: LoadPipelineOptions = {}): Promise<ADMPipeline> {
     const folder = await admFolder(directory, ADMPipeline.className, options.signal);
@@ -120,12 +128,12 @@ export class ADMPipeline extends BasePipeline {
   }
 
   /**
-   * From noise, or from small pictures, to pictures. The gradient of the classifier is computed on the GPU and nothing of a
-   * step is read back; between two stages the pictures are rounded to bytes, as the authors' files of samples are.
+   * From noise, or from small pictures, to pictures. The gradient of the classifier is computed on the GPU and nothing
+   * of a step is read back; between two stages the pictures are rounded to bytes, as the authors' files of samples are.
    * Noise is drawn in the order of the authors' loops: the start, then one draw per step that ends in noise.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
-   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After any
-   * of them but a lost device the pipeline stays usable.
+   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
+   * any of them but a lost device the pipeline stays usable.
    */
   async generate(options: AdmOptions = {}): Promise<AdmResult> {
     const { unet, upsampler, classifier } = this.parts;

@@ -1,6 +1,7 @@
 /**
- * An autoencoder alone, from its own folder (`config.json` and weights at its root): pictures to latents, to indices of a
- * codebook where there is one, and back. van den Oord et al. 2017, https://arxiv.org/abs/1711.00937; Kingma & Welling 2014.
+ * An autoencoder alone, from its own folder (`config.json` and weights at its root): pictures to latents, to indices of
+ * a codebook where there is one, and back. van den Oord et al. 2017, https://arxiv.org/abs/1711.00937; Kingma & Welling
+ * 2014.
  */
 import { InvalidArgumentError, throwIfAborted, UnsupportedError, type Device } from '../../engine/index.ts';
 import { configClass, readConfig, type Directory } from '../../loading/index.ts';
@@ -75,8 +76,8 @@ export class AutoencoderPipeline extends BasePipeline {
 
   /**
    * Loads the folder of an autoencoder.
-   * @throws NotFoundError, NetworkError, FormatError, ConfigError for the folder of another model, UnsupportedError for one
-   * whose results are no pictures, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
+   * @throws NotFoundError, NetworkError, FormatError, ConfigError for the folder of another model, UnsupportedError for
+   * one whose results are no pictures, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
    */
   static async load(
     device: Device,
@@ -122,8 +123,8 @@ export class AutoencoderPipeline extends BasePipeline {
 
   /**
    * Pictures [B,C,H,W] in −1 … 1, or bytes → the indices of their cells, [B,h,w].
-   * @throws UnsupportedError without a codebook; InvalidArgumentError, ShapeError for pictures that do not fit; LimitError,
-   * OutOfMemoryError, DeviceLostError, AbortedError
+   * @throws UnsupportedError without a codebook; InvalidArgumentError, ShapeError for pictures that do not fit;
+   * LimitError, OutOfMemoryError, DeviceLostError, AbortedError
    */
   async encodeToIndices(image: ImageInput, { signal }: Pick<EncodeOptions, 'signal'> = {}): Promise<Codes> {
     const model = this.withCodebook('encodeToIndices');
@@ -135,8 +136,8 @@ export class AutoencoderPipeline extends BasePipeline {
 
   /**
    * Indices [B,h,w] → pictures: those of {@link encodeToIndices}, edited ones, or any others.
-   * @throws UnsupportedError without a codebook; InvalidArgumentError for an index beyond it or another shape; LimitError,
-   * OutOfMemoryError, DeviceLostError, AbortedError
+   * @throws UnsupportedError without a codebook; InvalidArgumentError for an index beyond it or another shape;
+   * LimitError, OutOfMemoryError, DeviceLostError, AbortedError
    */
   async decodeIndices(indices: CodeIndices, signal?: AbortSignal): Promise<GeneratedImage[]> {
     const model = this.withCodebook('decodeIndices');
@@ -146,8 +147,8 @@ export class AutoencoderPipeline extends BasePipeline {
 
   /**
    * Pictures through the autoencoder and back, or pictures of indices.
-   * @throws as {@link encodeToIndices} and {@link decodeIndices}; InvalidArgumentError for both pictures and indices, or
-   * for neither where there is no codebook to draw from
+   * @throws as {@link encodeToIndices} and {@link decodeIndices}; InvalidArgumentError for both pictures and indices,
+   * or for neither where there is no codebook to draw from
    */
   async generate(options: AutoencoderOptions = {}): Promise<AutoencoderResult> {
     const { image, indices: given, signal } = options;

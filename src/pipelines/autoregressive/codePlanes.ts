@@ -1,6 +1,6 @@
 /**
- * Codes of one or two levels as one map of numbers [B,1,h,w] or [B,5,h,w], h and w those of the top level: channel 0 holds
- * its codes, channels 1 to 4 those of the four cells that the bottom level has for each of them, row by row.
+ * Codes of one or two levels as one map of numbers [B,1,h,w] or [B,5,h,w], h and w those of the top level: channel 0
+ * holds its codes, channels 1 to 4 those of the four cells that the bottom level has for each of them, row by row.
  */
 import { InvalidArgumentError } from '../../engine/index.ts';
 import type { LatentShape } from '../run/latents.ts';

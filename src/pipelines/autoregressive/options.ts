@@ -10,7 +10,10 @@ export const LEVELS = ['top', 'bottom'] as const;
 /** One of {@link LEVELS}. */
 export type Level = (typeof LEVELS)[number];
 
-/** Indices of the codebooks: the top level's, and those of the bottom level, which is twice as large, where there is one. */
+/**
+ * Indices of the codebooks: the top level's, and those of the bottom level, which is twice as large, where there is
+ * one.
+ */
 export interface CodeLevels {
   top: Codes;
   bottom?: Codes;

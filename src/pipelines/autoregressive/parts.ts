@@ -86,7 +86,9 @@ async function openPart(
   }
 }
 
-/** Class and arguments, those that a config has over those that show in the weights. @throws WeightError, ConfigError */
+/**
+ * Class and arguments, those that a config has over those that show in the weights. @throws WeightError, ConfigError
+ */
 function configOf(given: RawConfig, role: Role, checkpoint: Checkpoint): RawConfig {
   if (role === 'vqvae' && given._class_name === 'VQModel') return given;
   const told: RawConfig =
@@ -104,8 +106,8 @@ function configOf(given: RawConfig, role: Role, checkpoint: Checkpoint): RawConf
 
 /**
  * Loads the parts of a folder, or those given.
- * @throws NotFoundError where a part is missing; ConfigError for parts that belong to different models; FormatError (for
- * pickles, too), WeightError, OutOfMemoryError, AbortedError
+ * @throws NotFoundError where a part is missing; ConfigError for parts that belong to different models; FormatError
+ * (for pickles, too), WeightError, OutOfMemoryError, AbortedError
  */
 export async function loadCodePriorParts(
   device: Device,
@@ -141,7 +143,8 @@ export async function loadCodePriorParts(
 }
 
 /**
- * The parts of a folder, opened and not loaded; their checkpoints are the caller's to close. Undefined for another folder.
+ * The parts of a folder, opened and not loaded; their checkpoints are the caller's to close. Undefined for another
+ * folder.
  * @throws as {@link loadCodePriorParts}
  */
 export async function openCodePriorFolder(

@@ -1,6 +1,6 @@
 /**
- * The constructors' arguments of networks that were published as state dicts alone: every one of them that changes a result
- * shows in the names and shapes of the weights.
+ * The constructors' arguments of networks that were published as state dicts alone: every one of them that changes a
+ * result shows in the names and shapes of the weights.
  */
 import { WeightError } from '../../engine/index.ts';
 import type { Checkpoint, RawConfig } from '../../loading/index.ts';

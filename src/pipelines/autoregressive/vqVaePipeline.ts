@@ -1,12 +1,13 @@
 /**
- * Pictures from codes that a prior draws one after the other: PixelSNAIL over the top level of VQ-VAE-2, a second one over
- * the bottom level that reads the first, and the decoder; or one prior over the codes of a VQ-VAE with one level.
+ * Pictures from codes that a prior draws one after the other: PixelSNAIL over the top level of VQ-VAE-2, a second one
+ * over the bottom level that reads the first, and the decoder; or one prior over the codes of a VQ-VAE with one level.
  * Razavi, van den Oord, Vinyals 2019, section 3.2, https://arxiv.org/abs/1906.00446
  *
  * A folder holds three files of the authors' (rosinality/vq-vae-2-pytorch) as safetensors, `vqvae….safetensors`,
- * `pixelsnail_top….safetensors` and `pixelsnail_bottom….safetensors`, or a `model_index.json` (`{"_class_name":
- * "VQVAE2Pipeline", "vqvae": ["vqvae", "VQVAE"], "top": ["pixelsnail", "PixelSNAIL"], "bottom": […]}`; `VQVAEPipeline` has
- * no `bottom`) and a folder of weights for each part. `config.json` beside them is not needed: sizes show in the weights.
+ * `pixelsnail_top….safetensors` and `pixelsnail_bottom….safetensors`, or a `model_index.json`
+ * (`{"_class_name": "VQVAE2Pipeline", "vqvae": ["vqvae", "VQVAE"], "top": ["pixelsnail", "PixelSNAIL"], "bottom": …}`;
+ * `VQVAEPipeline` has no `bottom`) and a folder of weights for each part. `config.json` beside them is not needed:
+ * sizes show in the weights.
  */
 import { InvalidArgumentError, throwIfAborted, type Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
@@ -116,8 +117,8 @@ export class VQVAEPipeline extends BasePipeline {
 
   /**
    * Pictures [B,C,H,W] in −1 … 1, or bytes → their codes on every level.
-   * @throws InvalidArgumentError, ShapeError for pictures that do not fit; LimitError, OutOfMemoryError, DeviceLostError,
-   * AbortedError
+   * @throws InvalidArgumentError, ShapeError for pictures that do not fit; LimitError, OutOfMemoryError,
+   * DeviceLostError, AbortedError
    */
   async encodeToCodes(image: ImageInput, { signal }: { signal?: AbortSignal } = {}): Promise<CodeLevels> {
     const { vqvae } = this.parts;
@@ -152,11 +153,11 @@ export class VQVAEPipeline extends BasePipeline {
   }
 
   /**
-   * From nothing to pictures: codes of the top level, codes of the bottom level given those, pictures. One draw decides a
-   * code: the first whose cumulative probability exceeds it.
+   * From nothing to pictures: codes of the top level, codes of the bottom level given those, pictures. One draw decides
+   * a code: the first whose cumulative probability exceeds it.
    * @throws InvalidArgumentError for an option out of range, or one that these priors do not know; LimitError,
-   * OutOfMemoryError, DeviceLostError, NonFiniteError; AbortedError when the signal fires, between two codes. After any of
-   * them but a lost device the pipeline stays usable.
+   * OutOfMemoryError, DeviceLostError, NonFiniteError; AbortedError when the signal fires, between two codes. After any
+   * of them but a lost device the pipeline stays usable.
    */
   async generate(options: CodePriorOptions = {}): Promise<CodePriorResult> {
     const { signal, checkFinite, outputType = 'image' } = options;

@@ -1,7 +1,7 @@
 /**
- * Text → picture by the flow of a large transformer over latents packed two by two: diffusers' folders of Flux. Guidance
- * is distilled into the network (dev), or there is none (schnell). The same object makes image → image and fills masks.
- * Black Forest Labs 2024.
+ * Text → picture by the flow of a large transformer over latents packed two by two: diffusers' folders of Flux.
+ * Guidance is distilled into the network (dev), or there is none (schnell). The same object makes image → image and
+ * fills masks. Black Forest Labs 2024.
  */
 import type { Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
@@ -73,10 +73,10 @@ export class FluxPipeline extends LoraPipeline<FlowParts<FluxTransformer>> {
   }
 
   /**
-   * From noise, or from a picture, to pictures; by default 28 steps with a guidance scale of 3.5 (from a picture 7, and a
-   * strength of 0.6), which a network without distilled guidance does not read.
-   * @throws InvalidArgumentError for an option out of range; UnsupportedError for one of other kinds; LimitError where the
-   * size does not fit the device; AbortedError when the signal fires, between two submits; NonFiniteError,
+   * From noise, or from a picture, to pictures; by default 28 steps with a guidance scale of 3.5 (from a picture 7, and
+   * a strength of 0.6), which a network without distilled guidance does not read.
+   * @throws InvalidArgumentError for an option out of range; UnsupportedError for one of other kinds; LimitError where
+   * the size does not fit the device; AbortedError when the signal fires, between two submits; NonFiniteError,
    * DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
    */
   async generate(options: TextToImageOptions): Promise<GenerationResult> {

@@ -1,6 +1,6 @@
 /**
- * Text → picture by a transformer that follows a straight flow: diffusers' folders of Stable Diffusion 3 and 3.5. The same
- * object makes image → image and fills masks. Esser et al. 2024, https://arxiv.org/abs/2403.03206
+ * Text → picture by a transformer that follows a straight flow: diffusers' folders of Stable Diffusion 3 and 3.5. The
+ * same object makes image → image and fills masks. Esser et al. 2024, https://arxiv.org/abs/2403.03206
  */
 import type { Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
@@ -77,10 +77,10 @@ export class StableDiffusion3Pipeline extends LoraPipeline<FlowParts<SD3Transfor
   }
 
   /**
-   * From noise, or from a picture, to pictures; by default 28 steps (50 of which from a picture 0.6, its strength) with a
-   * guidance scale of 7. A scale of 1 or less is the conditional network alone.
-   * @throws InvalidArgumentError for an option out of range; UnsupportedError for one of other kinds; LimitError where the
-   * size does not fit the device; AbortedError when the signal fires, between two submits; NonFiniteError,
+   * From noise, or from a picture, to pictures; by default 28 steps (50 of which from a picture 0.6, its strength) with
+   * a guidance scale of 7. A scale of 1 or less is the conditional network alone.
+   * @throws InvalidArgumentError for an option out of range; UnsupportedError for one of other kinds; LimitError where
+   * the size does not fit the device; AbortedError when the signal fires, between two submits; NonFiniteError,
    * DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
    */
   async generate(options: TextToImageOptions): Promise<GenerationResult> {

@@ -73,7 +73,9 @@ export function flowStrength(sampler: Sampler, choice: StepChoice, strength: num
 const OMIT = 'pipelines of this kind do not know it; omit it';
 const FOREIGN = { controlImage: OMIT, denoisingStart: OMIT, denoisingEnd: OMIT, imageGuidanceScale: OMIT };
 
-/** Options of other kinds of pipelines that would change the picture. @throws UnsupportedError naming one that is given */
+/**
+ * Options of other kinds of pipelines that would change the picture. @throws UnsupportedError naming one that is given
+ */
 export function refuseForeignOptions(options: TextToImageOptions): void {
   refuseOptions(options, FOREIGN, UnsupportedError);
 }

@@ -3,8 +3,8 @@ import type { Vec } from '../../sampler/vec.ts';
 import type { GpuSpace } from './gpuSpace.ts';
 
 /**
- * Joins vectors [B,Cᵢ,h,w] to one dense [B,ΣCᵢ,h,w] of `length` elements, in one buffer of the space, which the next call
- * writes over. Make it before the run begins, so that no step takes the buffer.
+ * Joins vectors [B,Cᵢ,h,w] to one dense [B,ΣCᵢ,h,w] of `length` elements, in one buffer of the space, which the next
+ * call writes over. Make it before the run begins, so that no step takes the buffer.
  */
 export function channelJoin(space: GpuSpace, batch: number, length: number): (parts: readonly Vec[]) => GPUBuffer {
   const joined = space.vec(new Float32Array(length), batch).buffer;

@@ -60,8 +60,8 @@ export class GpuMemory {
   }
 
   /**
-   * Computes what waits, `first` at the start of a buffer: in one dispatch where its inputs fit. What is dead is computed
-   * only where something alive needs it, and stored only where another dispatch does.
+   * Computes what waits, `first` at the start of a buffer: in one dispatch where its inputs fit. What is dead is
+   * computed only where something alive needs it, and stored only where another dispatch does.
    */
   compute(first?: GpuVec): void {
     if (first ? !first.row : this.waiting.length === 0) return;
@@ -132,7 +132,9 @@ export class GpuMemory {
     return v;
   }
 
-  /** op(Σ cᵢ·tᵢ + bias) as a row that waits. A sum of many terms goes on from sums of some, which rounds as one would. */
+  /**
+   * op(Σ cᵢ·tᵢ + bias) as a row that waits. A sum of many terms goes on from sums of some, which rounds as one would.
+   */
   protected later(form: LinearForm, op: RowOp = 'linear', operands: GpuVec[] = [], numbers: number[] = []): GpuVec {
     const { length, batch } = form.like;
     const row = (terms: Row['terms'], bias: number, rest: Pick<Row, 'op' | 'operands' | 'numbers'>): GpuVec => {

@@ -26,8 +26,8 @@ const MAX_PARTS = 1024;
 /**
  * Vectors on one device. Operations return at once. Elementwise ones wait until their result, or anything computed from
  * it, is read or handed to a network, and then share one dispatch: a solver's history, the state and the network's next
- * input cost one pass over memory. A value has the same bits whichever others are computed with it. What a step of a run
- * makes is recycled when it ends, so a loop allocates nothing after its first steps.
+ * input cost one pass over memory. A value has the same bits whichever others are computed with it. What a step of a
+ * run makes is recycled when it ends, so a loop allocates nothing after its first steps.
  */
 export class GpuSpace extends GpuMemory implements VecSpace {
   /** The ratio of norms asked for last. */
@@ -56,8 +56,9 @@ export class GpuSpace extends GpuMemory implements VecSpace {
   }
 
   /**
-   * A vector over someone else's dense f32 buffer, seen in place from element `offset` on; it must hold still to the end
-   * of the step or, outside a run, until what was made of it has been read. Where it does not start on a vec4, a copy.
+   * A vector over someone else's dense f32 buffer, seen in place from element `offset` on; it must hold still to the
+   * end of the step or, outside a run, until what was made of it has been read. Where it does not start on a vec4, a
+   * copy.
    * @throws InvalidArgumentError if the items do not divide or the buffer is too small.
    */
   wrap(buffer: GPUBuffer, length: number, batch = 1, offset = 0): GpuVec {
@@ -67,8 +68,8 @@ export class GpuSpace extends GpuMemory implements VecSpace {
   }
 
   /**
-   * A copy of `length` elements of a dense f32 buffer from element `offset` on: for the output of a network that will be
-   * called again within the step.
+   * A copy of `length` elements of a dense f32 buffer from element `offset` on: for the output of a network that will
+   * be called again within the step.
    * @throws InvalidArgumentError if the items do not divide or the buffer is too small.
    */
   copy(buffer: GPUBuffer, length: number, batch = 1, offset = 0): GpuVec {

@@ -35,8 +35,8 @@ export interface Place {
 }
 
 /**
- * A vector of a {@link GpuSpace}: in memory, or a row that will be computed when someone looks. Results are dense; halves
- * of channels are seen in place.
+ * A vector of a {@link GpuSpace}: in memory, or a row that will be computed when someone looks. Results are dense;
+ * halves of channels are seen in place.
  */
 export class GpuVec implements Vec {
   /** False once its step has ended or it was released. */

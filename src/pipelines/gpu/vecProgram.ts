@@ -96,7 +96,9 @@ export class Program {
     return { params, tape };
   }
 
-  /** A row's input, or one number per item. Where an input has gaps its items are whole vec4, and so are all others'. */
+  /**
+   * A row's input, or one number per item. Where an input has gaps its items are whole vec4, and so are all others'.
+   */
   private load(v: GpuVec, perItem: boolean): void {
     const { block, offset, stride } = v.place!;
     let at = this.buffers.indexOf(block.buffer);

@@ -114,8 +114,8 @@ export class VecQueue {
   }
 
   /**
-   * Runs a kernel on buffers by binding name. The device's queue keeps writes and submits in order, so the parameters of a
-   * kernel may live in one place however many of its dispatches are in flight.
+   * Runs a kernel on buffers by binding name. The device's queue keeps writes and submits in order, so the parameters
+   * of a kernel may live in one place however many of its dispatches are in flight.
    */
   dispatch(
     kernel: Kernel,

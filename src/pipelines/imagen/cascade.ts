@@ -1,6 +1,7 @@
 /**
- * Stages of Imagen's kind one behind the other, as DeepFloyd IF is used: text → 64² → 256², and where there is a third stage
- * → 1024² by Stable Diffusion's ×4 upscaler. T5 is asked once. Saharia et al. 2022, https://arxiv.org/abs/2205.11487
+ * Stages of Imagen's kind one behind the other, as DeepFloyd IF is used: text → 64² → 256², and where there is a third
+ * stage → 1024² by Stable Diffusion's ×4 upscaler. T5 is asked once. Saharia et al. 2022,
+ * https://arxiv.org/abs/2205.11487
  */
 import { InvalidArgumentError, type Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
@@ -68,7 +69,8 @@ export class IFCascade {
   /**
    * Texts → pictures through all stages, which draw from one generator one after the other.
    * @param options `width` and `height` are those of the second stage's pictures
-   * @throws InvalidArgumentError for an option out of range, or for the third stage without prompts; otherwise as the stages
+   * @throws InvalidArgumentError for an option out of range, or for the third stage without prompts; otherwise as the
+   * stages
    */
   async generate(options: CascadeOptions): Promise<CascadeResult> {
     const started = performance.now();

@@ -1,6 +1,6 @@
 /**
- * Text → small picture by a network in pixels that reads T5's states: diffusers' `IFPipeline` folders, the first stage of
- * DeepFloyd IF. Saharia et al. 2022 (Imagen), https://arxiv.org/abs/2205.11487
+ * Text → small picture by a network in pixels that reads T5's states: diffusers' `IFPipeline` folders, the first stage
+ * of DeepFloyd IF. Saharia et al. 2022 (Imagen), https://arxiv.org/abs/2205.11487
  */
 import type { Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
@@ -40,11 +40,11 @@ export class IFPipeline extends IfBase {
   }
 
   /**
-   * Texts → small pictures; by default 100 steps with a guidance scale of 7. A scale of 1 or less is the conditional network
-   * alone.
+   * Texts → small pictures; by default 100 steps with a guidance scale of 7. A scale of 1 or less is the conditional
+   * network alone.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
-   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After any
-   * of them but a lost device the pipeline stays usable.
+   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
+   * any of them but a lost device the pipeline stays usable.
    */
   async generate(options: IfOptions): Promise<GenerationResult> {
     refuseOptions(options, ELSEWHERE);

@@ -1,9 +1,10 @@
 /**
- * Text and small picture → larger picture: the network sees the small one, enlarged and made a little noisy, in the channels
- * behind the state, and is told how noisy. diffusers' `IFSuperResolutionPipeline` folders, the second stage of DeepFloyd IF.
+ * Text and small picture → larger picture: the network sees the small one, enlarged and made a little noisy, in the
+ * channels behind the state, and is told how noisy. diffusers' `IFSuperResolutionPipeline` folders, the second stage of
+ * DeepFloyd IF.
  *
- * Saharia et al. 2022 (Imagen), section 2.2, https://arxiv.org/abs/2205.11487; noise conditioning: Ho et al. 2022 (Cascaded
- * diffusion models), section 4.2, https://arxiv.org/abs/2106.15282
+ * Saharia et al. 2022 (Imagen), section 2.2, https://arxiv.org/abs/2205.11487; noise conditioning: Ho et al. 2022
+ * (Cascaded diffusion models), section 4.2, https://arxiv.org/abs/2106.15282
  */
 import { InvalidArgumentError, numel, type Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
@@ -62,11 +63,11 @@ export class IFSuperResolutionPipeline extends IfBase {
   }
 
   /**
-   * Small pictures → larger ones; by default 50 steps with a guidance scale of 4. The start is drawn first, then the noise on
-   * the enlarged pictures.
-   * @throws InvalidArgumentError for an option out of range or pictures that are neither one nor one per prompt; LimitError
-   * where the size does not fit the device; AbortedError when the signal fires, between two submits; NonFiniteError,
-   * DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
+   * Small pictures → larger ones; by default 50 steps with a guidance scale of 4. The start is drawn first, then the
+   * noise on the enlarged pictures.
+   * @throws InvalidArgumentError for an option out of range or pictures that are neither one nor one per prompt;
+   * LimitError where the size does not fit the device; AbortedError when the signal fires, between two submits;
+   * NonFiniteError, DeviceLostError, OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
    */
   async generate(options: IfSuperResolutionOptions): Promise<GenerationResult> {
     const given = { ...DEFAULTS, ...options };

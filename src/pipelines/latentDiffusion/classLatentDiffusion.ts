@@ -1,6 +1,6 @@
 /**
- * Class → picture: a class-conditional U-Net in the latent space of a KL autoencoder (Rombach et al. 2022), sampled with
- * classifier-free guidance (Ho & Salimans 2022). The folder has `unet/`, `vae/`, `scheduler/` and `id2label`.
+ * Class → picture: a class-conditional U-Net in the latent space of a KL autoencoder (Rombach et al. 2022), sampled
+ * with classifier-free guidance (Ho & Salimans 2022). The folder has `unet/`, `vae/`, `scheduler/` and `id2label`.
  */
 import type { Device } from '../../engine/index.ts';
 import { readModelIndex, type Directory } from '../../loading/index.ts';
@@ -56,7 +56,8 @@ export class ClassLatentDiffusionPipeline extends ClassPipeline<UNet2D> {
   }
 
   /**
-   * From noise to pictures; by default 20 steps with a guidance scale of 4. A scale of 1 is the conditional network alone.
+   * From noise to pictures; by default 20 steps with a guidance scale of 4. A scale of 1 is the conditional network
+   * alone.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
    * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
    * any of them but a lost device the pipeline stays usable.

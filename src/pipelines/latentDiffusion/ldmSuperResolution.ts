@@ -1,7 +1,7 @@
 /**
  * Super-resolution in the latent space of an autoencoder with a codebook: the network sees the small picture in the
- * channels behind the latents, whose cells are the small picture's pixels. diffusers' `LDMSuperResolutionPipeline` folders.
- * Rombach et al. 2022, section 4.4, https://arxiv.org/abs/2112.10752
+ * channels behind the latents, whose cells are the small picture's pixels. diffusers' `LDMSuperResolutionPipeline`
+ * folders. Rombach et al. 2022, section 4.4, https://arxiv.org/abs/2112.10752
  */
 import type { Device } from '../../engine/index.ts';
 import type { Directory } from '../../loading/index.ts';
@@ -42,8 +42,8 @@ export class LDMSuperResolutionPipeline extends VqLatentPipeline {
 
   /**
    * Small pictures → large ones; by default 100 steps.
-   * @throws InvalidArgumentError for an option out of range or a picture whose size does not fit; LimitError where it does
-   * not fit the device; AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError,
+   * @throws InvalidArgumentError for an option out of range or a picture whose size does not fit; LimitError where it
+   * does not fit the device; AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError,
    * OutOfMemoryError. After any of them but a lost device the pipeline stays usable.
    */
   async generate(options: SuperResolutionOptions): Promise<GenerationResult> {

@@ -40,7 +40,9 @@ export function resolveClasses(
   return list.flatMap((label) => Array<number>(times).fill(resolveClass(label, labels)));
 }
 
-/** The number of a class. @throws InvalidArgumentError for a label that is not there; the message lists those that are. */
+/**
+ * The number of a class. @throws InvalidArgumentError for a label that is not there; the message lists those that are.
+ */
 export function resolveClass(label: ClassLabel, labels: Readonly<Record<number, string>>): number {
   if (typeof label === 'number' && labels[label] !== undefined) return label;
   const wanted = String(label).toLowerCase();

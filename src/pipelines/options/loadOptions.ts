@@ -14,13 +14,13 @@ export interface LoadPipelineOptions {
   /** `fp16` prefers `NAME.fp16.safetensors`. */
   variant?: string;
   /**
-   * Called after each weight (`file` tells which component), and later, when a size is run for the first time, after each
-   * pipeline that is compiled for it.
+   * Called after each weight (`file` tells which component), and later, when a size is run for the first time, after
+   * each pipeline that is compiled for it.
    */
   onProgress?: (progress: LoadProgress | CompileProgress) => void;
   /**
-   * For a checkpoint in one file, which holds no tokenizer: the folder of a tokenizer, or a pipeline's with `tokenizer/`
-   * (and `tokenizer_2/`, which SDXL needs) in it. Without one, texts are given as `promptEmbeds`.
+   * For a checkpoint in one file, which holds no tokenizer: the folder of a tokenizer, or a pipeline's with
+   * `tokenizer/` (and `tokenizer_2/`, which SDXL needs) in it. Without one, texts are given as `promptEmbeds`.
    */
   tokenizer?: PretrainedSource;
   /**

@@ -18,8 +18,8 @@ export interface UnconditionalOptions extends WithoutGuidance {
   /** DDIM: ε follows the clipped picture (Song et al. 2021, section 4.1 with clipping); default false. */
   useClippedModelOutput?: boolean;
   /**
-   * Another scheduler: a class, which takes over the fields of the folder's config, or a whole config in its place. Not for
-   * kinds that go with one scheduler alone (score-based, Karras).
+   * Another scheduler: a class, which takes over the fields of the folder's config, or a whole config in its place. Not
+   * for kinds that go with one scheduler alone (score-based, Karras).
    */
   scheduler?: SchedulerClass | Readonly<Record<string, unknown>>;
 }

@@ -40,7 +40,9 @@ export interface TextToImageOptions extends GenerationOptions, SizeConditions {
   prompt3?: string | readonly string[];
   negativePrompt2?: string | readonly string[];
   negativePrompt3?: string | readonly string[];
-  /** Tokens of T5 per prompt (SD3 256, Flux 512), at most 512. Without T5 (SD3) as many zeros, by default as CLIP has. */
+  /**
+   * Tokens of T5 per prompt (SD3 256, Flux 512), at most 512. Without T5 (SD3) as many zeros, by default as CLIP has.
+   */
   maxSequenceLength?: number;
   /** In place of prompts: text states on the host, [N,S,E]. */
   promptEmbeds?: TensorInput;
@@ -51,11 +53,13 @@ export interface TextToImageOptions extends GenerationOptions, SizeConditions {
   /** [N,P] or [1,P]. */
   negativePooledPromptEmbeds?: TensorInput;
   /**
-   * Flux: guidance between the prompt and the negative prompt, which doubles the work; above 1, and where a negative prompt
-   * is given. `guidanceScale` is what the network was distilled with. Default 1.
+   * Flux: guidance between the prompt and the negative prompt, which doubles the work; above 1, and where a negative
+   * prompt is given. `guidanceScale` is what the network was distilled with. Default 1.
    */
   trueCfgScale?: number;
-  /** Flux: `latents` are tokens [B,T,4C] on their way in and out, as the reference library has them; default [B,C,h,w]. */
+  /**
+   * Flux: `latents` are tokens [B,T,4C] on their way in and out, as the reference library has them; default [B,C,h,w].
+   */
   packedLatents?: boolean;
   /** Pictures per prompt; default 1. */
   numImagesPerPrompt?: number;
@@ -74,25 +78,26 @@ export interface TextToImageOptions extends GenerationOptions, SizeConditions {
   /** Layers of the text encoder to leave out at the end, for what is to be seen; default 0. */
   clipSkip?: number;
   /**
-   * Stable Diffusion: where the network looks for words of the prompt, `attentionMaps` of the result. Evaluations that are
-   * looked at read a little back; a run without this option does nothing for it.
+   * Stable Diffusion: where the network looks for words of the prompt, `attentionMaps` of the result. Evaluations that
+   * are looked at read a little back; a run without this option does nothing for it.
    */
   attentionMaps?: AttentionMapOptions;
   /** Told of a prompt that is longer than the text encoder takes; what is beyond is left out. */
   onWarning?: (warning: TruncationWarning) => void;
   /**
-   * Image to image: where to start, a picture for each result or one for all: pixels, or latents as another pipeline left
-   * them. The size follows from it.
+   * Image to image: where to start, a picture for each result or one for all: pixels, or latents as another pipeline
+   * left them. The size follows from it.
    */
   image?: ImageInput;
   /**
-   * How much of the way is gone from `image`, in (0, 1]; default 0.8, with a mask 1 (SDXL 0.3 and 0.9999, SD3 and Flux 0.6).
+   * How much of the way is gone from `image`, in (0, 1]; default 0.8, with a mask 1 (SDXL 0.3 and 0.9999, SD3 and Flux
+   * 0.6).
    */
   strength?: number;
   /**
    * Part of the schedule, 0 … 1, after which to stop with what is noisy still: `latents` are for another pipeline's
-   * `image`, which goes on from the same `denoisingStart` (and with a mask keeps what is known; `strength` then says nothing).
-   * SDXL's base and refiner. Podell et al. 2023, section 2.5.
+   * `image`, which goes on from the same `denoisingStart` (and with a mask keeps what is known; `strength` then says
+   * nothing). SDXL's base and refiner. Podell et al. 2023, section 2.5.
    */
   denoisingEnd?: number;
   denoisingStart?: number;

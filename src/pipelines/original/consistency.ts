@@ -1,8 +1,8 @@
 /**
  * Pictures by a network of consistency_models, in one step or several, from noise, a class or a picture to edit; its
- * diffusion models (EDM, progressive distillation) too. A folder is the network alone: `config.json` with the flags of the
- * authors' scripts (`training_mode`, `image_size`, `num_channels` …) or the constructor's arguments of `UNetModel`, and the
- * weights under their original keys. Song et al. 2023, https://arxiv.org/abs/2303.01469
+ * diffusion models (EDM, progressive distillation) too. A folder is the network alone: `config.json` with the flags of
+ * the authors' scripts (`training_mode`, `image_size`, `num_channels` …) or the constructor's arguments of `UNetModel`,
+ * and the weights under their original keys. Song et al. 2023, https://arxiv.org/abs/2303.01469
  */
 import { InvalidArgumentError, type Device } from '../../engine/index.ts';
 import { AdmUNet } from '../../models/adm/admModel.ts';
@@ -52,8 +52,8 @@ export class ConsistencyPipeline extends PixelPipeline {
 
   /**
    * Loads the folder of a network, or a config and checkpoint that are open already.
-   * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, UnsupportedError for a network that makes no
-   * pictures, OutOfMemoryError, AbortedError; nothing is left behind.
+   * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, UnsupportedError for a network that
+   * makes no pictures, OutOfMemoryError, AbortedError; nothing is left behind.
    */
   static async load(
     device: Device,
@@ -93,12 +93,12 @@ export class ConsistencyPipeline extends PixelPipeline {
   }
 
   /**
-   * From noise to pictures; by default in the one step of a consistency model. With `edit` from a picture: its masked part
-   * made anew, its brightness in new colours, or its coarse form with new detail (algorithm 4). Steps tell sigma as their
-   * timestep. Classes that are drawn follow from the seed.
+   * From noise to pictures; by default in the one step of a consistency model. With `edit` from a picture: its masked
+   * part made anew, its brightness in new colours, or its coarse form with new detail (algorithm 4). Steps tell sigma
+   * as their timestep. Classes that are drawn follow from the seed.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
-   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After any
-   * of them but a lost device the pipeline stays usable.
+   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
+   * any of them but a lost device the pipeline stays usable.
    */
   async generate(options: ConsistencyOptions = {}): Promise<ClassedResult> {
     refuseOptions(options, FOREIGN);

@@ -1,4 +1,6 @@
-/** What a config of consistency_models says: the flags of its scripts, or the constructor's arguments and fields beside. */
+/**
+ * What a config of consistency_models says: the flags of its scripts, or the constructor's arguments and fields beside.
+ */
 import { ConfigReader, type RawConfig } from '../../loading/index.ts';
 import { readAdmFlags } from '../../models/adm/admFlags.ts';
 

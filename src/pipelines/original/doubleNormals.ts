@@ -1,6 +1,6 @@
 /**
- * PyTorch's CPU generator where normals are drawn in f64, which takes other integers of its stream than f32 does: from 16
- * values on, 53-bit uniforms fill the whole buffer first and are transformed in blocks of 16.
+ * PyTorch's CPU generator where normals are drawn in f64, which takes other integers of its stream than f32 does: from
+ * 16 values on, 53-bit uniforms fill the whole buffer first and are transformed in blocks of 16.
  */
 import type { NormalGenerator } from '../../sampler/noise/generator.ts';
 import { TorchGenerator, type GeneratorState } from '../../sampler/noise/torchGenerator.ts';

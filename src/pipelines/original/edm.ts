@@ -1,8 +1,8 @@
 /**
  * Pictures from noise, or of a class, by a network of NVlabs/edm (EDM, and DDPM++, NCSN++ and ADM under its
- * preconditionings). A folder here is the network alone: `config.json` with the arguments of its class beside `_class_name`
- * (`EDMPrecond`, `VPPrecond`, `VEPrecond`, `iDDPMPrecond`; `id2label` may name classes), and the weights under their
- * original keys. Karras et al. 2022, algorithms 1 and 2, https://arxiv.org/abs/2206.00364
+ * preconditionings). A folder here is the network alone: `config.json` with the arguments of its class beside
+ * `_class_name` (`EDMPrecond`, `VPPrecond`, `VEPrecond`, `iDDPMPrecond`; `id2label` may name classes), and the weights
+ * under their original keys. Karras et al. 2022, algorithms 1 and 2, https://arxiv.org/abs/2206.00364
  */
 import type { Device } from '../../engine/index.ts';
 import { EdmNetwork } from '../../models/edm/edmModel.ts';
@@ -44,8 +44,9 @@ export class EDMPipeline extends PixelPipeline {
 
   /**
    * Loads the folder of a network, or a config and checkpoint that are open already.
-   * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, InvalidArgumentError for a network without a
-   * preconditioning, UnsupportedError for one that makes no pictures, OutOfMemoryError, AbortedError; nothing is left behind.
+   * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, InvalidArgumentError for a network
+   * without a preconditioning, UnsupportedError for one that makes no pictures, OutOfMemoryError, AbortedError; nothing
+   * is left behind.
    */
   static async load(device: Device, source: OriginalSource, options: LoadPipelineOptions = {}): Promise<EDMPipeline> {
     const { onProgress } = options;
@@ -85,8 +86,8 @@ export class EDMPipeline extends PixelPipeline {
    * authors' script: the start, a class (also where it is told one), then noise at every step, in f64 where it is a
    * `TorchGenerator`. So a seed makes the picture that it makes there on a CPU.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
-   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After any
-   * of them but a lost device the pipeline stays usable.
+   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
+   * any of them but a lost device the pipeline stays usable.
    */
   async generate(options: EdmOptions = {}): Promise<ClassedResult> {
     refuseOptions(options, FOREIGN);
@@ -128,7 +129,9 @@ export class EDMPipeline extends PixelPipeline {
     return { ...result, classLabels: classLabels instanceof Float32Array ? undefined : classLabels };
   }
 
-  /** What the network is told of classes; undefined for none, or for those that are drawn. @throws InvalidArgumentError */
+  /**
+   * What the network is told of classes; undefined for none, or for those that are drawn. @throws InvalidArgumentError
+   */
   private labelsOf(options: EdmOptions): { classLabels?: number[] | Float32Array; batch: number } {
     const { classLabels, batchSize = options.seeds?.length } = options;
     if (classLabels === null) return { batch: pictureCount('batchSize', batchSize) };

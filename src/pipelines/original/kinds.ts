@@ -1,6 +1,6 @@
 /**
- * Networks in the folders of their authors: one `config.json`, with the arguments of a class or the sections or flags of the
- * authors' scripts, and its weights under their original keys. What such a config is of.
+ * Networks in the folders of their authors: one `config.json`, with the arguments of a class or the sections or flags
+ * of the authors' scripts, and its weights under their original keys. What such a config is of.
  */
 import { configClass, type RawConfig } from '../../loading/index.ts';
 import { EDM_CLASSES } from '../../models/edm/edmConfig.ts';

@@ -1,7 +1,7 @@
 /**
- * Pictures from noise by a network of ncsnv2: annealed Langevin dynamics. A folder is the network alone: `config.json` with
- * the authors' config, its sections `model`, `data` and `sampling`, and the weights under their original keys. Song & Ermon
- * 2020, https://arxiv.org/abs/2006.09011
+ * Pictures from noise by a network of ncsnv2: annealed Langevin dynamics. A folder is the network alone: `config.json`
+ * with the authors' config, its sections `model`, `data` and `sampling`, and the weights under their original keys.
+ * Song & Ermon 2020, https://arxiv.org/abs/2006.09011
  */
 import { InvalidArgumentError, numel, UnsupportedError, type Device } from '../../engine/index.ts';
 import { ConfigReader, type RawConfig } from '../../loading/index.ts';
@@ -62,8 +62,8 @@ export class NCSNv2Pipeline extends PixelPipeline {
 
   /**
    * Loads the folder of a network, or a config and checkpoint that are open already.
-   * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, UnsupportedError for a network whose pictures
-   * are not values of pixels, OutOfMemoryError, AbortedError; nothing is left behind.
+   * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, UnsupportedError for a network whose
+   * pictures are not values of pixels, OutOfMemoryError, AbortedError; nothing is left behind.
    */
   static async load(
     device: Device,
@@ -99,8 +99,8 @@ export class NCSNv2Pipeline extends PixelPipeline {
    * From uniform noise to pictures: `stepsEach` steps at each level, and one along the score at the end. Steps tell the
    * level's sigma as their timestep.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
-   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After any
-   * of them but a lost device the pipeline stays usable.
+   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
+   * any of them but a lost device the pipeline stays usable.
    */
   async generate(options: Ncsnv2Options = {}): Promise<GenerationResult> {
     refuseOptions(options, FOREIGN);

@@ -1,4 +1,7 @@
-/** A network's folder as its authors lay it out, opened: the config names its class, keys are those of the network alone. */
+/**
+ * A network's folder as its authors lay it out, opened: the config names its class, keys are those of the network
+ * alone.
+ */
 import { openWeights, readConfig, type Checkpoint, type Directory, type RawConfig } from '../../loading/index.ts';
 import type { OpenedModel } from '../../models/modelSource.ts';
 import type { LoadPipelineOptions } from '../options/loadOptions.ts';

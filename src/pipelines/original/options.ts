@@ -31,8 +31,8 @@ type EdmChoices = Pick<
 /** One call of {@link EDMPipeline}; the choices of its sampler are those of {@link generalSampler}. */
 export interface EdmOptions extends CommonOptions, EdmChoices {
   /**
-   * For networks of classes: one for all pictures or one each, or rows of `numClasses` values. Drawn at random where they are
-   * left out, as the authors' script does; null says that no class is meant.
+   * For networks of classes: one for all pictures or one each, or rows of `numClasses` values. Drawn at random where
+   * they are left out, as the authors' script does; null says that no class is meant.
    */
   classLabels?: ClassChoice | Float32Array | null;
   /** Smallest and largest level, within those that the network knows; default 0.002 and 80. */
@@ -97,7 +97,10 @@ export interface ConsistencyOptions extends CommonOptions {
   image?: ImageInput;
   /** For `inpainting`: what to make anew, 0.5 … 1, and what to keep, [B,1,H,W] or bytes. */
   maskImage?: ImageInput;
-  /** For `superResolution`: side of the squares whose mean is known, pixels; default what enlarges a small image, else 8. */
+  /**
+   * For `superResolution`: side of the squares whose mean is known, pixels; default what enlarges a small image, else
+   * 8.
+   */
   patchSize?: number;
 }
 

@@ -92,7 +92,10 @@ function draw(generator: NormalGenerator, count: number, n: number): number[] {
   return Array.from({ length: n }, () => Math.floor(Math.random() * count));
 }
 
-/** One generator per picture of those seeds. @throws InvalidArgumentError where both are given, or another number of them */
+/**
+ * One generator per picture of those seeds. @throws InvalidArgumentError where both are given, or another number of
+ * them
+ */
 export function generatorsOf<G>(
   { seeds, generator }: { seeds?: readonly (number | bigint)[]; generator?: G },
   batch: number,

@@ -1,7 +1,8 @@
 /**
- * Pictures from noise by a network of score_sde (NCSN++, DDPM++): predictor and corrector, or the probability flow. A folder
- * is the network alone: `config.json` with the authors' config, its sections `model`, `data`, `training` (`sde`,
- * `continuous`) and `sampling`, and the weights under their original keys. Song et al. 2021, https://arxiv.org/abs/2011.13456
+ * Pictures from noise by a network of score_sde (NCSN++, DDPM++): predictor and corrector, or the probability flow. A
+ * folder is the network alone: `config.json` with the authors' config, its sections `model`, `data`, `training` (`sde`,
+ * `continuous`) and `sampling`, and the weights under their original keys. Song et al. 2021,
+ * https://arxiv.org/abs/2011.13456
  */
 import { InvalidArgumentError, type Device } from '../../engine/index.ts';
 import { NCSNpp } from '../../models/scoreSde/ncsnppModel.ts';
@@ -74,8 +75,8 @@ export class ScoreSDEPipeline extends PixelPipeline {
 
   /**
    * Loads the folder of a network, or a config and checkpoint that are open already.
-   * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, UnsupportedError for a network that makes no
-   * pictures, OutOfMemoryError, AbortedError; nothing is left behind.
+   * @throws NotFoundError, NetworkError, FormatError, ConfigError, WeightError, UnsupportedError for a network that
+   * makes no pictures, OutOfMemoryError, AbortedError; nothing is left behind.
    */
   static async load(
     device: Device,
@@ -111,11 +112,11 @@ export class ScoreSDEPipeline extends PixelPipeline {
   }
 
   /**
-   * From noise to pictures; by default as many steps as the config has noise scales, often 1000. Steps tell times from 1 down
-   * as their timestep. RK45 chooses its own steps; `numInferenceSteps` does not go with it.
+   * From noise to pictures; by default as many steps as the config has noise scales, often 1000. Steps tell times from
+   * 1 down as their timestep. RK45 chooses its own steps; `numInferenceSteps` does not go with it.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
-   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After any
-   * of them but a lost device the pipeline stays usable.
+   * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
+   * any of them but a lost device the pipeline stays usable.
    */
   async generate(options: ScoreSdeOptions = {}): Promise<GenerationResult> {
     refuseOptions(options, FOREIGN);
@@ -149,8 +150,10 @@ export class ScoreSDEPipeline extends PixelPipeline {
   }
 
   /**
-   * How likely pictures are, by the probability flow; `end` is the time at which they stand, default as in {@link generate}.
-   * @throws InvalidArgumentError for pictures that do not fit; LimitError, AbortedError, DeviceLostError, OutOfMemoryError
+   * How likely pictures are, by the probability flow; `end` is the time at which they stand, default as in
+   * {@link generate}.
+   * @throws InvalidArgumentError for pictures that do not fit; LimitError, AbortedError, DeviceLostError,
+   * OutOfMemoryError
    */
   async likelihood(call: LikelihoodCall): Promise<PictureLikelihood> {
     refuseOptions(call, { classLabels: FOREIGN.classLabels });
@@ -204,7 +207,9 @@ export class ScoreSDEPipeline extends PixelPipeline {
     );
   }
 
-  /** Networks of discrete sigmas know nothing between them; those of discrete times are asked there, as the authors do. */
+  /**
+   * Networks of discrete sigmas know nothing between them; those of discrete times are asked there, as the authors do.
+   */
   private expectFlow(where: string): void {
     const { continuous, steps, process } = this.setup;
     if (continuous || process(steps).kind !== 've') return;
@@ -233,7 +238,9 @@ export class ScoreSDEPipeline extends PixelPipeline {
   }
 }
 
-/** A discrete step keeps √(1 − β) of the state, and β grows with their length. @throws InvalidArgumentError where β ≥ 1 */
+/**
+ * A discrete step keeps √(1 − β) of the state, and β grows with their length. @throws InvalidArgumentError where β ≥ 1
+ */
 function expectSteps(sde: Sde, { predictor, corrector }: Pick<ScoreSdeOptions, 'predictor' | 'corrector'>): void {
   const discrete = sde.kind === 'vp' && (predictor === 'reverse_diffusion' || predictor === 'ancestral_sampling');
   if (sde.langevinScale(1) > 0 || (!discrete && corrector === 'none')) return;

@@ -59,8 +59,8 @@ export function readScoreSdeSetup(raw: RawConfig): ScoreSdeSetup {
 }
 
 /**
- * What the authors' score function tells a network at time t: sigma or an index in a variance-exploding process, 999·t or
- * an index in the others; f32.
+ * What the authors' score function tells a network at time t: sigma or an index in a variance-exploding process, 999·t
+ * or an index in the others; f32.
  */
 export function toldAt(sde: Sde, t: number, continuous: boolean): number {
   const f = Math.fround;

@@ -82,7 +82,9 @@ export class GeneratedImage {
     return new ImageData(await this.toRgba(), this.width, this.height);
   }
 
-  /** An encoded picture file. @throws UnsupportedError where there is no OffscreenCanvas (Node); use saveImage there. */
+  /**
+   * An encoded picture file. @throws UnsupportedError where there is no OffscreenCanvas (Node); use saveImage there.
+   */
   async toBlob(type = 'image/png'): Promise<Blob> {
     if (typeof OffscreenCanvas === 'undefined') {
       throw new UnsupportedError(

@@ -2,8 +2,8 @@
 import { formatShape, InvalidArgumentError, numel } from '../../engine/index.ts';
 
 /**
- * Planes [B,C,H,W] on the host, or one picture of RGBA bytes (`ImageData`, or what `toRgba` gives with its size). Planes are
- * in −1 … 1 where a picture is meant, in 0 … 1 for masks and pictures that control.
+ * Planes [B,C,H,W] on the host, or one picture of RGBA bytes (`ImageData`, or what `toRgba` gives with its size).
+ * Planes are in −1 … 1 where a picture is meant, in 0 … 1 for masks and pictures that control.
  */
 export type ImageInput =
   | { data: Float32Array; shape: readonly number[] }

@@ -35,8 +35,8 @@ export class PictureResize {
 
   /**
    * x [B,C,H,W] → [B,C,height,width], valid until the next call.
-   * @throws InvalidArgumentError after {@link dispose} or for a bad size; LimitError, OutOfMemoryError, DeviceLostError,
-   * AbortedError
+   * @throws InvalidArgumentError after {@link dispose} or for a bad size; LimitError, OutOfMemoryError,
+   * DeviceLostError, AbortedError
    */
   run({ data, shape }: TensorInput, height: number, width: number, options: RunOptions = {}): Promise<ModelOutput> {
     const build = (g: Graph) => {

@@ -2,9 +2,9 @@
  * Pictures from noise, in the space of pixels: diffusers' folders of a `UNet2DModel` and a scheduler.
  *
  * Ho et al. 2020 (DDPM), https://arxiv.org/abs/2006.11239; Song et al. 2021 (DDIM), https://arxiv.org/abs/2010.02502;
- * Liu et al. 2022 (PNDM), https://arxiv.org/abs/2202.09778; Song et al. 2021 (Score SDE), https://arxiv.org/abs/2011.13456;
- * Karras et al. 2022, https://arxiv.org/abs/2206.00364; Song et al. 2023 (consistency models),
- * https://arxiv.org/abs/2303.01469
+ * Liu et al. 2022 (PNDM), https://arxiv.org/abs/2202.09778; Song et al. 2021 (Score SDE),
+ * https://arxiv.org/abs/2011.13456; Karras et al. 2022, https://arxiv.org/abs/2206.00364; Song et al. 2023 (consistency
+ * models), https://arxiv.org/abs/2303.01469
  */
 import { InvalidArgumentError, type Device } from '../../engine/index.ts';
 import { readModelIndex, type Directory } from '../../loading/index.ts';
@@ -84,8 +84,8 @@ export class UnconditionalPipeline extends BasePipeline {
 
   /**
    * Loads a pipeline folder.
-   * @throws NotFoundError, NetworkError, FormatError, ConfigError, UnsupportedError for a scheduler that is not built or a
-   * network that does not make pictures, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
+   * @throws NotFoundError, NetworkError, FormatError, ConfigError, UnsupportedError for a scheduler that is not built
+   * or a network that does not make pictures, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
    */
   static async load(
     device: Device,
@@ -121,9 +121,9 @@ export class UnconditionalPipeline extends BasePipeline {
   }
 
   /**
-   * From noise to pictures; by default as many steps as the reference library takes (DDPM 1000, DDIM, PNDM and Karras 50,
-   * score-based 2000, consistency models one). A consistency model of classes that is told none is told random ones, which
-   * the result names; its `timesteps` are places 0 … N − 1 on the scale of noise it was trained on.
+   * From noise to pictures; by default as many steps as the reference library takes (DDPM 1000, DDIM, PNDM and Karras
+   * 50, score-based 2000, consistency models one). A consistency model of classes that is told none is told random
+   * ones, which the result names; its `timesteps` are places 0 … N − 1 on the scale of noise it was trained on.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
    * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
    * any of them but a lost device the pipeline stays usable.
@@ -152,8 +152,8 @@ export class UnconditionalPipeline extends BasePipeline {
 
   /**
    * How likely pictures are, by the probability flow.
-   * @throws InvalidArgumentError for pictures that do not fit; UnsupportedError where the scheduler's process has no such
-   * flow here; LimitError, AbortedError, DeviceLostError, OutOfMemoryError
+   * @throws InvalidArgumentError for pictures that do not fit; UnsupportedError where the scheduler's process has no
+   * such flow here; LimitError, AbortedError, DeviceLostError, OutOfMemoryError
    */
   async likelihood(call: LikelihoodCall): Promise<PictureLikelihood> {
     const [{ pictureLikelihood }, { flowProcess }] = await Promise.all([

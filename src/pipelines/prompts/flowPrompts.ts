@@ -44,8 +44,8 @@ async function open<M extends Part>(
 }
 
 /**
- * Stable Diffusion 3: the states before the last layer of two CLIP text models side by side, and behind them T5's; the two
- * projections as the vector. Without T5 zeros stand for its states. Esser et al. 2024, section 4.
+ * Stable Diffusion 3: the states before the last layer of two CLIP text models side by side, and behind them T5's; the
+ * two projections as the vector. Without T5 zeros stand for its states. Esser et al. 2024, section 4.
  * @param width of the states that the transformer reads
  * @returns undefined for a folder without CLIP's models
  * @throws as models and tokenizers when they are opened; ConfigError for models of other widths

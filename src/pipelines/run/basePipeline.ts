@@ -148,8 +148,8 @@ export abstract class BasePipeline implements Sizes {
   /**
    * Pictures [B,3,H,W] in −1 … 1, or bytes → latents [B,C,h,w] in the scale of `generate` and {@link decode}. With a
    * codebook they are not quantised yet, which decoding does.
-   * @throws UnsupportedError where there is no autoencoder; InvalidArgumentError, ShapeError for pictures that do not fit;
-   * LimitError, OutOfMemoryError, DeviceLostError, AbortedError
+   * @throws UnsupportedError where there is no autoencoder; InvalidArgumentError, ShapeError for pictures that do not
+   * fit; LimitError, OutOfMemoryError, DeviceLostError, AbortedError
    */
   async encode(image: ImageInput, options: EncodeOptions = {}): Promise<Latents> {
     const { model, scale, shift, mean, std } = this.requireAutoencoder('encode');
@@ -191,7 +191,9 @@ export abstract class BasePipeline implements Sizes {
     this.setTiling('disableVaeTiling', 'auto');
   }
 
-  /** What a call of that size takes on this device; nothing is allocated. @throws InvalidArgumentError for a bad size */
+  /**
+   * What a call of that size takes on this device; nothing is allocated. @throws InvalidArgumentError for a bad size
+   */
   plan(options: SizeOptions = {}): PipelinePlan {
     const weightBytes = this.all.reduce((sum, part) => sum + part.weightBytes, 0);
     const { network, decoder } = this.work(this.shapeOf(options));

@@ -1,4 +1,7 @@
-/** What pipelines over the latents of a KL autoencoder have in common. Rombach et al. 2022, https://arxiv.org/abs/2112.10752 */
+/**
+ * What pipelines over the latents of a KL autoencoder have in common. Rombach et al. 2022,
+ * https://arxiv.org/abs/2112.10752
+ */
 import type { Device } from '../../engine/index.ts';
 import type { AutoencoderKL } from '../../models/index.ts';
 import type { LoadPipelineOptions } from '../options/loadOptions.ts';

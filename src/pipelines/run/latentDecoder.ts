@@ -8,7 +8,9 @@ import type { GpuSpace } from '../gpu/gpuSpace.ts';
 import { GeneratedImage } from '../picture/image.ts';
 import type { LatentShape } from './latents.ts';
 
-/** Pictures of latents, in a buffer of their own. @throws OutOfMemoryError, DeviceLostError, AbortedError, LimitError */
+/**
+ * Pictures of latents, in a buffer of their own. @throws OutOfMemoryError, DeviceLostError, AbortedError, LimitError
+ */
 export type LatentDecoder = (
   space: GpuSpace,
   latents: Vec,

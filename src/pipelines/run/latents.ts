@@ -16,7 +16,9 @@ export function generatorOf(generator: GenerationOptions['generator']): Generato
   return new TorchGenerator(generator ?? Math.floor(Math.random() * 2 ** 32));
 }
 
-/** Unit noise [B,C,h,w]; one generator per picture draws each picture's own. @throws InvalidArgumentError on a mismatch. */
+/**
+ * Unit noise [B,C,h,w]; one generator per picture draws each picture's own. @throws InvalidArgumentError on a mismatch.
+ */
 export function initialNoise(
   [batch, ...item]: LatentShape,
   latents: Float32Array | undefined,

@@ -47,8 +47,8 @@ export abstract class LoraPipeline<Parts extends LoraParts> extends KlPipeline {
    * Merges adapters of low rank (LoRA) into the network and its text encoders, in place of those before; calls that run
    * meanwhile see them from one of their steps on. When it fails, those before stay. Hu et al. 2021,
    * https://arxiv.org/abs/2106.09685
-   * @throws InvalidArgumentError for a source that names no file; FormatError, WeightError naming keys of an adapter for
-   * another model, UnsupportedError for another kind of adapter, NotFoundError, NetworkError, AbortedError,
+   * @throws InvalidArgumentError for a source that names no file; FormatError, WeightError naming keys of an adapter
+   * for another model, UnsupportedError for another kind of adapter, NotFoundError, NetworkError, AbortedError,
    * DeviceLostError
    */
   loadLoras(loras: readonly PipelineLora[], options: { signal?: AbortSignal } = {}): Promise<void> {

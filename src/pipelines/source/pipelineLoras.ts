@@ -33,10 +33,10 @@ export class PipelineLoras {
   ) {}
 
   /**
-   * Merges adapters into the networks in place of those before; none give back the weights of the pipeline's files, bit by
-   * bit. When it fails, those before stay.
-   * @throws InvalidArgumentError for a source that names no file; FormatError, WeightError naming keys of an adapter for
-   * another model, UnsupportedError for another kind of adapter, NotFoundError, NetworkError, AbortedError
+   * Merges adapters into the networks in place of those before; none give back the weights of the pipeline's files, bit
+   * by bit. When it fails, those before stay.
+   * @throws InvalidArgumentError for a source that names no file; FormatError, WeightError naming keys of an adapter
+   * for another model, UnsupportedError for another kind of adapter, NotFoundError, NetworkError, AbortedError
    */
   load(list: readonly PipelineLora[], options: { signal?: AbortSignal } = {}): Promise<void> {
     const turn = this.last.then(() => this.replace(list, options));

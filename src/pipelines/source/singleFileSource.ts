@@ -2,12 +2,14 @@
 import { BlobSource, urlSource, type ByteSource } from '../../loading/index.ts';
 import { hubAddress, hubHeaders, isDirectory, type PretrainedSource, type SourceOptions } from './source.ts';
 
-/** Endings of checkpoints in one file; all but the first are pickles, which `openSingleFile` refuses with the reason. */
+/**
+ * Endings of checkpoints in one file; all but the first are pickles, which `openSingleFile` refuses with the reason.
+ */
 const FILE = /\.(safetensors|ckpt|pt|pth|bin|pkl)$/i;
 
 /**
- * The file that a source names: a URL of one (also that of its page on the hub), `org/name/file.safetensors`, one picked
- * file, a source of bytes. Undefined for a folder.
+ * The file that a source names: a URL of one (also that of its page on the hub), `org/name/file.safetensors`, one
+ * picked file, a source of bytes. Undefined for a folder.
  */
 export function resolveFile(source: PretrainedSource, options: SourceOptions = {}): ByteSource | undefined {
   const headers = hubHeaders(options);

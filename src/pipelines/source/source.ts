@@ -3,8 +3,8 @@ import { InvalidArgumentError } from '../../engine/index.ts';
 import { filesDirectory, handleDirectory, urlDirectory, type ByteSource, type Directory } from '../../loading/index.ts';
 
 /**
- * A hub name (`org/name`, `org/name/subfolder`), a URL of a folder, picked files, a directory handle, or a directory; for
- * a checkpoint in one file `org/name/file.safetensors`, its URL, the picked file, or a source of its bytes.
+ * A hub name (`org/name`, `org/name/subfolder`), a URL of a folder, picked files, a directory handle, or a directory;
+ * for a checkpoint in one file `org/name/file.safetensors`, its URL, the picked file, or a source of its bytes.
  */
 export type PretrainedSource =
   string | URL | Iterable<File> | File | FileSystemDirectoryHandle | Directory | ByteSource;

@@ -62,7 +62,10 @@ export class AttentionWatch {
     this.unet = Object.create(inner, { forward: { value: forward } }) as UNet2DCondition;
   }
 
-  /** @throws InvalidArgumentError for a word that is in no prompt, a place beyond the context, or words without tokenizer */
+  /**
+   * @throws InvalidArgumentError for a word that is in no prompt, a place beyond the context, or words without
+   * tokenizer
+   */
   static open(options: AttentionMapOptions, { unet, prompts, batch, tokenizer, tokens: S }: AttentionWatchSetting) {
     const { tokens, every = 1 } = options;
     if (!Array.isArray(tokens) || tokens.length === 0 || !Number.isInteger(every) || every < 1) {

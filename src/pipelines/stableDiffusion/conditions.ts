@@ -26,7 +26,9 @@ export interface MoreConditions {
 export class RunConditions {
   /** Of the conditional half alone. */
   readonly text: StepConditions;
-  /** Of both, the unconditional half first; undefined without guidance. Edits: conditional, then twice unconditional. */
+  /**
+   * Of both, the unconditional half first; undefined without guidance. Edits: conditional, then twice unconditional.
+   */
   readonly both: StepConditions | undefined;
   private readonly buffers: GPUBuffer[] = [];
 

@@ -1,4 +1,6 @@
-/** A U-Net with its conditions as a denoiser: both halves of the guidance in one batch, or the conditional one alone. */
+/**
+ * A U-Net with its conditions as a denoiser: both halves of the guidance in one batch, or the conditional one alone.
+ */
 import { numel } from '../../engine/index.ts';
 import type { ControlResiduals, UNet2DCondition } from '../../models/unetCondition/unetConditionModel.ts';
 import type { Denoiser, Sampler } from '../../sampler/index.ts';

@@ -1,11 +1,14 @@
-/** The part of a schedule that a pipeline does, where two share one: the first stops with noise left, the second goes on. */
+/**
+ * The part of a schedule that a pipeline does, where two share one: the first stops with noise left, the second goes
+ * on.
+ */
 import { InvalidArgumentError } from '../../engine/index.ts';
 import type { Sampler, StepChoice } from '../../sampler/index.ts';
 import type { TextToImageOptions } from '../options/textToImage.ts';
 
 /**
- * Steps at which to begin and after which to stop: a part p of the schedule ends before the first step whose timestep is
- * below N·(1 − p). Balaji et al. 2022 (eDiff-I); as diffusers' SDXL pipelines count.
+ * Steps at which to begin and after which to stop: a part p of the schedule ends before the first step whose timestep
+ * is below N·(1 − p). Balaji et al. 2022 (eDiff-I); as diffusers' SDXL pipelines count.
  * @throws InvalidArgumentError for a part that is not in 0 … 1, or leaves no step
  */
 export function denoisingPart(

@@ -1,6 +1,6 @@
 /**
- * A U-Net that edits pictures, as a denoiser guided by two scales: out = u + s·(t − i) + s_I·(i − u), where t is told text
- * and picture, i the picture alone, u neither. Brooks et al. 2023, "InstructPix2Pix", equation 3.
+ * A U-Net that edits pictures, as a denoiser guided by two scales: out = u + s·(t − i) + s_I·(i − u), where t is told
+ * text and picture, i the picture alone, u neither. Brooks et al. 2023, "InstructPix2Pix", equation 3.
  */
 import { InvalidArgumentError, numel } from '../../engine/index.ts';
 import type { UNet2DCondition } from '../../models/unetCondition/unetConditionModel.ts';

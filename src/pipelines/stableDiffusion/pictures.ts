@@ -26,8 +26,8 @@ export function givenPicture(vae: AutoencoderKL, image: ImageInput): GivenPictur
 }
 
 /**
- * Latents [B,C,h,w] of one picture or B, drawn from the encoder's posterior and scaled. One generator draws once per picture
- * given; several draw for each result its own. What is latents already stays as it is.
+ * Latents [B,C,h,w] of one picture or B, drawn from the encoder's posterior and scaled. One generator draws once per
+ * picture given; several draw for each result its own. What is latents already stays as it is.
  * @throws InvalidArgumentError for another number of pictures or generators; LimitError, AbortedError, OutOfMemoryError
  */
 export async function encodePictures(
@@ -65,8 +65,9 @@ export async function encodePictures(
 }
 
 /**
- * Most likely latents [B,C,h,w] of a picture to edit, as the encoder gives them: most networks that edit were trained without
- * the scale, by which the others multiply them alone. Several results per picture have it behind each other, as the reference library repeats them.
+ * Most likely latents [B,C,h,w] of a picture to edit, as the encoder gives them: most networks that edit were trained
+ * without the scale, by which the others multiply them alone. Several results per picture have it behind each other, as
+ * the reference library repeats them.
  * @throws as {@link encodePictures}
  */
 export async function editedPicture(

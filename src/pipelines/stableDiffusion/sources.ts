@@ -30,7 +30,9 @@ const UNUSED = new Set(['safety_checker', 'feature_extractor', 'image_encoder', 
 const TEXT = ['text_encoder', 'tokenizer', 'text_encoder_2', 'tokenizer_2'];
 const KNOWN = new Set(['unet', 'vae', 'scheduler', ...TEXT, 'controlnet']);
 
-/** The parts of a folder. @throws NotFoundError, FormatError, ConfigError, UnsupportedError, NetworkError, AbortedError */
+/**
+ * The parts of a folder. @throws NotFoundError, FormatError, ConfigError, UnsupportedError, NetworkError, AbortedError
+ */
 export async function folderSources(directory: Directory, { signal }: LoadPipelineOptions): Promise<SdSources> {
   const { className, components, options } = await readModelIndex(directory, Object.keys(SD_KINDS), signal);
   const has = (name: string) => (components.get(name)?.className ?? null) !== null;
@@ -58,7 +60,9 @@ export async function folderSources(directory: Directory, { signal }: LoadPipeli
   };
 }
 
-/** One folder, or several in order: `controlnet/`, or `controlnet/`, `controlnet_1/` … as the reference library saves. */
+/**
+ * One folder, or several in order: `controlnet/`, or `controlnet/`, `controlnet_1/` … as the reference library saves.
+ */
 async function controlFolders(directory: Directory, signal?: AbortSignal): Promise<Directory[]> {
   const folders = [directory.folder('controlnet')];
   while (await directory.has(`controlnet_${folders.length}/config.json`, signal)) {

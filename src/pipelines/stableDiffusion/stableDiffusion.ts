@@ -57,8 +57,8 @@ export class StableDiffusionPipeline extends LoraPipeline<Parts> {
 
   /**
    * Loads a pipeline folder.
-   * @throws NotFoundError, NetworkError, FormatError, ConfigError, UnsupportedError for a component or a scheduler that is
-   * not built, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
+   * @throws NotFoundError, NetworkError, FormatError, ConfigError, UnsupportedError for a component or a scheduler that
+   * is not built, WeightError, OutOfMemoryError, AbortedError; nothing is left behind.
    */
   static async load(
     device: Device,
@@ -117,8 +117,8 @@ export class StableDiffusionPipeline extends LoraPipeline<Parts> {
   }
 
   /**
-   * From noise, or from a picture, to pictures; by default 50 steps with a guidance scale of 7.5 (SDXL 5; LCM 4 steps, 8.5).
-   * A scale of 1 or less is the conditional network alone, and so is one that guidance was distilled into.
+   * From noise, or from a picture, to pictures; by default 50 steps with a guidance scale of 7.5 (SDXL 5; LCM 4 steps,
+   * 8.5). A scale of 1 or less is the conditional network alone, and so is one that guidance was distilled into.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
    * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
    * any of them but a lost device the pipeline stays usable.

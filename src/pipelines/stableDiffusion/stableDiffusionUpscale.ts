@@ -2,8 +2,8 @@
  * Super-resolution guided by text: the network sees the small picture, made a little noisy, in the channels behind the
  * latents, and is told how noisy as a class. diffusers' `StableDiffusionUpscalePipeline` folders (x4 upscaler).
  *
- * Rombach et al. 2022, https://arxiv.org/abs/2112.10752; noise conditioning: Ho et al. 2022 (Cascaded diffusion models),
- * section 4.2, https://arxiv.org/abs/2106.15282
+ * Rombach et al. 2022, https://arxiv.org/abs/2112.10752; noise conditioning: Ho et al. 2022 (Cascaded diffusion
+ * models), section 4.2, https://arxiv.org/abs/2106.15282
  */
 import { ConfigError, InvalidArgumentError, numel, UnsupportedError, type Device } from '../../engine/index.ts';
 import { readConfig, readModelIndex, type Directory } from '../../loading/index.ts';
@@ -112,8 +112,8 @@ export class StableDiffusionUpscalePipeline extends LoraPipeline<Parts> {
   }
 
   /**
-   * Small pictures → large ones; by default 75 steps with a guidance scale of 9. A scale of 1 or less is the conditional
-   * network alone. The noise on the small pictures is drawn first.
+   * Small pictures → large ones; by default 75 steps with a guidance scale of 9. A scale of 1 or less is the
+   * conditional network alone. The noise on the small pictures is drawn first.
    * @throws InvalidArgumentError for an option out of range; LimitError where the size does not fit the device;
    * AbortedError when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After
    * any of them but a lost device the pipeline stays usable.
@@ -170,7 +170,8 @@ export class StableDiffusionUpscalePipeline extends LoraPipeline<Parts> {
   }
 
   /**
-   * Small pictures with their noise, one for each result. Each is drawn once, whatever the number of results made from it.
+   * Small pictures with their noise, one for each result. Each is drawn once, whatever the number of results made from
+   * it.
    * @throws InvalidArgumentError unless there is one picture, or one per prompt
    */
   private noised(

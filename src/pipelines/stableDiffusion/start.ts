@@ -46,10 +46,10 @@ export interface SdStartOptions {
 }
 
 /**
- * Reads the pictures of a call. The order of draws is the reference library's: what a run starts from, the noise, what the
- * network is shown.
- * @throws InvalidArgumentError for pictures that are missing or do not fit, or parts of the schedule that leave no step;
- * LimitError, AbortedError, OutOfMemoryError
+ * Reads the pictures of a call. The order of draws is the reference library's: what a run starts from, the noise, what
+ * the network is shown.
+ * @throws InvalidArgumentError for pictures that are missing or do not fit, or parts of the schedule that leave no
+ * step; LimitError, AbortedError, OutOfMemoryError
  */
 export async function sdStart(
   { kind, vae, sampler, shape, image, shown, scaled, generator }: SdStartOptions,

@@ -27,8 +27,8 @@ export interface Embeddings {
 
 /**
  * Opens `image_encoder/` and `feature_extractor/`.
- * @throws NotFoundError, FormatError, ConfigError for a processor whose pictures the encoder does not take, WeightError,
- * OutOfMemoryError, AbortedError
+ * @throws NotFoundError, FormatError, ConfigError for a processor whose pictures the encoder does not take,
+ * WeightError, OutOfMemoryError, AbortedError
  */
 export async function openUnclipPictures(
   device: Device,
@@ -55,7 +55,8 @@ export async function openUnclipPictures(
 
 /**
  * The embeddings of a call's pictures, one each.
- * @throws InvalidArgumentError unless exactly one of image, pixelValues and imageEmbeddings is given, in a shape that fits
+ * @throws InvalidArgumentError unless exactly one of image, pixelValues and imageEmbeddings is given, in a shape that
+ * fits
  */
 export async function unclipEmbeddings(
   { model, processor }: UnclipPictureEncoder,

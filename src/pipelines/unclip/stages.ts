@@ -1,4 +1,7 @@
-/** The stages of unCLIP as denoisers: an embedding from a text, a small picture from an embedding, a large one from that. */
+/**
+ * The stages of unCLIP as denoisers: an embedding from a text, a small picture from an embedding, a large one from
+ * that.
+ */
 import type { RunOptions, UNet2D } from '../../models/index.ts';
 import type { PriorTransformer } from '../../models/transformers/priorModel.ts';
 import type { Denoiser, Sampler } from '../../sampler/index.ts';

@@ -30,8 +30,8 @@ export interface UnclipTextEncoder {
 
 /**
  * Opens `tokenizer/` and `text_encoder/`.
- * @throws NotFoundError, FormatError, ConfigError for a tokenizer of another model, WeightError, UnsupportedError where the
- * tokenizer's library is not installed, OutOfMemoryError, AbortedError
+ * @throws NotFoundError, FormatError, ConfigError for a tokenizer of another model, WeightError, UnsupportedError where
+ * the tokenizer's library is not installed, OutOfMemoryError, AbortedError
  */
 export async function openUnclipTexts(
   device: Device,

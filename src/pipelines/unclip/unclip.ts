@@ -1,6 +1,6 @@
 /**
- * Text → embedding of a picture → small picture → large picture: diffusers' `UnCLIPPipeline` folders (Karlo).
- * Ramesh et al. 2022, "Hierarchical Text-Conditional Image Generation with CLIP Latents", https://arxiv.org/abs/2204.06125
+ * Text → embedding of a picture → small picture → large picture: diffusers' `UnCLIPPipeline` folders (Karlo). Ramesh et
+ * al. 2022, "Hierarchical Text-Conditional Image Generation with CLIP Latents", https://arxiv.org/abs/2204.06125
  */
 import { ConfigError, type Device } from '../../engine/index.ts';
 import { readModelIndex, type Directory } from '../../loading/index.ts';
@@ -69,11 +69,11 @@ export class UnCLIPPipeline extends UnclipBase {
   }
 
   /**
-   * Texts → pictures; by default 25 steps of the prior, 25 of the decoder and 7 of what enlarges. All stages draw from one
-   * generator, one after the other.
-   * @throws InvalidArgumentError for an option out of range; LimitError where it does not fit the device; AbortedError when
-   * the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After any of them but a lost
-   * device the pipeline stays usable.
+   * Texts → pictures; by default 25 steps of the prior, 25 of the decoder and 7 of what enlarges. All stages draw from
+   * one generator, one after the other.
+   * @throws InvalidArgumentError for an option out of range; LimitError where it does not fit the device; AbortedError
+   * when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After any of them
+   * but a lost device the pipeline stays usable.
    */
   async generate(options: UnclipOptions): Promise<UnclipResult> {
     const started = performance.now();

@@ -52,9 +52,9 @@ export class UnCLIPImageVariationPipeline extends UnclipBase {
 
   /**
    * Pictures → variations; by default 25 steps of the decoder and 7 of what enlarges.
-   * @throws InvalidArgumentError for an option out of range; LimitError where it does not fit the device; AbortedError when
-   * the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After any of them but a lost
-   * device the pipeline stays usable.
+   * @throws InvalidArgumentError for an option out of range; LimitError where it does not fit the device; AbortedError
+   * when the signal fires, between two submits; NonFiniteError, DeviceLostError, OutOfMemoryError. After any of them
+   * but a lost device the pipeline stays usable.
    */
   async generate(options: UnclipVariationOptions): Promise<UnclipResult> {
     const started = performance.now();

@@ -44,7 +44,8 @@ export function pixelVariance(pixels: number): number {
 }
 
 /**
- * One step with the optimal variance. The denoiser has to clip x₀ to −1 … 1 (`clipped`). Draws unless `to` has no noise.
+ * One step with the optimal variance. The denoiser has to clip x₀ to −1 … 1 (`clipped`). Draws unless `to` has no
+ * noise.
  * @throws InvalidArgumentError if eta < 0 or clipPixels ≤ 0
  */
 export function analyticDpm(gammaAt: GammaAt, options: AnalyticOptions = {}): Solver {
@@ -55,8 +56,8 @@ export function analyticDpm(gammaAt: GammaAt, options: AnalyticOptions = {}): So
     const { x0, eps } = await denoise(x, from, signal);
     const step = { from, to };
     const kept2 = Math.max(to.sigma ** 2 - eta ** 2 * smallVariance(step), 0);
-    const centre =
-      mean === 'ddpm' ? posteriorMean(x, x0, step) : LinearForm.of(x0, to.alpha).plus(eps, Math.sqrt(kept2)); // DDIM's, of any λ²
+    const ddim = LinearForm.of(x0, to.alpha).plus(eps, Math.sqrt(kept2)); // of any λ²
+    const centre = mean === 'ddpm' ? posteriorMean(x, x0, step) : ddim;
     if (to.sigma === 0) return { x: centre.materialise(), x0 };
     const variance = analyticVariance(step, gammaAt(from), options);
     const kept = to.timestep < clipBelow ? Math.min(variance, pixelVariance(clipPixels)) : variance;

@@ -82,8 +82,8 @@ export function analyticCost(alphaBar: ArrayLike<number>, gamma: ArrayLike<numbe
 const POOR_WEIGHT = 0.8;
 
 /**
- * The cheapest path by {@link analyticCost} from 1 to N. From the first Γ_n > 1, which no distribution has, estimates are
- * poor: twice as many steps as lie there, at the noisy end, are spaced evenly instead. @throws as cheapestPath
+ * The cheapest path by {@link analyticCost} from 1 to N. From the first Γ_n > 1, which no distribution has, estimates
+ * are poor: twice as many steps as lie there, at the noisy end, are spaced evenly instead. @throws as cheapestPath
  */
 export function analyticTrajectory(alphaBar: ArrayLike<number>, gamma: ArrayLike<number>, count: number): number[] {
   const n = alphaBar.length - 1;

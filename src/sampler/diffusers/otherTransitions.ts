@@ -100,8 +100,8 @@ function checkSigmas(sigmas: readonly number[]): number[] {
 }
 
 /**
- * PNDM: DDIM's, and with Runge–Kutta three stages in each of the first three, two of them half a stride from either end.
- * Without it see {@link heunFirst}.
+ * PNDM: DDIM's, and with Runge–Kutta three stages in each of the first three, two of them half a stride from either
+ * end. Without it see {@link heunFirst}.
  */
 export function withRungeKutta(steps: Steps): Steps {
   return (config, schedule, choice) => {
@@ -124,9 +124,9 @@ export function withRungeKutta(steps: Steps): Steps {
 }
 
 /**
- * The first step of PLMS is Heun's. Its strides are not always from one timestep to the next: the reference library asks
- * again at the next timestep, of a state one stride down, and then counts from one stride above that timestep. It also
- * lists the second timestep twice, so that a run that leaves steps out begins one step earlier than it counts.
+ * The first step of PLMS is Heun's. Its strides are not always from one timestep to the next: the reference library
+ * asks again at the next timestep, of a state one stride down, and then counts from one stride above that timestep. It
+ * also lists the second timestep twice, so that a run that leaves steps out begins one step earlier than it counts.
  */
 function heunFirst(transitions: Transition[], schedule: NoiseSchedule, stride: number, skipped: number): Transition[] {
   const listed = transitions.flatMap(({ from }, i) => (i === 1 ? [from, from] : [from]));

@@ -24,7 +24,10 @@ export type { StepChoice } from '../schedule/timesteps.ts';
 
 /** What a run may start from and keep. */
 export interface ImageOptions {
-  /** Image to image: the picture or latent that `x` is the noise for, of x's shape. `strength` says how much of the run is left. */
+  /**
+   * Image to image: the picture or latent that `x` is the noise for, of x's shape. `strength` says how much of the run
+   * is left.
+   */
   image?: Vec;
   /**
    * Inpainting: 1 where something new is wanted, 0 where `image` stays, of x's shape. At strength 1 the run starts from
@@ -32,8 +35,8 @@ export interface ImageOptions {
    */
   maskImage?: Vec;
   /**
-   * Inpainting of a run that goes on from another's state, at `start`: what is known, where, and its noise, all of x's shape,
-   * in place of `image` and `maskImage`.
+   * Inpainting of a run that goes on from another's state, at `start`: what is known, where, and its noise, all of x's
+   * shape, in place of `image` and `maskImage`.
    */
   known?: InpaintingOptions;
 }
@@ -128,8 +131,8 @@ export class Sampler {
 
   /**
    * From noise to a picture: {@link runSolver} with this config's timesteps, solver and clipping.
-   * @param options `denoiser` from {@link Sampler.denoiser}, guided or not; `x` noise of unit variance, with `image` too,
-   *   or with `start` the state at that step, as {@link Sampler.addNoise} makes it
+   * @param options `denoiser` from {@link Sampler.denoiser}, guided or not; `x` noise of unit variance, with `image`
+   *   too, or with `start` the state at that step, as {@link Sampler.addNoise} makes it
    * @returns x₀, [B, C, …]; the caller releases it
    * @throws InvalidArgumentError, AbortedError as {@link runSolver}, and as {@link transitions} and {@link solver};
    *   ShapeError if `image` or `maskImage` has not x's shape

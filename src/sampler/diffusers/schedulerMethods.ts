@@ -152,8 +152,8 @@ const solverTypeOf = ({ solverType }: SchedulerConfig): 'heun' | 'midpoint' =>
   solverType === 'heun' ? 'heun' : 'midpoint';
 
 /**
- * A step between equal levels, as the last is where sigmas end at sigma_min, leaves x where it is: the formulas divide by
- * its length, and diffusers' DEIS with 15 steps or more ends in NaN there.
+ * A step between equal levels, as the last is where sigmas end at sigma_min, leaves x where it is: the formulas divide
+ * by its length, and diffusers' DEIS with 15 steps or more ends in NaN there.
  */
 function standing(solver: Solver): Solver {
   return async (step) => {

@@ -7,8 +7,8 @@ import type { Transition } from '../solver.ts';
 import { skippedSteps, SPECIAL_CHOICES, type StepChoice } from '../schedule/timesteps.ts';
 
 /**
- * The steps of a run. `start` and `strength` leave out none of them here: see {@link startOf}; LCM and TCD spread theirs
- * by `strength`.
+ * The steps of a run. `start` and `strength` leave out none of them here: see {@link startOf}; LCM and TCD spread
+ * theirs by `strength`.
  * @throws InvalidArgumentError for a choice that is not the class's, or out of range
  */
 export function stepsOf(config: SchedulerConfig, schedule: NoiseSchedule, choice: StepChoice): Transition[] {
@@ -36,8 +36,8 @@ export function stepsOf(config: SchedulerConfig, schedule: NoiseSchedule, choice
 }
 
 /**
- * How many of the transitions `start` or `strength` leaves out; where a transition is several of `numInferenceSteps`, as
- * with DPM-Solver singlestep, fewer than of these.
+ * How many of the transitions `start` or `strength` leaves out; where a transition is several of `numInferenceSteps`,
+ * as with DPM-Solver singlestep, fewer than of these.
  * @throws InvalidArgumentError unless strength is in (0, 1] and leaves a step
  */
 export function startOf(config: SchedulerConfig, transitions: readonly Transition[], choice: StepChoice): number {

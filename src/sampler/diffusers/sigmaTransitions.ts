@@ -169,8 +169,8 @@ export function singlestepTransitions(
 }
 
 /**
- * Orders of the steps: all full, or the last ones lower and the very last 1. Lu et al. 2022, DPM-Solver-fast. A step to no
- * noise is infinitely long in λ, where only order 1 has an answer.
+ * Orders of the steps: all full, or the last ones lower and the very last 1. Lu et al. 2022, DPM-Solver-fast. A step to
+ * no noise is infinitely long in λ, where only order 1 has an answer.
  */
 function singlestepSizes(count: number, order: number, lowerAtEnd: boolean, toZero: boolean): number[] {
   const full = (n: number): number[] => new Array<number>(n).fill(order);

@@ -21,7 +21,8 @@ export interface DpmSolverAdaptiveOptions extends AdaptiveOptions, DpmSolverOpti
 const [THETA, ARRIVED] = [0.9, 1e-5];
 
 /**
- * Runs from tStart to tEnd; reads one norm per item back once a trial, the largest of which is the error (equation C.2).
+ * Runs from tStart to tEnd; reads one norm per item back once a trial, the largest of which is the error (equation
+ * C.2).
  * @returns the state at tEnd; the caller releases it
  * @throws InvalidArgumentError if an option is out of its range; AbortedError once the signal fires
  */

@@ -18,7 +18,9 @@ export interface TimeRange {
   skipType?: SkipType;
 }
 
-/** steps + 1 times from start to end. @throws InvalidArgumentError on steps < 1 or times ≤ 0; ConfigError on the type */
+/**
+ * steps + 1 times from start to end. @throws InvalidArgumentError on steps < 1 or times ≤ 0; ConfigError on the type
+ */
 export function spacedTimes(schedule: ContinuousSchedule, steps: number, range: TimeRange = {}): number[] {
   const { tStart = schedule.end, tEnd = schedule.first, skipType = 'time_uniform' } = range;
   if (!Number.isInteger(steps) || steps < 1 || !(tStart > 0 && tEnd > 0))

@@ -1,12 +1,14 @@
 /**
- * Zero-shot editing with a consistency model: after each jump to x₀ what is known of the picture is put back. Song et al.
- * 2023, https://arxiv.org/abs/2303.01469, algorithm 4.
+ * Zero-shot editing with a consistency model: after each jump to x₀ what is known of the picture is put back. Song et
+ * al. 2023, https://arxiv.org/abs/2303.01469, algorithm 4.
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import type { Solver } from '../solver.ts';
 import { checkBoxDirection, LinearForm, type BoxDirection, type Vec } from '../vec.ts';
 
-/** x₀ with its known part put in: A⁻¹[(A·known)⊙Ω + (A·x₀)⊙(1 − Ω)] of the paper. The result lasts until the step ends. */
+/**
+ * x₀ with its known part put in: A⁻¹[(A·known)⊙Ω + (A·x₀)⊙(1 − Ω)] of the paper. The result lasts until the step ends.
+ */
 export type Replacement = (x0: Vec) => Vec | LinearForm;
 
 /** How a picture is edited. */
@@ -17,8 +19,8 @@ export interface ConsistencyEditOptions {
 }
 
 /**
- * One round of editing: to x₀, the known part put in, and up to `to` with new noise, which is drawn in every step though
- * none is added where `to` is at sigmaMin. Clip x₀ beforehand ({@link clipped}), as the authors do.
+ * One round of editing: to x₀, the known part put in, and up to `to` with new noise, which is drawn in every step
+ * though none is added where `to` is at sigmaMin. Clip x₀ beforehand ({@link clipped}), as the authors do.
  * @throws InvalidArgumentError if sigmaMin < 0
  */
 export function consistencyEdit({ replace, sigmaMin = 0.002 }: ConsistencyEditOptions): Solver {
@@ -64,8 +66,8 @@ export function patchMeanReplacement(known: Vec, shape: ItemShape, patch = 8): R
 }
 
 /**
- * The part of x₀ along a direction becomes that of `known`: x₀ + P(known − x₀). The authors turn into a basis that begins
- * with the direction, mix, and turn back; only this part differs.
+ * The part of x₀ along a direction becomes that of `known`: x₀ + P(known − x₀). The authors turn into a basis that
+ * begins with the direction, mix, and turn back; only this part differs.
  */
 function partReplacement(who: string, known: Vec, along: BoxDirection): Replacement {
   checkBoxDirection(who, along, known);

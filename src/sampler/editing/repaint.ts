@@ -19,8 +19,8 @@ export interface RepaintOptions {
  * One step down (DDIM's for what is unknown, the forward process for what is known, with the same noise) or, where `to`
  * is the noisier level, one back up: the chain's own small steps, each with a draw. Equations 8 and 1, algorithm 1.
  *
- * @throws InvalidArgumentError if the picture or the mask is missing, or eta is not in [0, 1]; ShapeError if they differ in
- *   shape, or (on the step) from x
+ * @throws InvalidArgumentError if the picture or the mask is missing, or eta is not in [0, 1]; ShapeError if they
+ *   differ in shape, or (on the step) from x
  */
 export function repaint({ originalImage, mask, eta = 0, betas }: RepaintOptions): Solver {
   if (!originalImage || !mask)

@@ -1,7 +1,7 @@
 /**
  * How networks of other methods are seen as denoisers of x = x₀ + sigma·ε: D = c_skip·x + c_out·F(c_in·x, c_noise).
- * Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1. What the network is told, and the factors, are computed
- * in f32 operation by operation, as where the networks were trained.
+ * Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1. What the network is told, and the factors, are
+ * computed in f32 operation by operation, as where the networks were trained.
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import type { Parameterisation } from '../parameterisation/denoiser.ts';
@@ -98,8 +98,8 @@ export function vpPrecond({ betaD = 19.9, betaMin = 0.1, M = 1000, epsilonT = 1e
 }
 
 /**
- * Column iDDPM: the network predicts ε (a learned variance behind it is left out) and is told the index of the nearest of
- * the levels it was trained on.
+ * Column iDDPM: the network predicts ε (a learned variance behind it is left out) and is told the index of the nearest
+ * of the levels it was trained on.
  * @param u the levels, falling to u[M] = 0
  * @throws InvalidArgumentError on fewer than two levels
  */

@@ -1,4 +1,6 @@
-/** The noise levels of earlier methods, as Karras et al. 2022 restate them, https://arxiv.org/abs/2206.00364, table 1. */
+/**
+ * The noise levels of earlier methods, as Karras et al. 2022 restate them, https://arxiv.org/abs/2206.00364, table 1.
+ */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import { karrasSigmas } from '../kdiffusion/sigmas.ts';
 import { roundHalfEven } from '../schedule/timesteps.ts';

@@ -28,8 +28,8 @@ export interface DpmCoefficients {
 }
 
 /**
- * {@link DpmCoefficients} from one level to another. With ++, `eta` adds noise: the flow runs (1 + η)·h and noise refills
- * 1 − e^(−2ηh), of which SDE-DPM-Solver++ is η = 1. @throws ConfigError if the algorithm is unknown
+ * {@link DpmCoefficients} from one level to another. With ++, `eta` adds noise: the flow runs (1 + η)·h and noise
+ * refills 1 − e^(−2ηh), of which SDE-DPM-Solver++ is η = 1. @throws ConfigError if the algorithm is unknown
  */
 export function dpmCoefficients(
   algorithm: DpmAlgorithm,

@@ -45,7 +45,8 @@ function check({ solverOrder = 2, solverType, eta = 0, sNoise = 1 }: DpmSolverOp
  * One step of order 1 … 3 from the outputs (ε, or x₀ with ++) at this level and up to two before it; one evaluation.
  * 2022b, algorithm 2 (2M); its third order as in the authors' code.
  *
- * @throws ConfigError, InvalidArgumentError for options out of range, and (on the step) at the third order of an SDE variant
+ * @throws ConfigError, InvalidArgumentError for options out of range, and (on the step) at the third order of an SDE
+ * variant
  */
 export function dpmSolverMultistep(options: DpmSolverOptions = {}): Solver {
   check(options);

@@ -9,8 +9,8 @@ import { LinearForm, type Vec } from '../vec.ts';
 /** The choices that the method leaves. */
 export interface DpmSinglestepOptions extends Pick<DpmSolverOptions, 'algorithmType' | 'solverType'> {
   /**
-   * How the third order goes to its second stage: by the midpoint rule (default), as diffusers does, or by φ₂ in full, as
-   * the authors published it (2022a, algorithm 2).
+   * How the third order goes to its second stage: by the midpoint rule (default), as diffusers does, or by φ₂ in full,
+   * as the authors published it (2022a, algorithm 2).
    */
   secondStage?: 'midpoint' | 'full';
 }

@@ -4,9 +4,9 @@
  *
  * A negative condition is no other method: it is what the unconditional half is asked with in place of the empty one.
  *
- * Two conventions of the weight are in use. As a `scale` s, the output is u + s·(c − u): Imagen, diffusers' guidanceScale,
- * most code; s = 1 is the condition alone. As a `weight` w, it is (1 + w)·c − w·u: Ho & Salimans, equation 6, and DDPM-style
- * research code; w = 0 is the condition alone. They are the same line, s = 1 + w.
+ * Two conventions of the weight are in use. As a `scale` s, the output is u + s·(c − u): Imagen, diffusers'
+ * guidanceScale, most code; s = 1 is the condition alone. As a `weight` w, it is (1 + w)·c − w·u: Ho & Salimans,
+ * equation 6, and DDPM-style research code; w = 0 is the condition alone. They are the same line, s = 1 + w.
  */
 import { ConfigError, InvalidArgumentError } from '../../engine/errors.ts';
 import type { Denoiser, PairDenoiser } from '../parameterisation/denoiser.ts';
@@ -69,8 +69,8 @@ export function perStep(
  * coefficients change, except with `guidanceRescale`, which needs two deviations first (Lin et al. 2023, section 3.4).
  *
  * @param weight s, or w with `convention: 'weight'`; a number, or by level (a per-step schedule: {@link perStep})
- * @throws InvalidArgumentError if the weight is not finite (of a schedule: on the call), the rescale not in [0, 1], or the
- *   interval not 0 ≤ low < high
+ * @throws InvalidArgumentError if the weight is not finite (of a schedule: on the call), the rescale not in [0, 1], or
+ *   the interval not 0 ≤ low < high
  * @throws ConfigError if the convention is unknown
  */
 export function guided(pair: PairDenoiser, weight: number | GuidanceSchedule, options: GuidanceOptions = {}): Denoiser {

@@ -1,4 +1,7 @@
-/** DPM-Solver with steps chosen from the difference of two orders. Lu et al. 2022, appendix C; step control as in Diffrax. */
+/**
+ * DPM-Solver with steps chosen from the difference of two orders. Lu et al. 2022, appendix C; step control as in
+ * Diffrax.
+ */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import { runAdaptive, type AdaptiveMethod, type AdaptiveOptions } from '../adaptive.ts';
 import { passStages, reach } from '../exponential/dpmSolverSinglestep.ts';

@@ -1,4 +1,6 @@
-/** DPM-Solver and DPM-Solver++ with stages inside the step, as k-diffusion places them: x = x₀ + sigma·ε, λ = −log σ. */
+/**
+ * DPM-Solver and DPM-Solver++ with stages inside the step, as k-diffusion places them: x = x₀ + sigma·ε, λ = −log σ.
+ */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import { dpmSolverSinglestep, type DpmSinglestepOptions } from '../exponential/dpmSolverSinglestep.ts';
 import { ancestral, ancestralStep, checkAncestral, type AncestralOptions } from '../solvers/noiseSplit.ts';
@@ -77,7 +79,10 @@ export interface DpmppSdeOptions extends AncestralOptions {
   r?: number;
 }
 
-/** x·σ'/σ + (1 − σ'/σ)·x₀: the exact flow for a constant picture. Lu et al. 2022 (DPM-Solver++), its first order, alpha = 1. */
+/**
+ * x·σ'/σ + (1 − σ'/σ)·x₀: the exact flow for a constant picture. Lu et al. 2022 (DPM-Solver++), its first order,
+ * alpha = 1.
+ */
 function flow(x: Vec, picture: LinearForm, from: number, to: number): LinearForm {
   return LinearForm.of(x, to / from).plus(picture, 1 - to / from);
 }

@@ -1,6 +1,7 @@
 /**
- * The solvers of the k-diffusion code base by its names: the methods of this library with the choices made there. States
- * are x = x₀ + sigma·ε, the network is told sigma, and noise is drawn where it counts. `sigmas` is the run's grid.
+ * The solvers of the k-diffusion code base by its names: the methods of this library with the choices made there.
+ * States are x = x₀ + sigma·ε, the network is told sigma, and noise is drawn where it counts. `sigmas` is the run's
+ * grid.
  */
 import { dpmSolverMultistep } from '../exponential/dpmSolverMultistep.ts';
 import { euler as eulerStep } from '../solvers/euler.ts';
@@ -23,7 +24,9 @@ export function eulerAncestral(options: AncestralOptions = {}): Solver {
   return eulerAncestralStep({ ...options, drawsAtEnd: false });
 }
 
-/** Euler, corrected by the mean of both slopes; two evaluations, one in a step to sigma 0; order 2. @throws as churned */
+/**
+ * Euler, corrected by the mean of both slopes; two evaluations, one in a step to sigma 0; order 2. @throws as churned
+ */
 export function heun(options: ChurnOptions = {}): Solver {
   return heunStep({ ...options, level });
 }
@@ -67,7 +70,10 @@ export function dpmpp2mSde(sigmas: ArrayLike<number>, options: Dpmpp2mSdeOptions
 
 /** The choices of {@link dpmpp3mSde}. */
 export interface Dpmpp3mSdeOptions extends AncestralOptions {
-  /** k-diffusion weighs the curvature by half, which makes eta 0 converge with order 2; true repeats that. Default false. */
+  /**
+   * k-diffusion weighs the curvature by half, which makes eta 0 converge with order 2; true repeats that. Default
+   * false.
+   */
   publishedThirdOrder?: boolean;
 }
 

@@ -9,7 +9,8 @@ export type BrownianClock = (level: NoiseLevel) => number;
 
 /**
  * alpha²/sigma², the signal-to-noise ratio: the clock of the reverse diffusion. As long as the network sees the same
- * picture, ancestral steps, DPM-Solver++'s SDE steps with η = 1 and DDPM's from the same path meet exactly, however many.
+ * picture, ancestral steps, DPM-Solver++'s SDE steps with η = 1 and DDPM's from the same path meet exactly, however
+ * many.
  */
 export const snrClock: BrownianClock = ({ alpha, sigma }) => (sigma === 0 ? Infinity : (alpha / sigma) ** 2);
 
@@ -25,10 +26,10 @@ export interface BrownianOptions {
 }
 
 /**
- * `solver` with its draws taken from one path: in a step between two levels the path's increment between them, normalised,
- * or, where the solver names the level that a draw leads to, between the step's start and that. A method that draws again
- * without naming one gets the increment of a second path, and so on. No generator is needed, and nothing goes into the
- * state of a run: the same seed resumes in the same bits.
+ * `solver` with its draws taken from one path: in a step between two levels the path's increment between them,
+ * normalised, or, where the solver names the level that a draw leads to, between the step's start and that. A method
+ * that draws again without naming one gets the increment of a second path, and so on. No generator is needed, and
+ * nothing goes into the state of a run: the same seed resumes in the same bits.
  * @throws InvalidArgumentError (on the step) unless the seeds divide x and are as {@link TorchGenerator}'s
  */
 export function brownianNoise(solver: Solver, { seed, clock = snrClock }: BrownianOptions): Solver {

@@ -1,11 +1,12 @@
 /**
- * Brownian motion that can be asked at any time, in any order, and always answers from the same path: a run with twice the
- * steps sees the same noise in finer pieces, and its picture is a better one of the same, not another.
+ * Brownian motion that can be asked at any time, in any order, and always answers from the same path: a run with twice
+ * the steps sees the same noise in finer pieces, and its picture is a better one of the same, not another.
  *
- * A virtual Brownian tree: the value in the middle of an interval follows from those at its ends and one draw that belongs
- * to the interval, so nothing need be stored. Li et al. 2020 (Scalable Gradients for Stochastic Differential Equations),
- * https://arxiv.org/abs/2001.01328, section 4; k-diffusion draws so through torchsde. Same idea, own seeds: the numbers are
- * not those of torchsde. Intervals are halved in the logarithm of time, since noise levels span decades.
+ * A virtual Brownian tree: the value in the middle of an interval follows from those at its ends and one draw that
+ * belongs to the interval, so nothing need be stored. Li et al. 2020 (Scalable Gradients for Stochastic Differential
+ * Equations), https://arxiv.org/abs/2001.01328, section 4; k-diffusion draws so through torchsde. Same idea, own seeds:
+ * the numbers are not those of torchsde. Intervals are halved in the logarithm of time, since noise levels span
+ * decades.
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import { counterNormals } from './counterNormals.ts';
@@ -63,7 +64,9 @@ export class BrownianTree {
     return a.map((w, i) => w + share * (b[i] - w));
   }
 
-  /** (W(b) − W(a))/√|b − a|: standard normal, independent of what lies outside. At a = b, a draw of that moment's own. */
+  /**
+   * (W(b) − W(a))/√|b − a|: standard normal, independent of what lies outside. At a = b, a draw of that moment's own.
+   */
   normal(a: number, b: number): Float64Array {
     const [from, to] = [a, b].map((t) => Math.min(t, 2 ** LOG_LAST));
     if (from === to) return this.normals(MOMENT, Math.round(Math.log2(Math.max(from, 2 ** LOG_FIRST)) * 2 ** 24));

@@ -1,10 +1,10 @@
 /**
- * Normals by number instead of by turn: element i of a draw follows from seed, draw and i alone, through Philox4x32-10 and
- * Box–Muller. So a batch can be drawn in any order, in parallel, and an item does not depend on the batch it is in.
+ * Normals by number instead of by turn: element i of a draw follows from seed, draw and i alone, through Philox4x32-10
+ * and Box–Muller. So a batch can be drawn in any order, in parallel, and an item does not depend on the batch it is in.
  *
- * The counter's words are (i/4, 0, a, b) with the draw's name (a, b); its key is the seed. Of the four words that come out
- * the upper 23 bits count, taken at the middle of their interval: such numbers and their distance from 1 are exact in f32,
- * so a GPU makes the same normals from them, but for the last bits of its arithmetic ({@link GpuNoise}).
+ * The counter's words are (i/4, 0, a, b) with the draw's name (a, b); its key is the seed. Of the four words that come
+ * out the upper 23 bits count, taken at the middle of their interval: such numbers and their distance from 1 are exact
+ * in f32, so a GPU makes the same normals from them, but for the last bits of its arithmetic ({@link GpuNoise}).
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import type { NormalGenerator } from './generator.ts';

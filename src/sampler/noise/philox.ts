@@ -1,6 +1,6 @@
 /**
- * Philox4x32-10, a random number generator without a state: four 32-bit words of a counter, enciphered with a key of two.
- * Salmon et al. 2011 (Parallel Random Numbers: As Easy as 1, 2, 3), section 3.3.
+ * Philox4x32-10, a random number generator without a state: four 32-bit words of a counter, enciphered with a key of
+ * two. Salmon et al. 2011 (Parallel Random Numbers: As Easy as 1, 2, 3), section 3.3.
  */
 
 const [M0, M1] = [0xd2511f53, 0xcd9e8d57];

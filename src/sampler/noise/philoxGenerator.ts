@@ -1,11 +1,12 @@
 /**
- * PyTorch's CUDA generator, `torch.randn(n, device='cuda')`: the same seed gives the same noise, to the last bits of f32.
+ * PyTorch's CUDA generator, `torch.randn(n, device='cuda')`: the same seed gives the same noise, to the last bits of
+ * f32.
  *
  * PyTorch deals elements to threads. Thread t of T takes elements t, t + T, t + 2T, t + 3T, then the next four; its own
  * Philox counter has t in the upper words and counts fours of numbers in the lower ones. T is n rounded up to blocks of
  * 256, but no more than the GPU holds at once; so up to that size every GPU gives the same numbers, and beyond it those
- * with as many multiprocessors do. NumPy forms of this generator (those of Stable Diffusion user interfaces) know no such
- * limit, and nor does this one unless it is told the GPU.
+ * with as many multiprocessors do. NumPy forms of this generator (those of Stable Diffusion user interfaces) know no
+ * such limit, and nor does this one unless it is told the GPU.
  */
 import { InvalidArgumentError } from '../../engine/errors.ts';
 import { philox } from './philox.ts';
@@ -23,7 +24,10 @@ export interface PhiloxState {
 export interface PhiloxOptions {
   /** How many it has (A100 108, H100 SXM 132, RTX 3090 82, RTX 4090 128), ≥ 1; default: no limit to its threads. */
   multiprocessors?: number;
-  /** Threads that one holds, ≥ 256: 2048 in V100, A100, H100; 1536 in RTX 30 and 40, A10, L40; 1024 in RTX 20, T4; default 2048. */
+  /**
+   * Threads that one holds, ≥ 256: 2048 in V100, A100, H100; 1536 in RTX 30 and 40, A10, L40; 1024 in RTX 20, T4;
+   * default 2048.
+   */
   threadsPerMultiprocessor?: number;
 }
 
@@ -33,7 +37,10 @@ const { fround } = Math;
 const INVERSE = 2 ** -32;
 const TURN = fround(INVERSE * fround(2 * Math.PI));
 
-/** Box–Muller as cuRAND does it, in f32: sine first, then cosine. Two words of `words` from `at` on, replaced by normals. */
+/**
+ * Box–Muller as cuRAND does it, in f32: sine first, then cosine. Two words of `words` from `at` on, replaced by
+ * normals.
+ */
 function boxMuller(words: Uint32Array, at: number, normals: Float32Array): void {
   const u = fround(fround(words[at]) * INVERSE + INVERSE / 2);
   const angle = fround(fround(words[at + 1]) * TURN + TURN / 2);
@@ -73,7 +80,9 @@ export class PhiloxGenerator {
     this.maxBlocks = multiprocessors * Math.floor(threadsPerMultiprocessor / BLOCK);
   }
 
-  /** `torch.randn(n, device='cuda')`: standard normals, f32. @throws InvalidArgumentError unless n is in 0 … 2³¹ − 1. */
+  /**
+   * `torch.randn(n, device='cuda')`: standard normals, f32. @throws InvalidArgumentError unless n is in 0 … 2³¹ − 1.
+   */
   randn(n: number): Float32Array {
     if (!Number.isInteger(n) || n < 0 || n >= 2 ** 31)
       throw new InvalidArgumentError(`randn: expected a count in 0 … 2³¹ − 1, got ${n}; draw in parts`);

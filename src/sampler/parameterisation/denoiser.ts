@@ -47,7 +47,10 @@ export type PairDenoiser = (
 export interface Parameterisation {
   /** What x is multiplied with before the network sees it (c_in of Karras et al. 2022); without it, nothing. */
   input?(level: NoiseLevel): number;
-  /** Read at another level than it was asked at (Euler's churn), the output still gives x₀ by the coefficients of that one. */
+  /**
+   * Read at another level than it was asked at (Euler's churn), the output still gives x₀ by the coefficients of that
+   * one.
+   */
   keepsLevel?: boolean;
   /** x₀ from x and the output. @throws InvalidArgumentError where it says nothing at that level. */
   x0(x: Vec, out: LinearForm, level: NoiseLevel): LinearForm;
@@ -171,8 +174,8 @@ function seen(p: Parameterisation, x: Vec, level: NoiseLevel): Vec {
 }
 
 /**
- * For a state y = x/alpha, whose noise grows instead of its picture shrinking: the network still sees x. After churn a v
- * is read by the level it was asked at, as diffusers does.
+ * For a state y = x/alpha, whose noise grows instead of its picture shrinking: the network still sees x. After churn a
+ * v is read by the level it was asked at, as diffusers does.
  * @throws ConfigError if the type is unknown
  */
 export function inSigmaSpace(type: PredictionType | Parameterisation): Parameterisation {

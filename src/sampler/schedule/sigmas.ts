@@ -25,8 +25,8 @@ export function sigmaAt(sigmas: Float64Array, timestep: number): number {
 }
 
 /**
- * The training timestep of a sigma, linear in its logarithm and within 0 … N−1. Of several, the last: with zero-terminal
- * SNR the last sigma is a number chosen, and those before it may be larger.
+ * The training timestep of a sigma, linear in its logarithm and within 0 … N−1. Of several, the last: with
+ * zero-terminal SNR the last sigma is a number chosen, and those before it may be larger.
  */
 export function timestepOf(sigmas: Float64Array, sigma: number): number {
   let low = sigmas.length - 1;
@@ -70,9 +70,9 @@ export function exponentialSigmas(count: number, sigmaMin: number, sigmaMax: num
 }
 
 /**
- * Quantiles of a Laplace distribution of log sigma, dense where it is near mu; from sigmaMax down to sigmaMin. Quantiles
- * beyond the range are moved to its ends, so these may repeat. Hang & Gu 2024, https://arxiv.org/abs/2407.03297, table 1,
- * where log SNR = −2·log sigma.
+ * Quantiles of a Laplace distribution of log sigma, dense where it is near mu; from sigmaMax down to sigmaMin.
+ * Quantiles beyond the range are moved to its ends, so these may repeat. Hang & Gu 2024,
+ * https://arxiv.org/abs/2407.03297, table 1, where log SNR = −2·log sigma.
  * @param b scale of the distribution, > 0
  * @throws InvalidArgumentError unless 0 < sigmaMin ≤ sigmaMax, count ≥ 1, b > 0 and mu is finite
  */

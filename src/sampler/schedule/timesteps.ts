@@ -16,8 +16,8 @@ export interface StepChoice {
   /** Training timesteps, strictly falling, in place of a number. */
   timesteps?: readonly number[];
   /**
-   * Noise levels of the caller's own, strictly falling, in place of a number. Flow matching: in (0, 1], before the shift,
-   * and the run ends at 0 on its own. k-diffusion's kin: one more than there are steps, the last may be 0.
+   * Noise levels of the caller's own, strictly falling, in place of a number. Flow matching: in (0, 1], before the
+   * shift, and the run ends at 0 on its own. k-diffusion's kin: one more than there are steps, the last may be 0.
    */
   sigmas?: readonly number[];
   /**
@@ -27,7 +27,9 @@ export interface StepChoice {
   strength?: number;
   /** How many of `numInferenceSteps`, from the noisiest, to leave out; default 0, or what `strength` says. */
   start?: number;
-  /** LCM and TCD: steps of the teacher's solver, in place of the config's; for TCD any training timestep then counts. */
+  /**
+   * LCM and TCD: steps of the teacher's solver, in place of the config's; for TCD any training timestep then counts.
+   */
   originalInferenceSteps?: number;
   /** Flow matching with dynamic shifting: the logarithm of the shift, as {@link resolutionMu} finds it. */
   mu?: number;

@@ -15,7 +15,9 @@ export interface LikelihoodOptions extends Rk45Options {
   x: Vec;
   sde: Sde;
   denoiser: Denoiser;
-  /** v with E[v·vᵀ] = 1, of x's shape: signs ±1, or normal; the same at all times. Averaging results averages probes. */
+  /**
+   * v with E[v·vᵀ] = 1, of x's shape: signs ±1, or normal; the same at all times. Averaging results averages probes.
+   */
   probe: Vec;
   /** Where data stand, in [0, 1), with some noise; default 1e-5. */
   end?: number;

@@ -29,7 +29,9 @@ export interface PredictorCorrectorOptions {
   onMove?: (kind: 'corrector' | 'predictor', x: Vec, mean: Vec) => void;
 }
 
-/** One reverse step of the discretised process; probability flow halves the score (appendix D.3). Appendices E and F. */
+/**
+ * One reverse step of the discretised process; probability flow halves the score (appendix D.3). Appendices E and F.
+ */
 function predict(sde: Sde, x: Vec, score: LinearForm, z: Vec, t: number, options: PredictorCorrectorOptions): Move {
   const { predictor = 'reverse_diffusion', probabilityFlow = false } = options;
   const move = (mean: LinearForm, std: number): Move => ({ mean, noise: LinearForm.of(z, std) });
@@ -65,8 +67,8 @@ function correct(
 }
 
 /**
- * A correction or several, then a prediction, at each time of {@link sdeTransitions}. Draws once per correction and once
- * per prediction (also where its noise is not used, as the authors do), none for `none`.
+ * A correction or several, then a prediction, at each time of {@link sdeTransitions}. Draws once per correction and
+ * once per prediction (also where its noise is not used, as the authors do), none for `none`.
  * @throws ConfigError on an unknown name; InvalidArgumentError on snr < 0, correctorSteps < 1, ancestral on sub-VP
  */
 export function predictorCorrector(sde: Sde, options: PredictorCorrectorOptions = {}): Solver {
@@ -96,8 +98,8 @@ export function predictorCorrector(sde: Sde, options: PredictorCorrectorOptions 
 }
 
 /**
- * N times from 1 to the process's end, and from there to the picture. Times are f32, as the authors' are. A network that
- * was trained on the N discrete steps is asked at their levels with `continuous` false.
+ * N times from 1 to the process's end, and from there to the picture. Times are f32, as the authors' are. A network
+ * that was trained on the N discrete steps is asked at their levels with `continuous` false.
  */
 export function sdeTransitions(sde: Sde, end = sde.end, continuous = true): Transition[] {
   const times = Array.from({ length: sde.steps }, (_, i) =>

@@ -46,8 +46,8 @@ const DIFFERENCE = [-71 / 57600, 0, 71 / 16695, -71 / 1920, 17253 / 339200, -22 
 const [SAFETY, LEAST, MOST, EXPONENT] = [0.9, 0.2, 10, -1 / 5];
 
 /**
- * Integrates from t0 to t1, in either direction. The error is measured over all elements and extra numbers together; its
- * norms are all that is read back of a trial. `onStep` is told of every trial, accepted or not.
+ * Integrates from t0 to t1, in either direction. The error is measured over all elements and extra numbers together;
+ * its norms are all that is read back of a trial. `onStep` is told of every trial, accepted or not.
  * @returns the state at t1 and how often the slope was asked for
  * @throws InvalidArgumentError unless the tolerances are positive and the step stays representable; AbortedError
  */

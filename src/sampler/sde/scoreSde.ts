@@ -13,9 +13,9 @@ export interface ScoreVeOptions {
 }
 
 /**
- * One step of a variance-exploding process: Langevin corrections (algorithm 4, with the norms' means over the batch), then
- * a reverse diffusion (algorithm 2), from the transition's stage if it has one. The network is asked once for each, and
- * noise is drawn.
+ * One step of a variance-exploding process: Langevin corrections (algorithm 4, with the norms' means over the batch),
+ * then a reverse diffusion (algorithm 2), from the transition's stage if it has one. The network is asked once for
+ * each, and noise is drawn.
  */
 export function scoreVe({ snr = 0.15, correctSteps = 1 }: ScoreVeOptions = {}): Solver {
   return async ({ x: start, from, to, stages: [grid = from] = [], denoise, noise, signal }) => {

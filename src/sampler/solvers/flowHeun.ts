@@ -6,9 +6,9 @@ import type { Solver } from '../solver.ts';
 import { LinearForm } from '../vec.ts';
 
 /**
- * Heun's step, of which the first half may be raised to σ̂ = σ·(1 + γ) by noise: the network is asked at sigma, before the
- * noise, and its velocity v counts as v·σ/σ̂. As in the reference library γ is divided among both halves of all steps, and
- * noise is drawn again for the second half, where it changes nothing.
+ * Heun's step, of which the first half may be raised to σ̂ = σ·(1 + γ) by noise: the network is asked at sigma, before
+ * the noise, and its velocity v counts as v·σ/σ̂. As in the reference library γ is divided among both halves of all
+ * steps, and noise is drawn again for the second half, where it changes nothing.
  *
  * @throws InvalidArgumentError if sChurn < 0
  */

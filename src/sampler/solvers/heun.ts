@@ -5,8 +5,9 @@ import type { Solver } from '../solver.ts';
 import { LinearForm } from '../vec.ts';
 
 /**
- * One step along a path straight in (alpha, sigma), after churn: Euler's, then again with the mean of the slopes at both
- * ends (algorithm 1, lines 4 to 8; algorithm 2). Two evaluations, order 2; the step that ends without noise is Euler's.
+ * One step along a path straight in (alpha, sigma), after churn: Euler's, then again with the mean of the slopes at
+ * both ends (algorithm 1, lines 4 to 8; algorithm 2). Two evaluations, order 2; the step that ends without noise is
+ * Euler's.
  *
  * @throws InvalidArgumentError if sChurn < 0
  */

@@ -19,8 +19,8 @@ export interface Kdpm2Options extends Omit<RaiseOptions, 'drawsAlways'>, Ancestr
 
 /**
  * One step in the state x = x₀ + sigma·ε, its slope taken at the transition's stage or, with `level`, at the geometric
- * mean of both sigmas (of `from` and what is left without noise, when ancestral). Two evaluations, order 2; the last step
- * is Euler's.
+ * mean of both sigmas (of `from` and what is left without noise, when ancestral). Two evaluations, order 2; the last
+ * step is Euler's.
  *
  * @throws InvalidArgumentError on eta or sChurn < 0; on the step, where there is neither stage nor `level`
  */

@@ -76,7 +76,8 @@ export interface RaiseOptions extends ChurnOptions {
 export type Churn = (step: StepInput) => { x: Vec; at: NoiseLevel };
 
 /**
- * σ̂ = σ·(1 + γ), x̂ = x + √(σ̂² − σ²)·S_noise·z, γ = min(S_churn/N, √2 − 1). Karras et al. 2022, algorithm 2, lines 4–6.
+ * σ̂ = σ·(1 + γ), x̂ = x + √(σ̂² − σ²)·S_noise·z, γ = min(S_churn/N, √2 − 1). Karras et al. 2022, algorithm 2, lines
+ * 4–6.
  * @throws InvalidArgumentError if a number is negative or not finite, or numInferenceSteps < 1
  */
 export function churned({ sChurn = 0, sTmin = 0, sTmax = Infinity, sNoise = 1, ...options }: RaiseOptions): Churn {

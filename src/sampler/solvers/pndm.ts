@@ -30,8 +30,8 @@ export function adamsBashforth([newest, ...older]: readonly [Vec | LinearForm, .
 /** The choice of {@link pndm}. */
 export interface PndmOptions {
   /**
-   * What is averaged over levels: ε, or the network's output, read as ε at the start of the step. They differ for a network
-   * that outputs v, where diffusers averages outputs. Default `eps`.
+   * What is averaged over levels: ε, or the network's output, read as ε at the start of the step. They differ for a
+   * network that outputs v, where diffusers averages outputs. Default `eps`.
    */
   averages?: 'eps' | 'output';
 }

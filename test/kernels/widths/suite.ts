@@ -1,6 +1,6 @@
 /**
- * The kernels whose lanes share loads, on subgroups of a width that this machine's processor does not have by itself: lavapipe
- * takes another when it starts, so every width has a test file, which is a process, of its own.
+ * The kernels whose lanes share loads, on subgroups of a width that this machine's processor does not have by itself:
+ * lavapipe takes another when it starts, so every width has a test file, which is a process, of its own.
  */
 import { describe, expect, it } from 'vitest';
 import { Graph } from '../../../src/engine/index.ts';

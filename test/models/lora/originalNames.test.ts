@@ -1,4 +1,6 @@
-/** Names that the authors of Flux and SD3 give their layers: every matrix has one place, and rows of joined ones follow. */
+/**
+ * Names that the authors of Flux and SD3 give their layers: every matrix has one place, and rows of joined ones follow.
+ */
 import { expect, it } from 'vitest';
 import { isTransformerLayer, transformerNames } from '../../../src/models/lora/originalNames.ts';
 import { weightsOf } from '../../../src/models/loadedModel.ts';

@@ -1,4 +1,6 @@
-/** DiT-S/2 at its full size, on seeded random weights, against its authors' code (test/fixtures/dit_s2_full/record.py). */
+/**
+ * DiT-S/2 at its full size, on seeded random weights, against its authors' code (test/fixtures/dit_s2_full/record.py).
+ */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { numel } from '../../../src/engine/index.ts';

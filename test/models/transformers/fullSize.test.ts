@@ -15,8 +15,8 @@ const config = (name: string): RawConfig =>
 
 const latents = (side: number) => ({ batch: 1, height: side, width: side });
 
-// Keys and elements of the reference implementations' state dicts; the table of positions is a parameter of the authors' DiT
-// and a buffer of SD3, where the 2.0, 2.2 and 8.1 billion that are told of leave it out.
+// Keys and elements of the reference implementations' state dicts; the table of positions is a parameter of the
+// authors' DiT and a buffer of SD3, where the 2.0, 2.2 and 8.1 billion that are told of leave it out.
 test.each<[string, ModelDefinition<never, never>, number, number, object, number]>([
   ['dit-xl-2-256', ditDefinition as never, 538, 749_826_464, latents(32), 0],
   ['dit-xl-2-512', ditDefinition as never, 538, 749_826_464, latents(64), 0],

@@ -1,4 +1,7 @@
-/** Conditional U-Nets and ControlNets: options that the shared recordings leave out, what goes together, what is refused. */
+/**
+ * Conditional U-Nets and ControlNets: options that the shared recordings leave out, what goes together, what is
+ * refused.
+ */
 import { afterAll, describe, expect, test } from 'vitest';
 import { ConfigError, InvalidArgumentError, ShapeError, WeightError } from '../../../src/engine/index.ts';
 import { MemorySource } from '../../../src/loading/source.ts';
@@ -20,7 +23,9 @@ import { f32, file, type Tensor } from '../../loading/files.ts';
 import { changed, failure, fixture } from '../fixtures.ts';
 import { openDevice } from '../../support/runGraph.ts';
 
-/** Results of the trunk that are stored one after the other, and by how much the largest recorded output exceeds one. */
+/**
+ * Results of the trunk that are stored one after the other, and by how much the largest recorded output exceeds one.
+ */
 const LAYERS = 256;
 const [adapter] = adapters();
 const device = await openDevice(adapter);

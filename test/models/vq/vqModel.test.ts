@@ -1,4 +1,6 @@
-/** Autoencoders with a codebook and tiny ones: recorded numbers, the ways through, what is refused, what is left behind. */
+/**
+ * Autoencoders with a codebook and tiny ones: recorded numbers, the ways through, what is refused, what is left behind.
+ */
 import { describe, expect, test } from 'vitest';
 import { type ConfigError, InvalidArgumentError, ShapeError } from '../../../src/engine/index.ts';
 import { AutoencoderTiny } from '../../../src/models/tiny/autoencoderTinyModel.ts';

@@ -1,4 +1,7 @@
-/** VQ-VAE and VQ-VAE-2 with their priors: against the recorded runs, against the parts by hand, what is refused and left. */
+/**
+ * VQ-VAE and VQ-VAE-2 with their priors: against the recorded runs, against the parts by hand, what is refused and
+ * left.
+ */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';

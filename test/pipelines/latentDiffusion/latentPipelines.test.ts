@@ -1,4 +1,7 @@
-/** Latent pipelines beside Stable Diffusion: codebook, super-resolution by low-resolution channels; each against its parts. */
+/**
+ * Latent pipelines beside Stable Diffusion: codebook, super-resolution by low-resolution channels; each against its
+ * parts.
+ */
 import { describe, expect, it } from 'vitest';
 import { ConfigError, InvalidArgumentError, UnsupportedError } from '../../../src/engine/index.ts';
 import { UNet2D, AutoencoderKL } from '../../../src/models/index.ts';

@@ -1,4 +1,6 @@
-/** EDM's networks as a pipeline: trajectories that the authors' samplers recorded, folders, classes, seeds, refusals. */
+/**
+ * EDM's networks as a pipeline: trajectories that the authors' samplers recorded, folders, classes, seeds, refusals.
+ */
 import { describe, expect, it } from 'vitest';
 import { ConfigError, FormatError, InvalidArgumentError, WeightError } from '../../../src/engine/index.ts';
 import type { RawConfig } from '../../../src/loading/index.ts';

@@ -1,4 +1,7 @@
-/** Attention maps of chosen tokens: against softmax in f64 on the network's own queries and keys, and through a pipeline. */
+/**
+ * Attention maps of chosen tokens: against softmax in f64 on the network's own queries and keys, and through a
+ * pipeline.
+ */
 import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError, UnsupportedError, type Tensor } from '../../../src/engine/index.ts';
 import { fromNchw, reshape, toNchw } from '../../../src/kernels/index.ts';

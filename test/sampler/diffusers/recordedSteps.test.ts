@@ -1,4 +1,7 @@
-/** Recorded from diffusers: timesteps and sigmas of `set_timesteps`, and whole runs, for options the other fixtures leave out. */
+/**
+ * Recorded from diffusers: timesteps and sigmas of `set_timesteps`, and whole runs, for options the other fixtures
+ * leave out.
+ */
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'vitest';
 import {

@@ -18,7 +18,10 @@ import { CLEAN, exactDenoiser, problem, space, type Problem } from './problem.ts
 
 const ITEMS = 4;
 const TOLERANCE = { rtol: 1e-5, atol: 1e-5 };
-/** β to 40 and σ to 2000: at the default ends the prior itself is off by 0.005 nats per dimension and standard deviation. */
+/**
+ * β to 40 and σ to 2000: at the default ends the prior itself is off by 0.005 nats per dimension and standard
+ * deviation.
+ */
 const PROCESSES = [
   ['VP', sdes.vpSde(0.1, 40), 0.02],
   ['sub-VP', sdes.subVpSde(0.1, 40), 0.05],

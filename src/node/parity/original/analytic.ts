@@ -1,4 +1,6 @@
-/** Parity with Analytic-DPM: its samplers on a mixture of Gaussians with exact noise prediction, and its trajectories. */
+/**
+ * Parity with Analytic-DPM: its samplers on a mixture of Gaussians with exact noise prediction, and its trajectories.
+ */
 import type { Directory } from '../../../loading/directory.ts';
 import * as a from '../../../sampler/analytic/index.ts';
 import { clipped } from '../../../sampler/parameterisation/clip.ts';

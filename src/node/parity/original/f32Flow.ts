@@ -30,7 +30,9 @@ function f32Tables(kind: Sde['kind'], { beta_min: low, beta_max: high }: BetaRan
   return { beta, std: variance, g2: fround(g * g) };
 }
 
-/** x at `end` from x at 1, and how often the slope was asked for. The network is told 999·t and is exact but for f32. */
+/**
+ * x at `end` from x at 1, and how often the slope was asked for. The network is told 999·t and is exact but for f32.
+ */
 export async function f32Flow(
   x: HostVec,
   sde: Sde,

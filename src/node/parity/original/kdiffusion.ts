@@ -114,7 +114,9 @@ function traced(denoise: Denoiser, trace: Trace): { denoise: Denoiser; nextStep(
   };
 }
 
-/** Replays the runs of a case: final state, states and pictures of every step, sigma of every evaluation, sigma grid. */
+/**
+ * Replays the runs of a case: final state, states and pictures of every step, sigma of every evaluation, sigma grid.
+ */
 export async function runKDiffusionSampler(dir: Directory): Promise<CaseResult> {
   const recording = await OriginalCase.open<SamplerConfig>(dir);
   const { gmm, runs } = recording.config;

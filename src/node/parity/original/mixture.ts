@@ -1,4 +1,6 @@
-/** The recordings' data distribution: a mixture of Gaussians with diagonal covariance, whose every quantity is exact. */
+/**
+ * The recordings' data distribution: a mixture of Gaussians with diagonal covariance, whose every quantity is exact.
+ */
 import type { Denoiser } from '../../../sampler/parameterisation/denoiser.ts';
 import { parameterise, samplePrediction } from '../../../sampler/parameterisation/denoiser.ts';
 import type { HostVec } from '../../../sampler/hostVec.ts';

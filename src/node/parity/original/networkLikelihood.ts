@@ -1,6 +1,7 @@
 /**
  * Likelihood by the probability flow where the score is a network's. The authors take the divergence by autograd; here
- * it is a central difference of order 6, all of whose points the network sees as one batch, so that a slope is one call.
+ * it is a central difference of order 6, all of whose points the network sees as one batch, so that a slope is one
+ * call.
  */
 import type { HostSpace, HostVec } from '../../../sampler/hostVec.ts';
 import { bitsPerDim } from '../../../sampler/sde/likelihood.ts';

@@ -23,8 +23,9 @@ const SENSITIVITY_FACTOR = 10;
 
 /**
  * Where less is stated: a few roundings relative to the largest value. f64 outputs answer to some hundred operations,
- * f32 ones to their storage, or as sums of terms of order 1; solutions of an ODE at a tolerance of 1e-10, to some steps' errors together;
- * and likelihoods at 1e-8, where the divergence is a central difference, to the same over more steps.
+ * f32 ones to their storage, or as sums of terms of order 1; solutions of an ODE at a tolerance of 1e-10, to some
+ * steps' errors together; and likelihoods at 1e-8, where the divergence is a central difference, to the same over more
+ * steps.
  */
 const ROUNDING = { F64: 1e-13, F32: 6e-8, F32_SUM: 6e-8, ODE: 1e-9, LIKELIHOOD: 6e-8 };
 

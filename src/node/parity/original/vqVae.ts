@@ -42,7 +42,9 @@ const meanSquare = (a: ArrayLike<number>, b: ArrayLike<number>) => {
   return sum / a.length;
 };
 
-/** `Encoder(stride 4) -> 1x1 conv -> Quantize -> Decoder`; `a` = channel, blocks, their channels, dimension, entries. */
+/**
+ * `Encoder(stride 4) -> 1x1 conv -> Quantize -> Decoder`; `a` = channel, blocks, their channels, dimension, entries.
+ */
 export async function runVqVae(c: NetworkCase): Promise<CaseResult> {
   const recording = await OriginalCase.open<{ a: readonly number[] }>(c.dir);
   const [channel, n_res_block, n_res_channel, embed_dim, n_embed] = recording.config.a;

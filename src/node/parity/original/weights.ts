@@ -48,7 +48,10 @@ export async function mergedWeights(
   return Checkpoint.open(new MemorySource(safetensorsOf(found), `${name}/weights`));
 }
 
-/** Shapes in one of a case's files: where a recorded config leaves sizes to the weights. @throws NotFoundError, FormatError */
+/**
+ * Shapes in one of a case's files: where a recorded config leaves sizes to the weights. @throws NotFoundError,
+ * FormatError
+ */
 export async function storedShapes(
   { root, name }: Pick<NetworkCase, 'root' | 'name'>,
   file: string,
