@@ -112,10 +112,22 @@ class Rewriting implements GraphView {
     return this.next.get(node);
   }
 
+  /**
+   * In their order, but for merged nodes that stand behind who reads them, since the last layer to become like the
+   * others was what was replaced: they come first.
+   */
   nodes(): Node[] {
-    const all: Node[] = [];
-    for (let node = this.first; node; node = this.after(node)) all.push(node);
-    return all;
+    const all = new Set<Node>();
+    const put = (node: Node) => {
+      if (all.has(node)) return;
+      for (const t of Object.values(node.inputs)) {
+        const from = t && this.producer(t);
+        if (from) put(from);
+      }
+      all.add(node);
+    };
+    for (let node = this.first; node; node = this.after(node)) put(node);
+    return [...all];
   }
 
   replace(old: Node, { node, removed, before = [], changed }: Replacement): void {

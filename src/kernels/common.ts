@@ -44,6 +44,9 @@ export const width4 = (t: Tensor) => ceilDiv(t.shape.at(-1)!, 4);
 /** Rows of a tensor: the product of all dimensions but the last. */
 export const rowsOf = (t: Tensor) => numel(t.shape.slice(0, -1));
 
+/** Rows as [B,N]: a batch of vectors may have been recorded as a sequence. */
+export const asItems = (t: Tensor) => (t.shape.length === 2 ? t : t.graph.view(t, [rowsOf(t), t.shape.at(-1)!]));
+
 export const sameShape = (a: readonly number[], b: readonly number[]) =>
   a.length === b.length && a.every((d, i) => d === b[i]);
 

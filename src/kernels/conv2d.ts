@@ -122,7 +122,8 @@ export const conv2dOp: Op<Conv2dAttrs> = {
     to.choose(...(node.attrs.norm ? normWays(node, to, conv2dWays) : conv2dWays(node, to)));
   },
   readPart(node, name, from, at) {
-    if (name !== 'shift' || at % 4 !== 0) return undefined;
+    // What stands behind the shift in its last vec4 would become padding of the result.
+    if (name !== 'shift' || at % 4 !== 0 || node.attrs.O % 4 !== 0) return undefined;
     const shiftAt = (node.attrs.shiftAt ?? 0) + at;
     return { ...node, inputs: { ...node.inputs, shift: from }, attrs: { ...node.attrs, shiftAt } };
   },

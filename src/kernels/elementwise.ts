@@ -96,6 +96,11 @@ function record(kind: keyof typeof OPS, a: Tensor, b: Tensor | undefined, c: Ten
       throw new ShapeError(`${kind}: expected an operand ${rows}, got ${formatShape(t.shape)}`);
     }
   }
+  if (b && c && !sameShape(b.shape, c.shape)) {
+    throw new ShapeError(
+      `${kind}: expected operands of one shape, got ${formatShape(b.shape)} and ${formatShape(c.shape)}`,
+    );
+  }
   const attrs = { kind, act: o.act ?? 'none', alpha: o.alpha ?? 1, beta: o.beta ?? 1 } as const;
   return a.graph.record(elementwiseOp, { a, b, c }, attrs, a.shape);
 }

@@ -2,7 +2,7 @@
  * Linear layers of rows behind a layer norm: the norm by itself, or found and applied where the layer brings rows in.
  */
 import { byteSize, rootOf, type Lowering, type Node, type Tensor } from '../engine/index.ts';
-import { ceilDiv, rowsOf, width4 } from './common.ts';
+import { asItems, ceilDiv, rowsOf, width4 } from './common.ts';
 import { CACHES, DISPATCH } from './counting.ts';
 import type { LinearAttrs } from './matmul.ts';
 import { matrixColumns4, matrixTiles } from './matrices.ts';
@@ -38,7 +38,7 @@ export function normReadsPart(node: Node<LinearAttrs>, from: Tensor, at: number)
   const { inputs, attrs } = node;
   return {
     ...node,
-    inputs: { ...inputs, m: from },
+    inputs: { ...inputs, m: asItems(from) },
     attrs: { ...attrs, layerNorm: { ...attrs.layerNorm!, node: found } },
   };
 }

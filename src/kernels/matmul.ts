@@ -11,7 +11,17 @@ import {
   type Tensor,
   type Weight,
 } from '../engine/index.ts';
-import { ACTIVATIONS, activationCode, ceilDiv, expectSame, near, rowsOf, width4, type Activation } from './common.ts';
+import {
+  ACTIVATIONS,
+  activationCode,
+  asItems,
+  ceilDiv,
+  expectSame,
+  near,
+  rowsOf,
+  width4,
+  type Activation,
+} from './common.ts';
 import { canShare, eightsOf, SHARED, sharesHere, usualCols, usualEights } from './eights.ts';
 import { normOfRows, normReadsPart, normWays, type LinearNorm } from './linearNorm.ts';
 import { LINEAR_OUT } from './linearOut.ts';
@@ -105,7 +115,7 @@ export const linearOp: Op<LinearAttrs> = {
     if (name === 'm' && node.attrs.layerNorm) return normReadsPart(node, from, at);
     if (name !== 'gate') return undefined;
     const gateAt = (node.attrs.gateAt ?? 0) + at;
-    return { ...node, inputs: { ...node.inputs, gate: from }, attrs: { ...node.attrs, gateAt } };
+    return { ...node, inputs: { ...node.inputs, gate: asItems(from) }, attrs: { ...node.attrs, gateAt } };
   },
 };
 
@@ -170,8 +180,8 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
       inPlace: 'residual',
     });
   };
-  // Of what a timestep goes through on its way, half the layers have this one behind them.
-  const shareAct: Record<string, number> = software && attrs.act === 'none' ? { ACT: ACTIVATIONS.silu } : {};
+  // Of what a timestep goes through on its way, half the layers have this one behind them. That of gates always applies.
+  const shareAct: Record<string, number> = software && !gated && attrs.act === 'none' ? { ACT: ACTIVATIONS.silu } : {};
   const ways: Record<string, () => void> = {
     plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated, ...shareAct }),
   };

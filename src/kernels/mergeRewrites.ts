@@ -168,6 +168,7 @@ function isSingle(node: Node): node is Node<VectorLinearAttrs> {
 }
 
 function sameLayer(a: Node<VectorLinearAttrs>, b: Node<VectorLinearAttrs>): boolean {
+  if (rootOf(a.inputs.x!) !== rootOf(b.inputs.x!)) return false;
   const same = (['K', 'N', 'act', 'post'] as const).every((key) => a.attrs[key] === b.attrs[key]);
   const [r, s] = [a.inputs.residual, b.inputs.residual];
   return (
@@ -236,6 +237,7 @@ export const mergeGated: Rewrite = {
     ]) {
       const [value, gate] = [view.producer(v), view.producer(g)];
       if (!isPlain(value) || !isPlain(gate) || value.attrs.act !== 'none') continue;
+      if (v.shape.at(-1) !== value.output.shape.at(-1)) continue;
       if (view.uses(v) !== 1 || view.uses(g) !== 1 || value.inputs.x !== gate.inputs.x) continue;
       const weight = halves(value.inputs.weight!, gate.inputs.weight!);
       const bias = value.inputs.bias && gate.inputs.bias && halves(value.inputs.bias, gate.inputs.bias);

@@ -10,7 +10,7 @@ import {
 } from '../engine/index.ts';
 import adaptiveShader from './adaptiveNorm.wgsl';
 import adaptiveSubgroupShader from './adaptiveNormSubgroup.wgsl';
-import { ceilDiv, expectRank, expectSame, rowsOf, width4 } from './common.ts';
+import { asItems, ceilDiv, expectRank, expectSame, rowsOf, width4 } from './common.ts';
 import { sharesHere } from './eights.ts';
 import gatedShader from './gatedAdd.wgsl';
 import { rowPerLane, WIDE } from './layerNorm.ts';
@@ -64,7 +64,11 @@ export const adaptiveNormOp: Op<AdaptiveNormAttrs> = {
   readPart(node, name, from, at) {
     if (name !== 'm' || at % 4 !== 0) return undefined;
     const { scale, shift, eps } = node.attrs;
-    return { ...node, inputs: { ...node.inputs, m: from }, attrs: { scale: scale + at, shift: shift + at, eps } };
+    return {
+      ...node,
+      inputs: { ...node.inputs, m: asItems(from) },
+      attrs: { scale: scale + at, shift: shift + at, eps },
+    };
   },
 };
 
@@ -83,7 +87,7 @@ export const gatedAddOp: Op<{ gate: number }> = {
   },
   readPart(node, name, from, at) {
     if (name !== 'm' || at % 4 !== 0) return undefined;
-    return { ...node, inputs: { ...node.inputs, m: from }, attrs: { gate: node.attrs.gate + at } };
+    return { ...node, inputs: { ...node.inputs, m: asItems(from) }, attrs: { gate: node.attrs.gate + at } };
   },
 };
 

@@ -41,8 +41,12 @@ function moved<A>(from: Node<A>, at: Node, inputs: Node['inputs'], attrs: Partia
   return { node: node as Node, removed: [from as Node] };
 }
 
-/** Whether nothing stands between the sum and the result, so that the sum can still be added to. */
-const isPlainSum = ({ inputs, attrs }: Node<Fused>) => attrs.act === 'none' && !inputs.residual && attrs.scale === 1;
+/**
+ * Whether nothing stands between the sum and the result, so that the sum can still be added to. An activation of a
+ * gated layer is that of its gates.
+ */
+const isPlainSum = ({ inputs, attrs }: Node<Fused>) =>
+  attrs.act === 'none' && !inputs.residual && attrs.scale === 1 && !(attrs as Partial<LinearAttrs>).gated;
 
 /** act(conv2d(x)) and act(linear(x)): the activation goes into the epilogue; so does a factor alone. */
 const foldActivation: Rewrite = {

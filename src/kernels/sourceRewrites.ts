@@ -16,9 +16,10 @@ export const foldUpsample: Rewrite = {
   apply(node, view) {
     if (!is(node, conv2dOp)) return undefined;
     const attrs = node.attrs as Conv2dAttrs;
-    const { x } = node.inputs;
+    const { x, second } = node.inputs;
     const from = view.producer(x!);
-    if (!from || !is(from, upsampleNearestOp) || view.uses(x!) !== 1 || attrs.up === 2) return undefined;
+    // What stands behind x is as large as x.
+    if (second || !from || !is(from, upsampleNearestOp) || view.uses(x!) !== 1 || attrs.up === 2) return undefined;
     const small = from.inputs.x!;
     const [, H, W] = small.shape;
     if (!sameShape(x!.shape, from.output.shape) || attrs.H !== 2 * H || attrs.W !== 2 * W) return undefined;

@@ -60,6 +60,8 @@ export const vectorLinearOp: Op<VectorLinearAttrs> = {
   },
   readPart(node, name, from, at) {
     if ((name !== 'x' && name !== 'residual') || at % 4 !== 0 || from.shape.length !== 2) return undefined;
+    // What stands behind the residual in its last vec4 would become padding of the result.
+    if (name === 'residual' && node.attrs.N % 4 !== 0) return undefined;
     return reading(node, name, from, at);
   },
 };

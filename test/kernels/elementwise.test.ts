@@ -78,5 +78,8 @@ describe('elementwise: shapes', () => {
     expect(() => add(x, g.input('short', [2, 7], { layout: 'rows' }))).toThrow(/\[2,3,8\] or \[2,8\], got \[2,7\]/);
     const shift = g.input('shift', [3, 8], { layout: 'rows' });
     expect(() => scaleShift(x, g.input('scale', [2, 8], { layout: 'rows' }), shift)).toThrow(ShapeError);
+    expect(() => scaleShift(x, g.input('row', [2, 8], { layout: 'rows' }), x)).toThrow(
+      /operands of one shape, got \[2,8\] and \[2,3,8\]/,
+    );
   });
 });

@@ -8,6 +8,7 @@ import { layerNorm } from '../../src/kernels/layerNorm.ts';
 import { linear } from '../../src/kernels/matmul.ts';
 import { adaptiveNorm, gatedAdd } from '../../src/kernels/modulation.ts';
 import { rewrites } from '../../src/kernels/rewrites.ts';
+import { slice } from '../../src/kernels/slice.ts';
 import { gatedDense } from '../../src/models/blocks/gatedDense.ts';
 import { WeightScope } from '../../src/models/weightScope.ts';
 import { activation, type ActivationName } from '../reference/activation.ts';
@@ -195,6 +196,27 @@ describe.each(adapters())('linear behind a norm on %s', (adapter) => {
     // SwiftShader takes seconds for every kernel with kilobytes of workgroup memory.
     const tunables: RunOptions['tunables'] = adapter === 'swiftshader' ? { matmulTileNorm: { ...SMALL, COLS: 2 } } : {};
     await expectRight(c, await openDevice(adapter), way, { tunables, caps: { software: false } });
+  });
+
+  it('reads conditions out of rows that were recorded as a sequence', async () => {
+    const [B, T, D] = [3, 5, 8];
+    const g = new Graph();
+    const m = g.view(slice(g.input('m', [1, B, 4 * D], { layout: 'rows' }), D, 4 * D), [B, 3 * D]);
+    const x = g.input('x', [B, T, D], { layout: 'rows' });
+    const n = adaptiveNorm(x, m, { scale: 0, shift: D, eps: EPS });
+    g.output('y', gatedAdd(x, linear(n, weight('w', D, D), weight('b', D)), m, 2 * D));
+    const run = {
+      inputs: { x: normals(1, B * T * D), m: normals(2, B * 4 * D) },
+      weights: { w: normals(3, D * D, { std: 1 / Math.sqrt(D) }), b: normals(4, D) },
+    };
+    const device = await openDevice(adapter);
+    const off = await runGraph(device, g, run);
+    const on = await runGraph(device, g, {
+      ...{ ...run, rewrites, choices: force('tile 32 folded'), caps: { software: false } },
+      tunables: { matmulTileNorm: SMALL },
+    });
+    expect(on.dispatches).toHaveLength(1);
+    expectClose(on.outputs.y, off.outputs.y, dotTolerance('f32', D, 20), 'on is off');
   });
 
   it('is on a processor what it was: the same dispatches', async () => {

@@ -1,6 +1,6 @@
 /** Rewrites that merge layers, read inputs where they lie, and put gates into epilogues: on gives what off gives. */
 import { describe, expect, it } from 'vitest';
-import { Graph, rewriteGraph, type Choices, type Tensor } from '../../src/engine/index.ts';
+import { Graph, rewriteGraph, weightRows, type Choices, type Tensor } from '../../src/engine/index.ts';
 import { attention } from '../../src/kernels/attention.ts';
 import { concat } from '../../src/kernels/concat.ts';
 import { conv2d } from '../../src/kernels/conv2d.ts';
@@ -83,7 +83,29 @@ const CASES: [what: string, fired: readonly string[], saved: number, build: Reco
       return [conv('a', 8), conv('b', 4)];
     },
   ],
+  [
+    'projections of which one is activated later, behind a reader of the other',
+    ['fold-activation', 'merge-projections'],
+    2,
+    (g) => {
+      const x = rows(g, 'x', B, 7);
+      const first = dense(dense(x, 'a', 8, { act: 'silu' }), 'a2', 5);
+      return [first, dense(unary(dense(x, 'b', 8), { act: 'silu' }), 'b2', 5)];
+    },
+  ],
   ['GEGLU', ['merge-gated'], 2, (g) => [gatedDense(new WeightScope('ff'), rows(g, 'x', B, T, D), 20, 'gelu')]],
+  [
+    'a product of few rows',
+    ['merge-gated'],
+    2,
+    (g) => [gatedDense(new WeightScope('ff'), rows(g, 'x', 1, 2, D), 20, 'none')],
+  ],
+  [
+    'an activation of a gated product',
+    ['merge-gated'],
+    2,
+    (g) => [unary(gatedDense(new WeightScope('ff'), rows(g, 'x', B, T, D), 20, 'none'), { act: 'silu' })],
+  ],
   ['SwiGLU of a ragged width', [], 0, (g) => [gatedDense(new WeightScope('ff'), rows(g, 'x', B, T, D), 7, 'silu')]],
   [
     'a gate and a residual',
@@ -92,6 +114,15 @@ const CASES: [what: string, fired: readonly string[], saved: number, build: Reco
     (g) => {
       const [x, m] = [rows(g, 'x', B, T, D), rows(g, 'm', B, 2 * D + 4)];
       return [gatedAdd(x, dense(rows(g, 'h', B, T, 7), 'w', D), m, D)];
+    },
+  ],
+  [
+    'gates that were recorded as a sequence',
+    ['fold-gate', 'fold-slice'],
+    2,
+    (g) => {
+      const m = g.view(slice(rows(g, 'm', 1, B, 3 * D), D, 3 * D), [B, 2 * D]);
+      return [gatedAdd(rows(g, 'x', B, T, D), dense(rows(g, 'h', B, T, 7), 'w', D), m, D)];
     },
   ],
   [
@@ -121,6 +152,15 @@ const CASES: [what: string, fired: readonly string[], saved: number, build: Reco
       const options = { groups: 2, eps: 1e-5, act: 'silu', algorithm: 'slab' } as const;
       const n = groupNorm(joined, norm, { key: 'beta', shape: [14] }, options);
       return [n, conv2d(joined, { key: 'shortcut', shape: [10, 14, 1, 1] })];
+    },
+  ],
+  [
+    'a doubled map beside a large one',
+    ['fold-concat'],
+    1,
+    (g) => {
+      const up = upsampleNearest(rows(g, 'x', B, 3, 5, 8), { height: 6, width: 10 });
+      return [conv2d(concat(up, rows(g, 'y', B, 6, 10, 6)), { key: 'w', shape: [9, 14, 1, 1] })];
     },
   ],
   [
@@ -159,6 +199,28 @@ const HOLDS: [what: string, Recording][] = [
       const apart = g.view(dense(rows(g, 'x', B, T, D), 'qkv', 3 * D), [B, T, 3, D]);
       const [q, k, v] = [0, 1, 2].map((i) => g.view(slice(apart, 4 * i, 4 * i + 4), [B, T, D]));
       return [attention(q, k, v, { heads: 3 })];
+    },
+  ],
+  [
+    'what ends within a vec4 of wider rows, whose rest is no padding',
+    (g) => {
+      const part = slice(rows(g, 'row', B, 12), 4, 9);
+      const x = rows(g, 'x', B, 3, 4, 6);
+      return [
+        conv2d(x, { key: 'conv', shape: [5, 6, 3, 3] }, undefined, { padding: 1, shift: part }),
+        dense(rows(g, 'v', B, 7), 'w', 5, { residual: part }),
+      ];
+    },
+  ],
+  [
+    'a gated layer under a shape of narrower rows',
+    (g) => {
+      const x = rows(g, 'x', B, T, D);
+      const half = (from: number) => {
+        const weight = weightRows({ key: 'w', shape: [16, D] }, from, from + 8);
+        return g.view(linear(x, weight), [B, 2 * T, 4]);
+      };
+      return [mul(half(0), half(8))];
     },
   ],
   ['a product of two layers', (g) => [mul(dense(rows(g, 'x', B, T, D), 'a', 8), dense(rows(g, 'y', B, T, D), 'b', 8))]],
