@@ -59,8 +59,8 @@ export interface HostSide {
   /** Encodes one run and hands nothing in. */
   encode(): Promise<void>;
   /**
-   * While `work` lasts, which has to wait until the GPU is done, a submit holds `times` what it usually holds: less
-   * than 1, and runs are cut into more pieces; Infinity, and each {@link Subject.run} is one submit.
+   * While `work` lasts (it has to wait until the GPU is done) a submit holds `times` what it usually holds: below 1
+   * runs are cut into more pieces, with Infinity each {@link Subject.run} is one submit.
    */
   paced<T>(times: number, work: () => Promise<T>): Promise<T>;
   /** Submits so far. */
@@ -76,14 +76,14 @@ export type PeerWork = { problem: Problem } | { model: string };
  */
 export interface Peer {
   name: string;
-  /** It computes on the processor, whatever the adapter: not a competitor on the GPU but a mark to come near. */
+  /** It computes on the processor, whatever the adapter: no competitor on the GPU, but a mark to come near. */
   native?: boolean;
   /** The ways in which it can do this work; the fastest counts. None where it cannot. */
   variants(work: PeerWork, dtype: 'f32' | 'f16'): readonly string[];
   open(work: PeerWork, variant: string, dtype: 'f32' | 'f16'): Promise<PeerSubject>;
 }
 
-/** Times are taken where the peer runs, so that what lies between is not in them. */
+/** Times are taken where the peer runs, so that the way there and back is not in them. */
 export interface PeerSubject {
   readonly version: string;
   /** How it is set up, for people. */

@@ -16,7 +16,7 @@ export interface Entrant {
 
 /** Runs stand behind each other until they take this long: clocks of browsers are no finer than 0.1 ms. */
 export const SPAN_MS = 10;
-/** Nor more of them: a clock that did not move says nothing of how many it takes. */
+/** But no more than this many: a clock that did not move does not tell how many it takes. */
 export const MOST_RUNS = 100;
 /** Never fewer, however long a case takes. */
 export const FEWEST_REPS = 3;
@@ -33,7 +33,7 @@ export interface Effort {
  */
 export async function warmUp({ reps, budgetMs }: Effort, how: Pick<Entrant, 'time' | 'gpu'>): Promise<Entrant> {
   let once = await how.time(1);
-  // What takes long was warm after the check; another round would only cost time.
+  // A slow case is warm after its check; another round would only cost time.
   if (once < SLOW_MS) {
     await how.gpu?.(1);
     once = await how.time(1);
@@ -63,8 +63,8 @@ export const turnOf = (e: Entrant, owner: string): Turn => ({
 });
 
 /**
- * All in turns, A B C A B C …, so that whatever the machine does meanwhile, it does to all. Where owners change,
- * `settle` waits until what the one before left running has come to rest, whoever is next.
+ * All in turns, A B C A B C …, so that whatever the machine does meanwhile, it does to all. Where the turn passes to
+ * another owner, `settle` waits until what the one before left running has come to rest.
  */
 export async function takeTurns(
   turns: readonly Turn[],

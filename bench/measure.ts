@@ -35,7 +35,7 @@ const BUDGET_MS = 10_000;
 /** With peers, each with a process and a device: how many cases are open at once. */
 const CASES_WITH_PEERS = 3;
 
-/** Of what a submit usually holds: where submits are many, it shows what each costs. */
+/** Short pieces hold this share of what a submit usually holds: with many submits it shows what each one costs. */
 const SHORT_PIECES = 1 / 4;
 
 /**
@@ -167,7 +167,7 @@ async function openHost(
     return ms;
   };
   const [usual, many, one]: number[][] = [[], [], []];
-  // Usual pieces teach the rate, as they do for users; the others leave it as it is.
+  // Pieces of the usual size teach the pacer its rate, as they do for users; the others leave it as it is.
   const bounded = async (runs: number) => {
     const before = side.submits;
     const ms = await timed(() => several(runs));

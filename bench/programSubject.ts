@@ -102,7 +102,7 @@ export class ProgramSubject implements Subject {
       async paced(times, work) {
         const { budgetMs, rate } = pacer;
         pacer.budgetMs = times === Infinity ? Infinity : budgetMs * times;
-        // What longer or shorter pieces would teach about the rate is not what the usual ones have learned.
+        // Longer or shorter pieces would teach the pacer another rate than the usual ones have, so it is put back.
         return work().finally(() => Object.assign(pacer, { budgetMs, rate }));
       },
       get submits() {

@@ -35,7 +35,7 @@ export interface Candidate {
   /** Name of the shape's case in the suite `kernels`. */
   of: string;
   way: string;
-  /** What is taken where nothing was measured, what the tuner tries beside it, and what it never looks at. */
+  /** `usual` is taken where nothing was measured, `tried` by the tuner beside it, `untried` never. */
   role: 'usual' | 'tried' | 'untried';
 }
 

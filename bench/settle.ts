@@ -1,22 +1,22 @@
 /**
- * Rest between the turns of different processes. When their run is done, other runtimes go on spinning in their threads
- * for a while, and drivers tidy up; whoever is next would be measured beside that. So a piece of work of known length
- * runs on the adapter, again and again, until it takes no longer than on a free machine. Whoever is next waits for it,
- * they as we.
+ * Rest between the turns of different processes. When their run is done, threads of other runtimes go on spinning for a
+ * while, and drivers tidy up; whoever is next would be measured beside that. So a piece of work of known length runs on
+ * the adapter, again and again, until it takes no longer than on a free machine. Everyone waits for that before a turn,
+ * peers as well as we.
  */
 import type { Device } from '../src/engine/index.ts';
 import { openProbe } from './roofline/roofline.ts';
 import { quantile } from './statistics.ts';
 
 /**
- * Free is a machine on which the work takes, so many times in a row, at most this many times what it took at first. On
- * two cores, one of which is taken, it takes half as long again or twice as long.
+ * A machine counts as free when the work takes, so many times in a row, at most this many times what it took at first.
+ * With one of two cores taken it takes 1.5 to 2 times as long.
  */
 const SLACK = 1.3;
 const IN_A_ROW = 2;
 /**
- * Milliseconds after which the machine is taken as it is; onnxruntime's threads need 30 to 60. One that others use
- * never comes to rest: each time in vain, half as long is waited the next time, down to the shortest.
+ * Milliseconds after which the machine is taken as it is; onnxruntime's threads need 30 to 60. A machine that others
+ * use never comes to rest: after each wait in vain the next is half as long, down to the shortest.
  */
 const LONGEST = 400;
 const SHORTEST = 25;

@@ -116,7 +116,7 @@ export function variantsOf(graph: Graph, { caps, tune }: Pick<Circumstances, 'ca
     }),
     { title: 'without subgroups', without: SUBGROUPS },
   ];
-  // Opened last, where the network itself is opened first: what their ratio differs from 1 by, no other ratio proves.
+  // Opened last, while the network itself is opened first: a ratio no further from 1 than theirs proves nothing.
   const again: Variant = { title: 'once more' };
   const same = signatureOf(on.dispatches);
   const changing = candidates.filter(({ rewritesOff, rewritesOn, without }) => {
@@ -141,7 +141,7 @@ export function variantCases(network: NetworkCase, circumstances: Circumstances)
   const { peerWork: _, ...plain } = networkCase(network);
   const name = `${group}/${id}`;
   let on: Float32Array | undefined;
-  // Where weights lie in memory makes a program faster or slower by more than most rewrites do: all have the same.
+  // All share the same weights: where weights lie in memory changes a program's speed by more than most rewrites do.
   const works = new WeakMap<Device, Promise<ProgramWork>>();
   const open = async (device: Device, variant?: Variant): Promise<ProgramSubject> => {
     if (!works.has(device)) works.set(device, network.work(device));

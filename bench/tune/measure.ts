@@ -10,7 +10,8 @@ import { rewrites } from '../../src/kernels/index.ts';
 import { median } from '../statistics.ts';
 
 /**
- * A way must take no more than this part of the usual one's time, in every repetition: another machine differs more.
+ * A way must take no more than this part of the usual one's time in every repetition; a smaller gain might not hold on
+ * another machine.
  */
 export const WORTH = 0.9;
 /**

@@ -23,8 +23,8 @@ export interface Capabilities {
   /** Width of a subgroup where `subgroups` was granted and the adapter has one width only; otherwise 0. */
   subgroupSize: number;
   /**
-   * Subgroups multiply matrices of halves of these sizes into sums in f32 (Dawn's experimental subgroup matrices), seen
-   * to be right when the device was opened; left out where they do not.
+   * Sizes of matrices of halves that subgroups multiply into sums in f32 (Dawn's experimental subgroup matrices),
+   * tested when the device was opened; left out where there are none.
    */
   matrices?: MatrixForm;
   /** `timestamp-query` was granted. */
@@ -139,8 +139,8 @@ export class Device {
 
   /**
    * Negotiates features and opens a device at WebGPU's default limits unless told otherwise.
-   * @throws AdapterError without WebGPU, an adapter, a required feature, or a device of it; InvalidArgumentError for an
-   * unknown mode of tuning.
+   * @throws AdapterError where there is no WebGPU, no adapter or not every required feature, or the adapter gives no
+   * device; InvalidArgumentError for an unknown mode of tuning.
    */
   static async open(options: DeviceOptions = {}): Promise<Device> {
     const tune = tuneOptions(options.tune);
@@ -183,7 +183,7 @@ export class Device {
       Object.keys(DEFAULT_LIMITS).map((name) => [name, device.limits[name as keyof Limits]]),
     ) as unknown as Limits;
     const { subgroupMinSize: min, subgroupMaxSize: max } = adapter.info;
-    // Processors that offer them have no such hardware, and their drivers take long over each shader.
+    // Not on processors: they have no hardware for it, and their drivers take long to compile such shaders.
     const matrices = software ? undefined : await firstRightOf(device, adapter.info);
     const caps: Capabilities = {
       matrices: matrices?.form,
@@ -197,7 +197,7 @@ export class Device {
   }
 
   /**
-   * Throws what went wrong since the last look, once; a lost device is lost for good.
+   * Throws what has gone wrong since the last call, once; a lost device throws every time.
    * @throws DeviceLostError; OutOfMemoryError or ValidationError that was caught outside a scope.
    */
   check(): void {
@@ -252,7 +252,7 @@ export class Device {
 
   /**
    * Copies `size` bytes of a buffer, from byte `offset` (a multiple of 4) on, to the host.
-   * @throws DeviceLostError when the device goes before they have come.
+   * @throws DeviceLostError when the device is lost before they arrive.
    */
   async read(source: GPUBuffer, size = source.size, offset = 0): Promise<ArrayBuffer> {
     this.check();
@@ -287,7 +287,7 @@ export class Device {
 
 function noop(): void {}
 
-/** The best of the sizes of matrices that an adapter lists which it multiplies rightly. */
+/** The best of the matrix sizes that an adapter lists and multiplies correctly. */
 async function firstRightOf(device: GPUDevice, info: GPUAdapterInfo): Promise<MatrixChoice | undefined> {
   if (!device.features.has(MATRICES) || !device.features.has('shader-f16')) return undefined;
   for (const choice of matrixChoices(info, matrixConfigs(info), device.features)) {

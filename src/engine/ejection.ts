@@ -1,13 +1,13 @@
 /**
- * Fits items into arenas of given sizes. An item that finds no room is put where it drives out least, and what it drove
- * out looks for another place; who had to push weighs more from then on, so that the hard ones settle (guided ejection
- * search; Nagata & Bräysy 2009). It finds ways where placing one after the other, in any order tried, leaves gaps too
- * small to use.
+ * Fits items into arenas of given sizes. An item that finds no room is put where it displaces least, and what it
+ * displaced looks for another place. An item that had to displace others weighs more from then on, so that those hard
+ * to place settle (guided ejection search; Nagata & Bräysy 2009). It finds plans where placing one item after the
+ * other, in any order tried, leaves gaps too small to use.
  */
 import { uniforms, type Item } from './placement.ts';
 
 /**
- * Comparisons of a place with what lies there, per item, after which a search gives up: hundredths of a second in all.
+ * A search gives up after so many comparisons of a place with what lies there, per item: hundredths of a second in all.
  */
 const WORK = 2 ** 13;
 
@@ -16,7 +16,7 @@ export interface Effort {
   left: number;
 }
 
-/** A place for an item: the weight of what it would drive out, and what it costs to lie there. */
+/** A place for an item: the weight of what it would displace, and what it costs to lie there. */
 interface Place {
   arena: number;
   offset: number;
@@ -24,7 +24,10 @@ interface Place {
   cost: number;
 }
 
-/** Places all items, wherever they lay. @returns what it costs that some share an arena; undefined where it gave up. */
+/**
+ * Places all items anew. @returns the cost of those that share an arena though they should not; undefined if it gave
+ * up.
+ */
 export function fit(items: readonly Item[], arenas: readonly number[], effort: Effort): number | undefined {
   const random = uniforms();
   const weights = new Map(items.map((item) => [item, area(item)]));

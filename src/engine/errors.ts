@@ -93,7 +93,7 @@ export function throwIfAborted(signal: AbortSignal | undefined, where: string): 
 }
 
 /**
- * `work`, or AbortedError as soon as the signal fires; what cannot be stopped goes on unheeded.
+ * Waits for `work`, but no longer than until the signal fires; work that cannot be stopped goes on, its result unused.
  * @throws AbortedError
  */
 export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined, where: string): Promise<T> {

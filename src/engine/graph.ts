@@ -69,8 +69,8 @@ export interface Op<A = unknown> {
   /** Asks for the dispatches that compute the node. @throws LimitError as {@link Lowering.dispatch} does. */
   lower(node: Node<A>, to: Lowering): void;
   /**
-   * The node that reads its input `name` out of wider rows: from channel `at` of `from` on. Undefined, or left out,
-   * where it cannot.
+   * The same node, but reading its input `name` out of wider rows, from channel `at` of `from` on; undefined where it
+   * cannot. An op that never can has no such function.
    */
   readPart?(node: Node<A>, name: string, from: Tensor, at: number): Node<A> | undefined;
 }
@@ -186,8 +186,8 @@ export class Graph {
 
   /**
    * One tensor of several weights: block by block side by side (`columns`: one matrix of all their columns), or one
-   * behind the other (`stack`). A number stands for as many elements of zeros in every block, and in `stack` for
-   * itself.
+   * behind the other (`stack`). A number among the weights stands for as many zeros, in every block of `columns`, once
+   * in `stack`.
    * @throws ShapeError unless there is a weight, and all have one dtype and, side by side, as many blocks.
    */
   join(parts: readonly (Tensor | number)[], how: 'columns' | 'stack'): Tensor {

@@ -1,7 +1,7 @@
 /**
- * Tensors that have no memory of their own. A dispatch that only copies, rows joined or cut out whole, is left out
- * where its operands can lie in its result from the start, or its result in its operand. A kernel that reads element i
- * of a residual only to write element i of its result does so through one binding where nobody reads the residual
+ * Tensors that have no memory of their own. A dispatch that only copies (whole rows, joined or cut out) is left out
+ * where its operands can be placed inside its result from the start, or its result inside its operand. A kernel that
+ * reads element i of a residual only to write element i of its result writes over the residual, where nobody reads that
  * afterwards.
  */
 import { byteSize, rootOf, type Tensor } from './graph.ts';
@@ -22,16 +22,16 @@ export interface InPlace {
   within: ReadonlyMap<number, Within>;
 }
 
-/** Dispatches through which memory may go from tensor to tensor without tying down much. */
+/** A chain of tensors that take over each other's memory ties little down if it spans no more dispatches than this. */
 const SHORT = 32;
 
-/** Where results take over memory: wherever they can; or for a short time, and where most memory is in use. */
+/** Where results take over memory: wherever they can; or only in short chains and where most memory is in use. */
 export type Thrift = 'everywhere' | 'at the peak';
 
 /**
  * @param pinned ids of tensors whose memory is not planned.
  * @param align bytes that a binding's offset is a multiple of.
- * @param thrift what takes over memory for long, as a residual stream does, has to lie in one place for long.
+ * @param thrift a long chain, such as a residual stream, has to stay in one place all the while, which can cost memory.
  */
 export function workInPlace(
   dispatches: readonly Dispatch[],
@@ -62,7 +62,7 @@ function operandBytes(d: Dispatch | undefined): number {
 /** Who lies in whom, while that is decided. */
 class Sharing {
   readonly within = new Map<number, Within>();
-  /** Dispatches that read and write a tensor, by its id; one that reads it twice stands twice. */
+  /** Dispatches that read and write a tensor, by its id; one that reads it twice is listed twice. */
   private readonly reads = new Map<number, number[]>();
   private readonly writes = new Map<number, number[]>();
   /** Tensors that lie in one, by its id. */

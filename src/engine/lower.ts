@@ -16,8 +16,8 @@ import { defaultTunables, MAX_GROUPS, storageModule, type Kernel, type Params } 
 import type { StorageModule, Tunables, TunableValue } from './shader.ts';
 
 /**
- * What a dispatch does that only copies: `out` is the bytes of `parts` one behind the other (`join`), or those of one,
- * from byte `at` on (`cut`). It can be left out where they lie there anyway.
+ * What a dispatch that only copies does: `out` is the bytes of `parts` one behind the other (`join`), or those of one,
+ * from byte `at` on (`cut`). It can be left out where the bytes lie there already.
  */
 export interface Copies {
   readonly kind: 'join' | 'cut';
@@ -64,7 +64,7 @@ export interface DispatchRequest {
   copies?: Copies;
 }
 
-/** Ways chosen by measurement: the name of one by the key of the place where it was chosen. */
+/** Ways chosen by measurement: the name of the way, by the key of the place where there is a choice. */
 export type Choices = Pick<ReadonlyMap<string, string>, 'get'>;
 
 /** A place where a node could be computed in several ways. */
@@ -79,7 +79,7 @@ export interface ChoicePlace {
   usual: string;
 }
 
-/** How to lower: what has been chosen, and who wants to hear of places where something can be. */
+/** How to lower: the choices made so far, and a listener for places where there is a choice. */
 export interface LowerOptions {
   choices?: Choices;
   onChoice?: (place: ChoicePlace) => void;

@@ -5,9 +5,12 @@ import type { Dispatch } from './lower.ts';
 import { planMemory, type MemoryPlan } from './plan.ts';
 import { bindForWriting } from './writableInputs.ts';
 
-/** A plan within this share of what is alive at once is near enough; on processors a pipeline takes long to compile. */
+/**
+ * A plan may exceed what is alive at once by this share; by more on processors, where the pipelines that a tighter plan
+ * takes are slow to compile.
+ */
 const [WASTE, SOFTWARE_WASTE] = [0.05, 0.15];
-/** Shares of the waste beyond that which are put up with, one after the other, where less has no plan. */
+/** Where no plan keeps to that: shares of the remaining waste to accept, tried one after the other. */
 const PARTS = [0, 1 / 4, 1 / 2];
 /** Bytes that are not worth another pipeline. */
 const LITTLE = 2 ** 20;
@@ -32,7 +35,7 @@ export function layOut(
     if (plan.peakBytes <= Math.max(most, plan.liveBytes + LITTLE)) return { dispatches, plan };
     tried.push({ dispatches, plan });
   }
-  // Where nothing is found in that little, part of the waste is still better than all of it.
+  // Where no plan is that small, part of the waste is still better than all of it.
   const [least] = tried.sort((a, b) => a.plan.peakBytes - b.plan.peakBytes);
   for (const part of PARTS) {
     const bytes = most + part * (least.plan.peakBytes - most);

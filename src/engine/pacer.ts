@@ -5,15 +5,15 @@
 import type { Device } from './device.ts';
 
 /**
- * Small pieces that may be queued, and the share of a full one that they may come to. To hear of the end of one takes a
- * page long, so that one or two at a time would leave the GPU idle between them; but to wait for the oldest now and
- * then is also what lets the page live.
+ * How many small pieces may be queued, and which share of a full piece they may come to together. A page learns late
+ * that a piece is done, so one or two at a time would leave the GPU idle in between; but waiting for the oldest now and
+ * then is also what keeps the page alive.
  */
 const MOST_PENDING = 8;
 const SMALL = 1 / 8;
-/** Less, in milliseconds, measures the event loop, not the GPU; it only says "at least this fast". */
+/** Shorter times (in milliseconds) measure the event loop, not the GPU; they only say "at least this fast". */
 const MEASURABLE_MS = 5;
-/** What a piece too short to measure may raise the rate by: it may have ended long before anyone looked. */
+/** A piece too short to measure may raise the rate by this factor at most: nobody saw when it ended. */
 const MOST_RAISE = 2;
 
 interface Piece {
@@ -28,9 +28,7 @@ export class Pacer {
   submits = 0;
   private readonly pending: Piece[] = [];
   private pendingCost = 0;
-  /**
-   * When the last piece was done, and what was done since when without a gap, as far as it has not been learned from.
-   */
+  /** When the last piece was done; and the work done without a gap from which the rate has not been learned yet. */
   private lastDone = 0;
   private stretch = { since: 0, cost: 0 };
 

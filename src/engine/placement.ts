@@ -21,7 +21,7 @@ export interface Placed {
 const TRIES = 1000;
 /** Tries after which the search goes back to the best it has found, with a few preferences changed. */
 const ROUND = 60;
-/** Tensors below this share of what is alive at once follow when the large ones lie. */
+/** Tensors below this share of what is alive at once are placed after the large ones. */
 const SMALL = 1 / 128;
 /** A plan this near to the least possible is good enough. */
 const ENOUGH = 1.01;
@@ -34,7 +34,7 @@ const ORDERS: ((a: Interval, b: Interval) => number)[] = [
   (a, b) => b.last - b.first - (a.last - a.first) || b.size - a.size,
 ];
 
-/** An interval with the number of the arena that it takes among those that grow alike. */
+/** An interval, and which arena it takes where several would grow by the same. */
 interface Turn {
   readonly item: Item;
   readonly preference: number;
@@ -45,7 +45,7 @@ export interface Item {
   readonly interval: Interval;
   /** Others that are alive with it. */
   readonly beside: Item[];
-  /** Those of them that may not share an arena with it, and those that should not, with what it costs if they do. */
+  /** Those of them that may not share an arena with it; and those that should not, with the cost if they do. */
   readonly apart: Item[];
   readonly avoided: ReadonlyMap<Item, number>;
   /** −1 until it has one. */
@@ -148,7 +148,8 @@ export function lowestOffset(beside: readonly Item[], arena: number, size: numbe
 }
 
 /**
- * First fit at the lowest offset, in the arena that grows least; gives up beyond `enough` bytes, at the turn `beyond`.
+ * First fit at the lowest offset, in the arena that grows least; gives up at the turn (`beyond`) that exceeds `enough`
+ * bytes.
  */
 function place(
   turns: readonly Turn[],
@@ -174,7 +175,7 @@ function place(
       least = growth;
       choices.push({ arena, offset });
     }
-    // 0 is the first of those that grow alike, 1 the last, which may be a new arena.
+    // 0 is the first of those that grow by the same, 1 the last, which may be a new arena.
     const { arena, offset } = choices.at(preference === 1 ? -1 : preference % choices.length)!;
     item.arena = arena;
     item.offset = offset;

@@ -35,8 +35,8 @@ export interface MemoryPlan {
 /** A plan in which no dispatch reads an arena that it writes, and perhaps a smaller one in which some do. */
 export interface Planned extends MemoryPlan {
   /**
-   * The plan in at most `most` bytes, where one is found, and what the dispatches come to that read an arena that they
-   * write (the larger of operations and bytes); they have to be given to `bindForWriting`.
+   * A plan of at most `most` bytes, if one is found, with the cost of the dispatches that read an arena that they write
+   * (the larger of operations and bytes); those have to be passed to `bindForWriting`.
    */
   within(most: number): { plan: MemoryPlan; cost: number } | undefined;
 }

@@ -7,7 +7,7 @@ import { rootOf, type Graph, type Node, type Tensor } from './graph.ts';
 /** Replaces the pattern that ends in `node` by another node, or returns undefined. */
 export interface Rewrite {
   readonly name: string;
-  /** What takes the place of the pattern that ends in `node`; undefined where it does not stand here. */
+  /** What replaces the pattern that ends in `node`; undefined where there is no such pattern. */
   apply(node: Node, view: GraphView): Replacement | undefined;
 }
 

@@ -43,7 +43,7 @@ export function sameTraits(a: AdapterTraits, b: AdapterTraits): boolean {
   return (Object.keys(a) as (keyof AdapterTraits)[]).every((trait) => a[trait] === b[trait]);
 }
 
-/** All that is shipped; loaded when a graph is compiled first, since most of a page can do without. */
+/** All that is shipped; loaded when a graph is first compiled, so that a page need not wait for it. */
 export async function shippedTuning(): Promise<readonly ShippedAdapter[]> {
   const { default: adapters } = (await import('./tuned.json')) as unknown as { default: readonly ShippedAdapter[] };
   return adapters;

@@ -1,8 +1,8 @@
 /**
  * Plans of a given size. Where arenas are largest at different times, they add up to more than is ever alive. Then one
- * of them is made smaller, and what no longer fits it lies in an arena of which the same dispatch reads. WebGPU allows
- * that where the read tensor is bound for writing too (`writableInputs.ts`). Such a dispatch has a pipeline of its own,
- * so few and cheap ones are wanted.
+ * of them is made smaller, and what no longer fits goes to an arena that the same dispatch reads. WebGPU allows that
+ * where the read tensor is bound for writing too (`writableInputs.ts`). Such a dispatch has a pipeline of its own, so
+ * few and cheap ones are wanted.
  */
 import { fit, type Effort } from './ejection.ts';
 import { besideInOrder, lowestOffset, placesOf, uniforms, type Item, type Placed } from './placement.ts';
@@ -11,7 +11,7 @@ import { besideInOrder, lowestOffset, placesOf, uniforms, type Item, type Placed
 const TRIES = 100;
 /** Ways to cut them. */
 const CUTS = 4;
-/** What the smaller of two has of all, where it is not as it was: some tensors must lie apart, and be it in little. */
+/** Two arenas instead of all: the share of the smaller. Some tensors must lie apart, if only in a small arena. */
 const SHARES = [1 / 16, 1 / 8, 1 / 4];
 /** Arenas are multiples of it, as every binding's offset is. */
 const ALIGN = 256;
@@ -27,7 +27,7 @@ export function tightened(
   const bySize = [...items].sort((a, b) => b.interval.size - a.interval.size);
   let best: (Omit<Placed, 'items'> & { cost: number }) | undefined;
   const cuts = smaller(loose, waste).filter((arenas) => arenas.every((size) => size > 0 && size <= maxBufferSize));
-  // To drive out takes longer, and is left for where no order does.
+  // Ejection takes longer, so it is tried where no order of placing works.
   for (const find of [search, fit]) {
     for (const arenas of cuts) {
       for (const start of find === search ? [items, bySize] : [items]) {
@@ -35,7 +35,7 @@ export function tightened(
         if (cost === undefined || (best && cost >= best.cost)) continue;
         best = { cost, places: placesOf(items), arenas, peakBytes: peakBytes - waste };
       }
-      // Arenas made one share the most, and are there for want of anything better.
+      // Merged arenas make most tensors share, so they are the last resort.
       if (best && arenas.length < loose.length) break;
     }
     if (best) break;
@@ -43,7 +43,7 @@ export function tightened(
   return best;
 }
 
-/** Arenas of `waste` bytes less in all: one of the largest cut, some made one, or all; or two of other sizes. */
+/** Arenas with `waste` bytes less in all: one of the largest cut; some or all of them merged; or two of other sizes. */
 function smaller(arenas: readonly number[], waste: number): number[][] {
   const sorted = [...arenas].sort((a, b) => b - a);
   const cut = sorted.flatMap((size, k) => (size < waste ? [] : [sorted.map((s, i) => (i === k ? s - waste : s))]));
@@ -55,7 +55,9 @@ function smaller(arenas: readonly number[], waste: number): number[][] {
   return [...cut.slice(0, CUTS), ...joined, ...parted];
 }
 
-/** Places items, and what did not fit earlier the next time, until all fit; what it costs that some share an arena. */
+/**
+ * Places items until all fit, those that did not fit earlier each time. @returns the cost of items that share an arena.
+ */
 function search(items: readonly Item[], arenas: readonly number[]): number | undefined {
   const random = uniforms();
   const order = [...items];

@@ -14,8 +14,8 @@ import { hashText, parseTuning, printTuning, type TuneEntry, type TuneStore } fr
 import { timeWays } from './tuneTiming.ts';
 
 /**
- * `off`: the usual ways. `cached`: what was measured earlier, here or on an adapter like this one for the library, else
- * the usual ways. `full`: measure what is missing.
+ * `off`: the usual ways. `cached`: what was measured earlier, on this adapter or, as part of the library, on one like
+ * it; else the usual ways. `full`: measure what is missing.
  */
 export type TuneMode = (typeof TUNE_MODES)[number];
 const TUNE_MODES = ['off', 'cached', 'full'] as const;
@@ -32,7 +32,8 @@ export interface TuneOptions {
   /** Measurements of known adapters; default: those that come with the library. `false`: none. */
   shipped?: false | (() => Promise<readonly ShippedAdapter[]>);
   /**
-   * Milliseconds of measuring, compilation included, per graph; default 2000. What does not fit is left for the next.
+   * Milliseconds of measuring, compilation included, per graph; default 2000. What does not fit is left for the next
+   * graph.
    */
   budgetMs?: number;
   /**
@@ -120,7 +121,7 @@ export class Tuner {
       const entry = entries.get(place.key);
       const known = (await (this.shipped ??= this.readShipped())).get(place.key);
       const measures = this.mode === 'full' && left() > 0;
-      // Where nothing is known nor will be, no way need be lowered, nor its kernels be hashed.
+      // Where nothing is known or will be measured, ways need not be lowered nor their kernels hashed.
       if (!entry && !known && !measures) {
         this.report.usual++;
         continue;
@@ -131,7 +132,7 @@ export class Tuner {
         this.choose(place.key, entry.way, 'cached');
         continue;
       }
-      // One of other kernels is as good as none: whoever changes them is told by `npm run check`.
+      // An entry of other kernels is as good as none; whoever changes kernels is told by `npm run check`.
       if (known?.version === version && ways.has(known.way)) {
         this.choose(place.key, known.way, 'shipped');
         continue;

@@ -42,7 +42,10 @@ export function waysOf(graph: Graph, place: ChoicePlace, caps: Capabilities): Ma
   return ways;
 }
 
-/** Changes with the ways and with the text of every kernel they use, not with what a node has after its sum. */
+/**
+ * A hash of the ways and of every kernel that they use; it does not depend on what follows a node's sum (bias, residual
+ * …).
+ */
 export function versionOf(ways: ReadonlyMap<string, readonly Dispatch[]>): string {
   const parts = [...ways].map(([way, dispatches]) => {
     const shaders = dispatches.map(({ kernel: { shader } }) => shader.code + Object.values(shader.modules).join());

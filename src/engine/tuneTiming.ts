@@ -49,7 +49,7 @@ export async function timeWays(
   }
 }
 
-/** A way that does not compile here, or finds no memory beside what is there, is no way. */
+/** The program of a way; undefined if it does not compile here, or finds no memory beside what is allocated. */
 async function trial(device: Device, dispatches: readonly Dispatch[]): Promise<Program | undefined> {
   try {
     return await Program.ofDispatches(device, dispatches);

@@ -45,7 +45,7 @@ export interface LoadProgress {
   progress: number;
 }
 
-/** What is done to weights between the file and the GPU; adapters of low rank are one such thing. */
+/** A change made to weights on their way from the file to the GPU, such as a LoRA. */
 export interface WeightChange {
   /** The weights that it is about. */
   readonly keys: ReadonlySet<string>;
@@ -78,9 +78,9 @@ export class Weights {
   /**
    * Brings weights that are not here yet, one tensor at a time: those given, or those that the dispatches of a graph
    * bind under these rewrites and choices.
-   * @throws WeightError for a missing, misshapen or non-finite weight, or one that halves cannot hold where they are
-   * to; ShapeError for a packing that breaks its promise; OutOfMemoryError, DeviceLostError, AbortedError, after which
-   * {@link dispose} releases what had come.
+   * @throws WeightError for a missing, misshapen or non-finite weight, or one that is stored in halves and too large
+   * for them; ShapeError for a packing that breaks its promise; OutOfMemoryError, DeviceLostError, AbortedError, after
+   * which {@link dispose} releases what had come.
    */
   async load(
     of: Graph | Iterable<Tensor>,
@@ -112,8 +112,8 @@ export class Weights {
             inFlight += this.pack(kept, part, data, scratch);
           });
           // writeBuffer keeps a copy until the GPU has taken it: let it drain, so that the host never holds the whole
-          // file. What came before the last batch must be there; waiting for that one too would leave this thread or
-          // the GPU idle.
+          // file. Only what came before the last batch is waited for; to wait for that batch too would leave this
+          // thread or the GPU idle.
           if (inFlight > 32 * 2 ** 20) {
             await drained;
             drained = this.device.idle();
@@ -159,7 +159,7 @@ export class Weights {
     }
   }
 
-  /** The checkpoint's values, changed and checked; in memory that the next call uses again. */
+  /** The checkpoint's values, changed and checked, in memory that the next call reuses. */
   private async read(constant: Constant, scratch: Scratch, signal?: AbortSignal): Promise<Float32Array> {
     const { key, shape, packing } = constant;
     const { name } = this.source;
@@ -247,7 +247,7 @@ function partsOf(constant: Constant): readonly ConstantPart[] {
   return constant.parts ?? [{ constant, at: 0, stride: blockSize(constant) }];
 }
 
-/** What is made of the same elements, one behind the other; else in the order in which it is asked for. */
+/** The constants in the order given, but those made of the same elements one right after the other. */
 function together(constants: readonly Tensor[]): Tensor[] {
   const groups = new Map<string, Tensor[]>();
   for (const t of constants) {
@@ -266,7 +266,7 @@ function blockSize(constant: Constant): number {
 /** Elements that are packed at a time. */
 const SLAB = 2 ** 21;
 
-/** Host memory of a load, used again for every tensor: garbage would pile up faster than it is collected. */
+/** Host memory of a load, reused for every tensor: garbage would pile up faster than it is collected. */
 class Scratch {
   private buffers: Record<string, ArrayBuffer> = {};
 

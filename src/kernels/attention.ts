@@ -144,7 +144,7 @@ export const attentionOp: Op<AttentionAttrs> = {
   },
 };
 
-/** Queries of which `block` takes as many at a time as there are, or nearly so. */
+/** Up to so many queries, `block` takes all or nearly all of them at a time. */
 const FEW = 8;
 /** Queries of all heads that fill a card with an invocation each. */
 const MANY_ROWS = 16384;
@@ -162,16 +162,15 @@ function usualOnGpu(T: number, D4: number, tile: string): string {
 const LARGE = /^tile (64x32|32x64|32x80|64x16)$/;
 
 /**
- * What else may be: the usual tiles, with the keys in parts and without; `block`, which reads all keys once per four
- * queries; `row`, which fills a card only with many. Measuring takes time, and is left where there is not enough for
- * all.
+ * Whether another way is worth the time to measure it: the usual tiles, with the keys in parts or whole; `block`, which
+ * reads all keys once per four queries, for few; `row` for so many queries that they fill a card.
  */
 function worthOnGpu(name: string, tile: string, T: number, heads: number): boolean {
   if (name === 'row') return T * heads >= MANY_ROWS;
   return name === 'block' ? T < 64 : name.replace(' in parts', '') === tile.replace(' in parts', '');
 }
 
-/** Heads, and what may be left to be chosen. */
+/** Heads, and what has defaults. */
 export interface AttentionOptions {
   heads: number;
   /** Of the scores; default 1/√d. */

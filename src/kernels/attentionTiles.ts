@@ -132,8 +132,8 @@ const PROCESSORS = 132;
 const ENOUGH = 1.5 * PROCESSORS;
 const BUSY = 256;
 /**
- * Keys of a part, and multiply-adds of an invocation, beside which it costs nothing, or less than is gained, to join
- * parts.
+ * With so many keys in a part joining the parts costs nothing in comparison; with so many multiply-adds per invocation
+ * it costs less than it gains.
  */
 const LONG = 1024;
 const HEAVY = 8192;

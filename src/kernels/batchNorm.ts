@@ -1,4 +1,4 @@
-/** batchNorm as networks run it after training: an affine map per channel, whose statistics are weights. */
+/** batchNorm as it runs after training: an affine map per channel, whose statistics are weights. */
 import {
   defineKernel,
   formatShape,

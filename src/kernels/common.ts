@@ -27,9 +27,9 @@ export const ACTIVATIONS = {
 export type Activation = keyof typeof ACTIVATIONS;
 
 /**
- * Whether shaders are translated quickly and plainly, as for processors with no more than four lanes (SwiftShader):
- * what a loop changes lies in memory, nothing overlaps what takes long, and another shader costs little. Drivers with
- * wider subgroups take long over each and make more of it.
+ * Whether the driver translates shaders quickly and plainly, as those of processors with at most four lanes do
+ * (SwiftShader): variables that a loop changes live in memory, slow operations are not overlapped with others, and one
+ * more shader costs little. Drivers with wider subgroups take long over each shader and optimise it more.
  */
 export const plainlyTranslated = ({ software, subgroupSize }: Capabilities) => software && subgroupSize <= 4;
 

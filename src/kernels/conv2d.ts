@@ -176,15 +176,15 @@ function conv2dWays(node: Node<Conv2dAttrs>, to: Lowering): Parameters<Lowering[
   }
   const names = Object.keys(ways);
   const usual = (!software && matrices.usual) || usualWay(a, to, names, node.output.dtype === 'f16');
-  // Measuring costs time: two ways that differ little are enough, lanes that could share do, and matrices leave others
-  // behind.
+  // Measuring takes time, so ways that could hardly win are left out: of those that differ little two remain, where
+  // lanes can share only such, and beside matrices only what comes near them.
   const few = shared && software ? / [23]$/ : /^matrix/.test(usual) ? /^(matrix|winograd|tile 128)/ : /./;
   return [classOf(a), ways, usual, names.filter((name) => few.test(name) || name === usual)];
 }
 
 /**
  * I·O / (I + O) per lane of a subgroup from which on minimal filtering by tiles of two is faster: the wider a subgroup,
- * the less loads cost that it shares. `shared 2` and `winograd2 2` of
+ * the less its shared loads cost. `shared 2` and `winograd2 2` of
  * `npm run bench -- --node --suite candidates --dtype f16 --only 'conv2d/emoji*,conv2d/cifar10*'`.
  */
 const FILTERED = 5;
@@ -205,8 +205,8 @@ function usualWay(
   if (!canShare(caps)) return 'plain';
   const tiles = (size: number) => B * ceilDiv(OH, size) * ceilDiv(OW, size);
   const wanted = [];
-  // Filtering costs I + O per pixel and saves a share of I·O: the tile of two, all that halves allow, wants more of
-  // them.
+  // Filtering costs I + O per pixel and saves a share of I·O: the tile of two, the only one for halves, takes more
+  // channels to pay.
   if (halves ? I * O >= FILTERED * caps.subgroupSize * (I + O) : I >= 8) {
     if (tiles(4) >= 16) wanted.push('winograd4 2');
     if (tiles(2) >= 16) wanted.push('winograd2 2');

@@ -12,10 +12,10 @@ const MOST_LOADS = 3;
 const FOLDING = /^(winograd|plain|tile)/;
 
 /**
- * The ways of a convolution behind a norm: each of one without, with the norm in front of it, and those that can once
- * more with the norm in their loads, `folded`. The usual one is folded where minimal filtering loads pixels seldom
- * enough; others load each once for every tap and tile of output channels.
- * @param waysOf the ways of a convolution, which take its norm to be theirs.
+ * The ways of a convolution behind a norm: every way of a convolution without one, with the norm's own dispatch in
+ * front; and again, as `folded`, those that can normalise what they load. The usual way is a folded one where minimal
+ * filtering loads each pixel seldom enough; other kernels load it once for every tap and tile of output channels.
+ * @param waysOf the ways of a convolution that normalises what it loads, where it has a norm.
  */
 export function normWays(
   node: Node<Conv2dAttrs>,

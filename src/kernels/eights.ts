@@ -32,9 +32,9 @@ const WIDE = 8;
 /**
  * How many times eight rows a subgroup computes. Where eight lanes share, it costs as much to load a block of the
  * weight as two blocks of rows and their products, which makes `most` best for many rows: four in matrix products,
- * three in attention, whose loops are short beside what follows them. Few take as many, since every shader takes such a
- * processor's driver longer to translate than a layer of few rows would gain by one of its own. Drivers whose subgroups
- * have four lanes translate quickly: there four are best, or what wastes the fewest rows.
+ * three in attention, whose loops are short beside what follows them. Layers of few rows take as many, too: a shader of
+ * their own would take the driver longer to translate than it would gain. Drivers whose subgroups have four lanes
+ * translate quickly: there four are best, or what wastes the fewest rows.
  */
 export function usualEights(rows: number, SG: number, most = 3): number {
   if (SG >= WIDE) return rows > 8 ? most : 1;

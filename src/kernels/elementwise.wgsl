@@ -52,12 +52,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let alpha = p.alpha;
   let beta = p.beta;
   var n = first + lane;
-  // Asked for here, the lengths that indices are held to are known in the loop; else drivers may divide for one at each
-  // access.
+  // Every index is checked against the length of its array. Lengths are asked for here, once; otherwise some drivers
+  // divide to find one at each access.
   let shortest = min(min(arrayLength(&a), arrayLength(&b)), min(arrayLength(&c), arrayLength(&out)));
   if (n >= end || shortest == 0u) { return; }
-  // AHEAD, a round writes what the one before has read: an activation takes long from end to end, and a processor
-  // computes it beside the next loads. With their test at the end, loops have no round in which all lanes rest.
+  // With AHEAD, a round writes what the round before has read: an activation takes long from end to end, and a
+  // processor computes it beside the next loads. Loops are tested at their end, so that no round runs with every lane
+  // masked.
   let last = end + select(0u, WG, AHEAD);
   let start = n;
   var v = vec4<f32>(0.0);

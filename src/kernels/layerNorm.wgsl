@@ -28,8 +28,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   // Every invocation must reach the barriers, so the surplus teams repeat the last row and write nothing.
   let team = (group.x + group.y * groups.x) * (WG / LANES) + lane / LANES;
   let base = min(team, p.M - 1u) * p.D4;
-  // Asked for here, the lengths that indices are held to are known in the loops; else drivers may divide for one at
-  // each access.
+  // Every index is checked against the length of its array. Lengths are asked for here, once; otherwise some drivers
+  // divide to find one at each access.
   let shortest = min(min(arrayLength(&input), arrayLength(&out)), min(arrayLength(&gamma), arrayLength(&beta)));
   let at = teamNormal(base, p.D, p.eps, lane);
   if (team >= p.M || shortest == 0u) { return; }

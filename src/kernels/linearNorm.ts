@@ -58,9 +58,9 @@ export function normOfRows({ inputs: { x, gamma, beta, m }, attrs }: Node<Linear
 }
 
 /**
- * What a card's caches deliver in the time of one dispatch more; of products by matrices, which take a fraction of the
- * time, so that what is brought in weighs more, half of it. Counted, not measured: `fold-layer-norm` in the bench's
- * suite `rewrites` measures it.
+ * Bytes that a card's caches deliver in the time that one more dispatch costs. Half of it for products by subgroup
+ * matrices: they take a fraction of the time, so that what is brought in weighs more. Counted; `fold-layer-norm` in the
+ * bench's suite `rewrites` measures it.
  */
 const DISPATCH_BYTES = DISPATCH * CACHES;
 
@@ -68,8 +68,8 @@ const DISPATCH_BYTES = DISPATCH * CACHES;
 const LONG4 = 512;
 
 /**
- * Times the width of its rows: queries, keys and values. Wider layers, the first of an MLP, read most for the same
- * gain.
+ * A layer may be so many times as wide as its rows, as queries, keys and values are. Wider ones, the first layers of
+ * MLPs, read most for the same gain.
  */
 const WIDE = 3;
 
@@ -90,10 +90,10 @@ function isWorthFolding({ inputs: { x }, attrs, output }: Node<LinearAttrs>, way
 const FOLDING = /^(tile|matrix) \d/;
 
 /**
- * The ways of a layer behind a norm: each of one without, with the norm in front of it, and those that can once more
- * with the norm where they bring rows in, `folded`. Processors, whose ways cannot, choose as if the norm had never been
- * theirs: undefined, and both are lowered.
- * @param waysOf the ways of a layer, which take its norm to be theirs.
+ * The ways of a layer behind a norm: every way of a layer without one, with the norm's own dispatch in front; and
+ * again, as `folded`, those that can normalise the rows they bring in. Undefined on processors, where no way can: norm
+ * and layer are then lowered apart, and choose as if they had never been joined.
+ * @param waysOf the ways of a layer that normalises the rows it brings in, where it has a norm.
  */
 export function normWays(
   node: Node<LinearAttrs>,

@@ -119,7 +119,7 @@ export const linearOp: Op<LinearAttrs> = {
   },
 };
 
-/** The ways of a layer; of one behind a norm those are right that normalise what they bring in. */
+/** The ways of a layer; for one behind a norm only those are right that normalise what they bring in. */
 function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering['choose']> {
   const {
     inputs: { x, second, weight, bias, residual, gate },
@@ -134,8 +134,8 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
   const columns = (gated ? 2 : 1) * width4(output);
   const K = x!.shape.at(-1)! + (second?.shape.at(-1) ?? 0);
   const flops = 2 * M * K * (gated ? 2 : 1) * output.shape.at(-1)! + (attrs.layerNorm ? 8 * M * K : 0);
-  // Where a shader takes long to translate, layers with and without share one: what is not there is bound as zeros or
-  // not looked at.
+  // Where shaders take long to translate, layers with and without a bias or residual share one: a missing operand is
+  // bound as zeros, or not looked at.
   const behind = {
     ACT: activationCode(attrs.act),
     HAS_BIAS: software || bias !== undefined,
@@ -180,7 +180,8 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
       inPlace: 'residual',
     });
   };
-  // Of what a timestep goes through on its way, half the layers have this one behind them. That of gates always applies.
+  // Half the layers that a timestep goes through have this activation, so the others share their shader. The
+  // activation of gates always applies.
   const shareAct: Record<string, number> = software && !gated && attrs.act === 'none' ? { ACT: ACTIVATIONS.silu } : {};
   const ways: Record<string, () => void> = {
     plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated, ...shareAct }),

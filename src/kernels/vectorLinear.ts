@@ -27,10 +27,10 @@ export interface VectorLinearAttrs {
   act: Activation;
   /** Behind the residual. */
   post: Activation;
-  /** In front of what the first layer reads of x, and from there to the next layer's: 0 where all read the same. */
+  /** Where in x the first layer begins to read, and how much further the next one does: 0 where all read the same. */
   xAt: number;
   xStep: number;
-  /** In front of what the first layer adds of the residual. */
+  /** Where in the residual the first layer begins to read. */
   residualAt: number;
 }
 

@@ -80,7 +80,7 @@ export function kindOf(value: unknown): string {
   return value === null ? 'null' : Array.isArray(value) ? 'an array' : `a ${typeof value}`;
 }
 
-/** As JSON.stringify, which would show an infinity or NaN as null, alone or in a list. */
+/** As JSON.stringify, but an infinity or NaN is shown as itself, alone or in a list; stringify would write null. */
 export function jsonText(value: unknown): string {
   if (typeof value === 'number') return String(value);
   return Array.isArray(value) ? `[${value.map(jsonText).join(',')}]` : (JSON.stringify(value) ?? String(value));

@@ -17,9 +17,9 @@ import type { WeightScope } from './weightScope.ts';
 const EPS = 1e-6;
 
 /**
- * Where its authors say that halves overflow (`force_upcast`), what is added up over the layers is this much smaller in
- * them: sums grow to some 10⁵, the largest half is 65,504. Norms divide it away again, and a power of two costs no
- * precision.
+ * Where its authors say that halves overflow (`force_upcast`), halves keep the sum over the layers this many times
+ * smaller: it grows to some 10⁵, and the largest half is 65,504. Norms divide the factor away again, and a power of two
+ * costs no precision.
  */
 const HALVED = 2 ** -4;
 

@@ -1,9 +1,9 @@
 /**
  * Waiting without spinning. Dawn in Node asks at every turn of the event loop whether what is awaited has happened, and
- * so takes a whole core while anything is; where a processor plays the GPU, that is one of those that compute. So each
- * turn sleeps a little, the longer the longer something has been awaited. Where that is only the queue, whose work is
- * done in order, a piece is expected to take about as long as the one before: work cut into pieces would else be
- * watched closely at the beginning of each. What a piece costs: `a submit more` in docs/performance.md.
+ * so takes a whole core while anything is pending. Where a processor plays the GPU, that is one of the cores that
+ * compute. So each turn sleeps a little, longer the longer something has been awaited. Where only the queue is awaited,
+ * whose work is done in order, a piece is expected to take about as long as the one before: otherwise every piece would
+ * be watched closely at its beginning. What a piece costs: `a submit more` in docs/performance.md.
  */
 
 /** Methods of Dawn whose promises are waited for, by interface. */
@@ -18,7 +18,7 @@ const IN_ORDER = 'onSubmittedWorkDone';
 
 /** Share of the time waited so far that a sleep may add. */
 const SHARE = 1 / 16;
-/** Milliseconds: below the one there is no point in sleeping, beyond the other none in waiting longer. */
+/** Milliseconds: there is no point in sleeping less than the one, or longer than the other. */
 const [LEAST, MOST] = [0.02, 1];
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
@@ -27,7 +27,7 @@ let awaited = 0;
 let since = 0;
 let turning = false;
 /**
- * Of what is awaited, how much of the queue; when the last piece was done, and how long it took behind the one before,
+ * How many of the awaited promises are of the queue; when its last piece was done, and how long after the one before,
  * ms.
  */
 let queued = 0;

@@ -289,7 +289,8 @@ async function load(
 }
 
 /**
- * What a folder says it is: a pipeline's, or one component's alone, whose config it has; authors' own name no class.
+ * What a folder says it is: a pipeline's, or one component's alone, whose config it has; the authors' own configs name
+ * no class.
  * @throws NotFoundError where it says neither
  */
 async function classOf(

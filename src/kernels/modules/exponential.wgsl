@@ -1,4 +1,4 @@
-// eˣ to two units in the last place. Drivers' exp is as good as they please (software ones err in the fourth digit), so
+// eˣ to two units in the last place. A driver's exp may be poor (those of software drivers err in the fourth digit), so
 // it is written out: 2ⁿ·eʳ with |r| ≤ ln 2 / 2 by Cody and Waite's two-part ln 2 and the Taylor series to r⁷. Zero
 // below −87; stays finite above 88.
 fn exponential(x: vec4<f32>) -> vec4<f32> {

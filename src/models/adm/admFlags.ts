@@ -131,7 +131,7 @@ function classifierArguments(cfg: ConfigReader): RawConfig {
   };
 }
 
-/** The scripts know ImageNet's alone; other tables say theirs by `num_classes`. */
+/** The scripts know no other number than ImageNet's; configs of other data may say theirs as `num_classes`. */
 const NUM_CLASSES = 1000;
 
 function unasked(cfg: ConfigReader): null {

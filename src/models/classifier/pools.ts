@@ -43,7 +43,10 @@ export function attentionPool(w: WeightScope, x: Tensor, config: ClassifierConfi
   return { out: pooled.out, back: (g) => first.back(pooled.back(g)) };
 }
 
-/** The mean of the pixels asks all of them and itself. After Radford et al. 2021 (CLIP). x [B,H,W,C] → [B,N]. */
+/**
+ * One query, the mean of the pixels, attends to all pixels and to itself. After Radford et al. 2021 (CLIP). x
+ * [B,H,W,C] → [B,N].
+ */
 function readByAttention(w: WeightScope, x: Tensor, heads: number, classes: number): Layer {
   const [B, H, W, C] = x.shape;
   const T = H * W + 1;

@@ -114,7 +114,9 @@ export function resolveClasses(words: readonly string[], labels: Readonly<Record
   });
 }
 
-/** Classes of a model that names none. @throws UsageError naming the word that is no number, or for want of any */
+/**
+ * Classes of a model that names none. @throws UsageError naming the word that is no number, or where there is no word
+ */
 export function classNumbers(words: readonly string[]): number[] {
   const list = words.flatMap((word) => word.split(',')).map((word) => word.trim());
   const bad = list.find((word) => !/^\d+$/.test(word));

@@ -119,7 +119,7 @@ function plans(
   return { heading: `plan for ${pictures} of ${width}×${height} in ${dtype}, ${where}`, rows };
 }
 
-/** Parts that make no pictures: settings of others, and what pictures are looked through with afterwards. */
+/** Parts with nothing to plan: schedulers, tokenizers, preprocessing, and checks of finished pictures. */
 const NO_MODEL = /Scheduler$|Tokenizer|Extractor|Processor|SafetyChecker|Watermark/;
 
 async function openFolder(directory: Directory, components: Component[], terminal: Terminal): Promise<void> {

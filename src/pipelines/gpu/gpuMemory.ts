@@ -6,7 +6,7 @@ import { Block, GpuVec } from './gpuVec.ts';
 import { inputsOf, Program, ROW_INPUTS, up4, type Row, type RowOp } from './vecProgram.ts';
 import type { BufferPool, VecQueue } from './vecQueue.ts';
 
-/** Vectors that wait at most: a loop whose network is of the same space would never look. */
+/** At most so many vectors wait: a loop whose network works in this space itself would never ask for a result. */
 const MAX_ROWS = 12;
 
 /** What {@link GpuSpace} stands on. Memory is counted by use: what waits holds what it will be computed from. */
@@ -31,7 +31,8 @@ export class GpuMemory {
   endStep(keep: readonly Vec[]): void {
     const kept = new Set(keep.map((v) => this.own(v).root));
     for (const v of this.ofRun) if (!kept.has(v)) this.recycle(v);
-    // From now on the network may write over its output. And nothing waits for the dead.
+    // From now on the network may write over its output, so rows that read it are computed now. So are rows of which no
+    // result is alive any more: there is nothing to wait for.
     const foreign = (v: GpuVec) => v.place && !v.place.block.pool;
     const { waiting } = this;
     if (waiting.some((row) => inputsOf(row).some(foreign)) || !waiting.some(({ out }) => out.alive)) this.compute();

@@ -56,9 +56,9 @@ export class GpuSpace extends GpuMemory implements VecSpace {
   }
 
   /**
-   * A vector over someone else's dense f32 buffer, seen in place from element `offset` on; it must hold still to the
-   * end of the step or, outside a run, until what was made of it has been read. Where it does not start on a vec4, a
-   * copy.
+   * A vector over someone else's dense f32 buffer, seen in place from element `offset` on; it must not change before
+   * the end of the step or, outside a run, until everything made from it has been read. It is copied where it does not
+   * start on a vec4.
    * @throws InvalidArgumentError if the items do not divide or the buffer is too small.
    */
   wrap(buffer: GPUBuffer, length: number, batch = 1, offset = 0): GpuVec {

@@ -19,7 +19,7 @@ export interface UnconditionalOptions extends WithoutGuidance {
   useClippedModelOutput?: boolean;
   /**
    * Another scheduler: a class, which takes over the fields of the folder's config, or a whole config in its place. Not
-   * for kinds that go with one scheduler alone (score-based, Karras).
+   * for kinds that have one scheduler only (score-based, Karras).
    */
   scheduler?: SchedulerClass | Readonly<Record<string, unknown>>;
 }

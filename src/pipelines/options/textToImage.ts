@@ -75,7 +75,7 @@ export interface TextToImageOptions extends GenerationOptions, SizeConditions {
   scheduler?: SchedulerClass | Readonly<Record<string, unknown>>;
   /** LCM: steps of the teacher's solver, in place of the config's. */
   originalInferenceSteps?: number;
-  /** Layers of the text encoder to leave out at the end, for what is to be seen; default 0. */
+  /** Layers of the text encoder to leave out at the end, for the prompt but not the negative one; default 0. */
   clipSkip?: number;
   /**
    * Stable Diffusion: where the network looks for words of the prompt, `attentionMaps` of the result. Evaluations that
@@ -89,10 +89,7 @@ export interface TextToImageOptions extends GenerationOptions, SizeConditions {
    * left them. The size follows from it.
    */
   image?: ImageInput;
-  /**
-   * How much of the way is gone from `image`, in (0, 1]; default 0.8, with a mask 1 (SDXL 0.3 and 0.9999, SD3 and Flux
-   * 0.6).
-   */
+  /** How far to go from `image`, in (0, 1]; default 0.8, with a mask 1 (SDXL 0.3 and 0.9999, SD3 and Flux 0.6). */
   strength?: number;
   /**
    * Part of the schedule, 0 … 1, after which to stop with what is noisy still: `latents` are for another pipeline's

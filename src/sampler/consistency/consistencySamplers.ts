@@ -13,13 +13,13 @@ const f = Math.fround;
 /** Half-way on the grid of Karras et al. 2022 with ρ = 3. */
 const MIDPOINT_RHO = 3;
 
-/** What the networks are told of a level of noise: 250·ln sigma, reckoned in f32. */
+/** What the networks are told of a level of noise: 250·ln sigma, computed in f32. */
 export function consistencyTime(sigma: number): number {
   return f(250 * f(Math.log(f(sigma + 1e-44)))); // 1e-44: sigma may be 0
 }
 
 /**
- * The grid of Karras et al. 2022, equation 5, and 0 behind it, reckoned in f32 operation by operation: consistency
+ * The grid of Karras et al. 2022, equation 5, and 0 behind it, computed in f32 operation by operation: consistency
  * models were trained at these very levels, whose first is off by 2·10⁻⁷ of the exact one.
  */
 export function consistencySigmas(count: number, { sigmaMin = 0.002, sigmaMax = 80, rho = 7 } = {}): Float64Array {
@@ -66,7 +66,8 @@ export function stochasticIterative({ sigmaMin = 0.002 }: { sigmaMin?: number } 
 }
 
 /**
- * Steps between places `ts` on the grid of so many sigmas (of Karras et al. 2022), places at its ends kept within it.
+ * Steps between the places `ts` on Karras's grid of `steps` sigmas (2022); sigmas of places beyond its ends are
+ * clamped.
  */
 export function gridTransitions(
   ts: readonly number[],

@@ -22,7 +22,7 @@ export interface NetworkCase {
 
 /**
  * The weights of one network of a case: files in order, a later one overrides, and what has a name or shape that the
- * model does not want is left out. So these recordings were made; the loader itself never forgives like that.
+ * model does not want is left out. These recordings were made that way; the loader itself is never so lenient.
  * @param files relative to the case's folder
  * @param wanted every key with its shape
  * @throws NotFoundError, FormatError; a key that no file holds is missed when the model checks its keys
