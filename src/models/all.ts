@@ -5,6 +5,7 @@
 export * from './index.ts';
 export { LoadedModel, planModel, weightsOf, type ModelDefinition, type ModelInputs } from './loadedModel.ts';
 export type { ModelOutputs } from './modelRuntime.ts';
+export { Network } from './network.ts';
 export { dit, type DiTInputs } from './transformers/dit.ts';
 export { readDiTConfig, type DiTConfig } from './transformers/ditConfig.ts';
 export { ditKeys, originalDiTConfig } from './transformers/ditKeys.ts';

@@ -1,5 +1,5 @@
 /** `UNet2DModel` on a device: load it once, call it with any batch and size. */
-import { InvalidArgumentError, type Capabilities, type Device, type Profile, type Report } from '../engine/index.ts';
+import { InvalidArgumentError, type Capabilities, type Device, type Report } from '../engine/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from './loadedModel.ts';
 import {
   checkTensorInput,
@@ -8,6 +8,7 @@ import {
   type TensorData,
   type TensorInput,
 } from './modelRuntime.ts';
+import { Network } from './network.ts';
 import type { LoadOptions, ModelSource } from './modelSource.ts';
 import { fourierEmbedding, sinusoidalEmbedding } from './timestep.ts';
 import { sizeMultiple, timeFeatureDim, unet2d } from './unet2d.ts';
@@ -57,9 +58,7 @@ const definition: ModelDefinition<UNet2DConfig, UNet2DShape> = {
 };
 
 /** `UNet2DModel` on a device: noise (or v, or x₀) from a noisy sample and a timestep. Ho et al. 2020, appendix B. */
-export class UNet2D {
-  private constructor(private readonly model: LoadedModel<UNet2DConfig, UNet2DShape>) {}
-
+export class UNet2D extends Network<UNet2DConfig, UNet2DShape> {
   /**
    * Loads `config.json` and the weights beside it.
    * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
@@ -67,11 +66,6 @@ export class UNet2D {
    */
   static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<UNet2D> {
     return new UNet2D(await LoadedModel.load(device, source, definition, options));
-  }
-
-  /** The fields of `config.json`. */
-  get config(): UNet2DConfig {
-    return this.model.config;
   }
 
   /**
@@ -99,32 +93,9 @@ export class UNet2D {
     return this.model.run({ batch, height, width }, inputs, call);
   }
 
-  /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
-  profile(shape: UNet2DShape, options?: RunOptions): Promise<Profile> {
-    return this.model.profile(shape, options);
-  }
-
-  /**
-   * What a call of that shape takes here; nothing is allocated.
-   * @throws LimitError when it does not fit; InvalidArgumentError, ShapeError for a shape that the network cannot have.
-   */
-  plan(shape: UNet2DShape): Report {
-    return this.model.plan(shape);
-  }
-
   /** Height and width of a sample must be multiples of this. */
   get sizeMultiple(): number {
     return sizeMultiple(this.config);
-  }
-
-  /** Bytes of the weights on the GPU. */
-  get weightBytes(): number {
-    return this.model.weightBytes;
-  }
-
-  /** Releases programs and weights; while a call is under way, as soon as it ends. */
-  dispose(): void {
-    this.model.dispose();
   }
 
   /** Timesteps, or class labels that are treated like them. */

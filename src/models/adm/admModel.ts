@@ -1,5 +1,5 @@
 /** OpenAI's U-Nets on a device: load one, call it with any batch and size. */
-import { InvalidArgumentError, type Capabilities, type Device, type Profile, type Report } from '../../engine/index.ts';
+import { InvalidArgumentError, type Capabilities, type Device, type Report } from '../../engine/index.ts';
 import { reshape, toNchw } from '../../kernels/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition, type ModelInputs } from '../loadedModel.ts';
 import {
@@ -10,6 +10,7 @@ import {
   type TensorData,
   type TensorInput,
 } from '../modelRuntime.ts';
+import { Network } from '../network.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
 import { sinusoidalEmbedding } from '../timestep.ts';
 import { readAdmConfig, type AdmConfig } from './admConfig.ts';
@@ -66,9 +67,7 @@ const definition: ModelDefinition<AdmConfig, Recording> = {
  * `UNetModel` or `SuperResModel` on a device: noise, or what the network was trained to say, from a noisy sample and a
  * timestep; a learned variance is the second half of the channels. Dhariwal & Nichol 2021, table 4.
  */
-export class AdmUNet {
-  private constructor(private readonly model: LoadedModel<AdmConfig, Recording>) {}
-
+export class AdmUNet extends Network<AdmConfig, Recording, AdmShape> {
   /**
    * Loads `config.json`, the constructor's arguments beside `_class_name`, and the weights beside it.
    * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
@@ -76,11 +75,6 @@ export class AdmUNet {
    */
   static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<AdmUNet> {
     return new AdmUNet(await LoadedModel.load(device, source, definition, options));
-  }
-
-  /** The constructor's arguments. */
-  get config(): AdmConfig {
-    return this.model.config;
   }
 
   /**
@@ -102,31 +96,9 @@ export class AdmUNet {
     return this.model.runAll({ ...this.shapeOf(call), trace: true }, this.inputsOf(call), call);
   }
 
-  /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
-  profile(shape: AdmShape, options?: RunOptions): Promise<Profile> {
-    return this.model.profile(shape, options);
-  }
-
-  /**
-   * What a call of that shape takes here; nothing is allocated. @throws LimitError, InvalidArgumentError, ShapeError
-   */
-  plan(shape: AdmShape): Report {
-    return this.model.plan(shape);
-  }
-
   /** Height and width of a sample must be multiples of this. */
   get sizeMultiple(): number {
     return admSizeMultiple(this.config);
-  }
-
-  /** Bytes of the weights on the GPU. */
-  get weightBytes(): number {
-    return this.model.weightBytes;
-  }
-
-  /** Releases programs and weights; while a call is under way, as soon as it ends. */
-  dispose(): void {
-    this.model.dispose();
   }
 
   private shapeOf({ sample, lowRes }: AdmCall): AdmShape {

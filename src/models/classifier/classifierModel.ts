@@ -1,10 +1,11 @@
 /** ADM's classifier on a device: load it once, ask it for logits, or for the gradient that guides. */
-import { InvalidArgumentError, type Capabilities, type Device, type Profile, type Report } from '../../engine/index.ts';
+import { InvalidArgumentError, type Capabilities, type Device, type Report } from '../../engine/index.ts';
 import { reshape, toNchw } from '../../kernels/index.ts';
 import { readClassifierConfig, type ClassifierConfig } from '../adm/admConfig.ts';
 import { admTimeFeatures, classIds } from '../adm/admModel.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import { checkTensorInput, type ModelOutput, type RunOptions, type TensorInput } from '../modelRuntime.ts';
+import { Network } from '../network.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
 import { classifier } from './classifier.ts';
 
@@ -46,9 +47,7 @@ const definition: ModelDefinition<ClassifierConfig, ClassifierShape> = {
 };
 
 /** `EncoderUNetModel` on a device: which class a noisy picture is of, and which way it would be more so. */
-export class AdmClassifier {
-  private constructor(private readonly model: LoadedModel<ClassifierConfig, ClassifierShape>) {}
-
+export class AdmClassifier extends Network<ClassifierConfig, ClassifierShape> {
   /**
    * Loads `config.json`, the constructor's arguments beside `_class_name`, and the weights beside it.
    * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
@@ -56,11 +55,6 @@ export class AdmClassifier {
    */
   static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<AdmClassifier> {
     return new AdmClassifier(await LoadedModel.load(device, source, definition, options));
-  }
-
-  /** The constructor's arguments. */
-  get config(): ClassifierConfig {
-    return this.model.config;
   }
 
   /**
@@ -85,28 +79,6 @@ export class AdmClassifier {
     const shape = { ...this.shapeOf(call), gradient: true };
     const { out, gradient } = await this.model.runAll(shape, { ...inputs, classLabels }, call);
     return { logits: this.flat(out), gradient };
-  }
-
-  /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
-  profile(shape: ClassifierShape, options?: RunOptions): Promise<Profile> {
-    return this.model.profile(shape, options);
-  }
-
-  /**
-   * What a call of that shape takes here; nothing is allocated. @throws LimitError, InvalidArgumentError, ShapeError
-   */
-  plan(shape: ClassifierShape): Report {
-    return this.model.plan(shape);
-  }
-
-  /** Bytes of the weights on the GPU, in both orders. */
-  get weightBytes(): number {
-    return this.model.weightBytes;
-  }
-
-  /** Releases programs and weights; while a call is under way, as soon as it ends. */
-  dispose(): void {
-    this.model.dispose();
   }
 
   private shapeOf({ sample }: ClassifierCall): ClassifierShape {

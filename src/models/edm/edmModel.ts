@@ -1,5 +1,5 @@
 /** EDM's networks on a device: load one, call it with any batch and size. */
-import { InvalidArgumentError, type Capabilities, type Device, type Profile, type Report } from '../../engine/index.ts';
+import { InvalidArgumentError, type Capabilities, type Device, type Report } from '../../engine/index.ts';
 import { fromNchw } from '../../kernels/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import {
@@ -9,6 +9,7 @@ import {
   type TensorData,
   type TensorInput,
 } from '../modelRuntime.ts';
+import { Network } from '../network.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
 import { dhariwalUNet } from './dhariwalUnet.ts';
 import { EDM_CLASSES, noiseFeatures, readEdmConfig, type EdmConfig } from './edmConfig.ts';
@@ -78,9 +79,7 @@ function hostKeys({ net, precond }: EdmConfig): [string, number][] {
 }
 
 /** A SongUNet or DhariwalUNet on a device: the raw F of a denoiser. Karras et al. 2022, equation 7. */
-export class EdmNetwork {
-  private constructor(private readonly model: LoadedModel<EdmConfig, EdmShape>) {}
-
+export class EdmNetwork extends Network<EdmConfig, EdmShape> {
   /**
    * Loads `config.json` and the weights beside it.
    * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
@@ -88,11 +87,6 @@ export class EdmNetwork {
    */
   static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<EdmNetwork> {
     return new EdmNetwork(await LoadedModel.load(device, source, definition, options));
-  }
-
-  /** The network and its preconditioning. */
-  get config(): EdmConfig {
-    return this.model.config;
   }
 
   /** The levels that an iDDPMPrecond knows, falling to 0; empty for the others. */
@@ -124,26 +118,6 @@ export class EdmNetwork {
     const augmented = call.augmentLabels !== undefined;
     if (augmented) inputs.augmentLabels = this.augmentRows(call.augmentLabels!, batch);
     return this.model.run({ batch, height, width, augmented }, inputs, call);
-  }
-
-  /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
-  profile(shape: EdmShape, options?: RunOptions): Promise<Profile> {
-    return this.model.profile(shape, options);
-  }
-
-  /** What a call of that shape takes here; nothing is allocated. @throws LimitError, ShapeError */
-  plan(shape: EdmShape): Report {
-    return this.model.plan(shape);
-  }
-
-  /** Bytes of the weights on the GPU. */
-  get weightBytes(): number {
-    return this.model.weightBytes;
-  }
-
-  /** Releases programs and weights; while a call is under way, as soon as it ends. */
-  dispose(): void {
-    this.model.dispose();
   }
 
   private features(labels: readonly number[]): Float32Array {

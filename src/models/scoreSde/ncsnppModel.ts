@@ -1,5 +1,5 @@
 /** NCSN++ and DDPM++ on a device: load one, call it with any batch and size. */
-import { InvalidArgumentError, type Capabilities, type Device, type Profile, type Report } from '../../engine/index.ts';
+import { InvalidArgumentError, type Capabilities, type Device, type Report } from '../../engine/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import {
   checkTensorInput,
@@ -8,6 +8,7 @@ import {
   type TensorData,
   type TensorInput,
 } from '../modelRuntime.ts';
+import { Network } from '../network.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
 import { fourierEmbedding } from '../timestep.ts';
 import { featureDim, ncsnpp } from './ncsnpp.ts';
@@ -56,9 +57,7 @@ const definition: ModelDefinition<NcsnppConfig, NcsnppShape> = {
 };
 
 /** `NCSNpp` on a device: the score of a noisy picture, or ε, as it was trained. Song et al. 2021, appendix H. */
-export class NCSNpp {
-  private constructor(private readonly model: LoadedModel<NcsnppConfig, NcsnppShape>) {}
-
+export class NCSNpp extends Network<NcsnppConfig, NcsnppShape> {
   /**
    * Loads `config.json` and the weights beside it.
    * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
@@ -66,11 +65,6 @@ export class NCSNpp {
    */
   static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<NCSNpp> {
     return new NCSNpp(await LoadedModel.load(device, source, definition, options));
-  }
-
-  /** The options of the network. */
-  get config(): NcsnppConfig {
-    return this.model.config;
   }
 
   /**
@@ -104,26 +98,6 @@ export class NCSNpp {
       );
     }
     return this.model.run({ batch, height, width }, inputs, call);
-  }
-
-  /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
-  profile(shape: NcsnppShape, options?: RunOptions): Promise<Profile> {
-    return this.model.profile(shape, options);
-  }
-
-  /** What a call of that shape takes here; nothing is allocated. @throws LimitError, ShapeError */
-  plan(shape: NcsnppShape): Report {
-    return this.model.plan(shape);
-  }
-
-  /** Bytes of the weights on the GPU. */
-  get weightBytes(): number {
-    return this.model.weightBytes;
-  }
-
-  /** Releases programs and weights; while a call is under way, as soon as it ends. */
-  dispose(): void {
-    this.model.dispose();
   }
 
   private features(times: readonly number[]): Float32Array {

@@ -1,7 +1,8 @@
 /** NCSNv2 on a device: load one, call it with any batch and size. */
-import { InvalidArgumentError, type Capabilities, type Device, type Profile, type Report } from '../../engine/index.ts';
+import { InvalidArgumentError, type Capabilities, type Device, type Report } from '../../engine/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import { checkTensorInput, type ModelOutput, type RunOptions, type TensorInput } from '../modelRuntime.ts';
+import { Network } from '../network.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
 import { ncsnv2 } from './ncsnv2.ts';
 import { NCSNV2_CLASSES, ncsnv2SizeMultiple, readNcsnv2Config, type Ncsnv2Config } from './ncsnv2Config.ts';
@@ -36,9 +37,7 @@ const definition: ModelDefinition<Ncsnv2Config, Ncsnv2Shape> = {
 };
 
 /** `NCSNv2` on a device: the score of a noisy picture. Song & Ermon 2020, appendix A. */
-export class NCSNv2 {
-  private constructor(private readonly model: LoadedModel<Ncsnv2Config, Ncsnv2Shape>) {}
-
+export class NCSNv2 extends Network<Ncsnv2Config, Ncsnv2Shape> {
   /**
    * Loads `config.json` and the weights beside it.
    * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
@@ -46,11 +45,6 @@ export class NCSNv2 {
    */
   static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<NCSNv2> {
     return new NCSNv2(await LoadedModel.load(device, source, definition, options));
-  }
-
-  /** The options of the network. */
-  get config(): Ncsnv2Config {
-    return this.model.config;
   }
 
   /** The noise levels that the network knows, falling. */
@@ -88,26 +82,6 @@ export class NCSNv2 {
       (_, i) => 1 / sigmas[indices[Math.floor(i / channels)]],
     );
     return this.model.run({ batch, height, width }, { sample: call.sample.data, inverseSigma }, call);
-  }
-
-  /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
-  profile(shape: Ncsnv2Shape, options?: RunOptions): Promise<Profile> {
-    return this.model.profile(shape, options);
-  }
-
-  /** What a call of that shape takes here; nothing is allocated. @throws LimitError, ShapeError */
-  plan(shape: Ncsnv2Shape): Report {
-    return this.model.plan(shape);
-  }
-
-  /** Bytes of the weights on the GPU. */
-  get weightBytes(): number {
-    return this.model.weightBytes;
-  }
-
-  /** Releases programs and weights; while a call is under way, as soon as it ends. */
-  dispose(): void {
-    this.model.dispose();
   }
 }
 

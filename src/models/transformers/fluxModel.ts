@@ -1,8 +1,9 @@
 /** `FluxTransformer2DModel` on a device: load it once, call it with any batch, size and length of text. */
-import { InvalidArgumentError, type Device, type Graph, type Profile, type Report } from '../../engine/index.ts';
+import { InvalidArgumentError, type Device, type Graph } from '../../engine/index.ts';
 import { LoadedModel, type ModelDefinition } from '../loadedModel.ts';
 import { setLoras, type LoraUse } from '../lora/mergeLoras.ts';
 import type { ModelOutput, RunOptions, TensorInput } from '../modelRuntime.ts';
+import { Network } from '../network.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
 import type { WeightScope } from '../weightScope.ts';
 import { flux } from './flux.ts';
@@ -65,9 +66,7 @@ function record(g: Graph, w: WeightScope, config: FluxConfig, { batch: B, imageT
 }
 
 /** The transformer of Flux on a device: the flow's velocity at packed latents. Black Forest Labs 2024. */
-export class FluxTransformer {
-  private constructor(private readonly model: LoadedModel<FluxConfig, FluxShape>) {}
-
+export class FluxTransformer extends Network<FluxConfig, FluxShape> {
   /**
    * Loads `config.json` and the weights beside it.
    * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
@@ -75,10 +74,6 @@ export class FluxTransformer {
    */
   static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<FluxTransformer> {
     return new FluxTransformer(await LoadedModel.load(device, source, fluxDefinition, options));
-  }
-
-  get config(): FluxConfig {
-    return this.model.config;
   }
 
   /**
@@ -101,16 +96,6 @@ export class FluxTransformer {
     return this.model.run(form, guidance ? { ...inputs, guidance } : inputs, call);
   }
 
-  /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
-  profile(shape: FluxShape, options?: RunOptions): Promise<Profile> {
-    return this.model.profile(shape, options);
-  }
-
-  /** What a call of that shape takes here; nothing is allocated. @throws LimitError, ShapeError */
-  plan(shape: FluxShape): Report {
-    return this.model.plan(shape);
-  }
-
   /**
    * Merges adapters of low rank into the weights, in place of those before; none at all give back the file's weights,
    * bit by bit. Waits for calls under way.
@@ -119,16 +104,6 @@ export class FluxTransformer {
    */
   setLoras(uses: readonly LoraUse[], options: { signal?: AbortSignal } = {}): Promise<void> {
     return setLoras(this.model, 'transformer', uses, options);
-  }
-
-  /** Bytes of the weights on the GPU. */
-  get weightBytes(): number {
-    return this.model.weightBytes;
-  }
-
-  /** Releases programs and weights; while a call is under way, as soon as it ends. */
-  dispose(): void {
-    this.model.dispose();
   }
 
   private guidance({ guidance }: FluxCall, batch: number): Float32Array | undefined {

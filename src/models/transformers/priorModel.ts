@@ -1,7 +1,8 @@
 /** `PriorTransformer` on a device: load it once, call it with any batch. */
-import { InvalidArgumentError, type Device, type Graph, type Profile, type Report } from '../../engine/index.ts';
+import { InvalidArgumentError, type Device, type Graph } from '../../engine/index.ts';
 import { LoadedModel, type ModelDefinition } from '../loadedModel.ts';
 import type { ModelOutput, RunOptions, TensorInput } from '../modelRuntime.ts';
+import { Network } from '../network.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
 import { sinusoidalEmbedding } from '../timestep.ts';
 import type { WeightScope } from '../weightScope.ts';
@@ -82,9 +83,7 @@ function record(g: Graph, w: WeightScope, config: PriorConfig, shape: PriorShape
 }
 
 /** unCLIP's prior on a device: the clean embedding from a noisy one, text and timestep. Ramesh et al. 2022. */
-export class PriorTransformer {
-  private constructor(private readonly model: LoadedModel<PriorConfig, PriorShape>) {}
-
+export class PriorTransformer extends Network<PriorConfig, PriorShape> {
   /**
    * Loads `config.json` and the weights beside it.
    * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
@@ -92,10 +91,6 @@ export class PriorTransformer {
    */
   static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<PriorTransformer> {
     return new PriorTransformer(await LoadedModel.load(device, source, priorDefinition, options));
-  }
-
-  get config(): PriorConfig {
-    return this.model.config;
   }
 
   /**
@@ -143,26 +138,6 @@ export class PriorTransformer {
       const c = i % mean.length;
       return f(embeddings[i] * std[c]) + mean[c];
     });
-  }
-
-  /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
-  profile(shape: PriorShape, options?: RunOptions): Promise<Profile> {
-    return this.model.profile(shape, options);
-  }
-
-  /** What a call of that shape takes here; nothing is allocated. @throws LimitError, ShapeError */
-  plan(shape: PriorShape): Report {
-    return this.model.plan(shape);
-  }
-
-  /** Bytes of the weights on the GPU. */
-  get weightBytes(): number {
-    return this.model.weightBytes;
-  }
-
-  /** Releases programs and weights; while a call is under way, as soon as it ends. */
-  dispose(): void {
-    this.model.dispose();
   }
 
   /** A table for fewer tokens is that of what is denoised; the other tokens have none. */

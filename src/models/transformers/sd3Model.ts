@@ -1,16 +1,10 @@
 /** `SD3Transformer2DModel` on a device: load it once, call it with any batch, size and length of text. */
-import {
-  InvalidArgumentError,
-  WeightError,
-  type Device,
-  type Graph,
-  type Profile,
-  type Report,
-} from '../../engine/index.ts';
+import { InvalidArgumentError, WeightError, type Device, type Graph } from '../../engine/index.ts';
 import { decode, DTYPE_BYTES, findNonFinite, type Checkpoint, type Dtype } from '../../loading/index.ts';
 import { LoadedModel, type ModelDefinition } from '../loadedModel.ts';
 import { setLoras, type LoraUse } from '../lora/mergeLoras.ts';
 import type { ModelOutput, RunOptions, TensorInput } from '../modelRuntime.ts';
+import { Network } from '../network.ts';
 import { openModel, type LoadOptions, type ModelSource } from '../modelSource.ts';
 import type { WeightScope } from '../weightScope.ts';
 import { Cached, perItem, shapeOf } from './inputs.ts';
@@ -79,13 +73,15 @@ function gridOf({ patchSize, posEmbedMaxSize }: SD3Config, height: number, width
 /**
  * The transformer of Stable Diffusion 3 and 3.5 on a device: the flow's velocity at noisy latents. Esser et al. 2024.
  */
-export class SD3Transformer {
+export class SD3Transformer extends Network<SD3Config, SD3Shape> {
   private readonly positions = new Cached<Float32Array>();
 
   private constructor(
-    private readonly model: LoadedModel<SD3Config, SD3Shape>,
+    model: LoadedModel<SD3Config, SD3Shape>,
     private readonly table: StoredTable | undefined,
-  ) {}
+  ) {
+    super(model);
+  }
 
   /**
    * Loads `config.json` and the weights beside it.
@@ -107,10 +103,6 @@ export class SD3Transformer {
     } finally {
       await opened.close();
     }
-  }
-
-  get config(): SD3Config {
-    return this.model.config;
   }
 
   /**
@@ -135,16 +127,6 @@ export class SD3Transformer {
     return this.model.run({ batch, height, width, textTokens }, inputs, call);
   }
 
-  /** Where the time of a call of that shape goes, dispatch by dispatch. @throws as {@link forward} */
-  profile(shape: SD3Shape, options?: RunOptions): Promise<Profile> {
-    return this.model.profile(shape, options);
-  }
-
-  /** What a call of that shape takes here; nothing is allocated. @throws LimitError, ShapeError */
-  plan(shape: SD3Shape): Report {
-    return this.model.plan(shape);
-  }
-
   /**
    * Merges adapters of low rank into the weights, in place of those before; none at all give back the file's weights,
    * bit by bit. Waits for calls under way.
@@ -153,16 +135,6 @@ export class SD3Transformer {
    */
   setLoras(uses: readonly LoraUse[], options: { signal?: AbortSignal } = {}): Promise<void> {
     return setLoras(this.model, 'transformer', uses, options);
-  }
-
-  /** Bytes of the weights on the GPU. */
-  get weightBytes(): number {
-    return this.model.weightBytes;
-  }
-
-  /** Releases programs and weights; while a call is under way, as soon as it ends. */
-  dispose(): void {
-    this.model.dispose();
   }
 
   /** The middle of the stored table, or a table of that size. */
