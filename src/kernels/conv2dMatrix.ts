@@ -1,5 +1,5 @@
 /** Convolutions by subgroup matrices, at once or, for small maps, in parts and then their sum. */
-import { defineKernel, linearGrid, type Lowering, type Node } from '../engine/index.ts';
+import { defineKernel, linearGrid, type Lowering, type Node, type Tensor } from '../engine/index.ts';
 import { ceilDiv } from './common.ts';
 import type { Conv2dAttrs } from './conv2d.ts';
 import joinShader from './conv2dJoin.wgsl';
@@ -18,6 +18,7 @@ import {
   usualMatrix,
   type MatrixParts,
   type MatrixTile,
+  type UsualMatrix,
 } from './matrices.ts';
 
 /** Implicit matrix multiplication by subgroup matrices; for GPUs that have them, and halves. */
@@ -50,58 +51,84 @@ export const conv2dJoinKernel = defineKernel({
   grid: ({ B, OH, OW, O4 }, t) => linearGrid(ceilDiv(B * OH * OW * O4, t.WG)),
 });
 
-/** The ways that a device offers for a convolution, by name, and the one that should take least time, if any will do. */
+/** What a convolution is as a product. */
+function productOf({ B, OH, OW, I, O, R, S }: Conv2dAttrs) {
+  return { pixels: B * OH * OW, O4: ceilDiv(O, 4), K4: R * S * ceilDiv(I, 4) };
+}
+
+/**
+ * The whole tile and the parts that a device should take for a convolution, where it has matrices and they are halves.
+ */
+export function matrixChoice({ attrs }: Node<Conv2dAttrs>, to: Lowering): { whole?: UsualMatrix; parts?: MatrixParts } {
+  if (to.graph.dtype !== 'f16') return {};
+  const { pixels, O4, K4 } = productOf(attrs);
+  return {
+    whole: usualMatrix(pixels, O4, K4, matrixTiles(to.caps)),
+    parts: matrixParts(pixels, O4, K4, to.caps),
+  };
+}
+
+/**
+ * The ways that a device offers for a convolution, by name, and the one that should take least time, if any will do.
+ */
 export function matrixWays(
   node: Node<Conv2dAttrs>,
   to: Lowering,
 ): { ways: Record<string, () => void>; usual?: string } {
   const ways: Record<string, () => void> = {};
   if (to.graph.dtype !== 'f16') return { ways };
-  const { B, OH, OW, I, O, R, S } = node.attrs;
-  const [pixels, O4, K4] = [B * OH * OW, ceilDiv(O, 4), R * S * ceilDiv(I, 4)];
-  const tiles = matrixTiles(to.caps);
-  for (const [name, tile] of Object.entries(tiles)) {
-    ways[name] = () => lowerWhole(node, to, tile, matrixExact(tile, pixels, O4, K4));
+  for (const [name, tile] of Object.entries(matrixTiles(to.caps))) {
+    ways[name] = () => lowerWhole(node, to, tile);
   }
-  const whole = usualMatrix(pixels, O4, K4, tiles);
-  const parts = matrixParts(pixels, O4, K4, to.caps);
+  const { whole, parts } = matrixChoice(node, to);
   if (!parts) return { ways, usual: whole?.way };
-  ways['matrix split'] = () => lowerParts(node, to, parts, matrixExact(parts.tile, pixels, O4, K4));
+  ways['matrix split'] = () => lowerParts(node, to, parts);
   return { ways, usual: partsPay(parts, whole) ? 'matrix split' : whole?.way };
 }
 
-function lowerWhole(node: Node<Conv2dAttrs>, to: Lowering, tile: MatrixTile, EXACT: boolean): void {
+function isExact({ attrs }: Node<Conv2dAttrs>, tile: MatrixTile): boolean {
+  const { pixels, O4, K4 } = productOf(attrs);
+  return matrixExact(tile, pixels, O4, K4);
+}
+
+function lowerWhole(node: Node<Conv2dAttrs>, to: Lowering, tile: MatrixTile): void {
   const { inputs, attrs, output } = node;
   const { x, weight, bias, shift, residual } = inputs;
   const { tunables, params } = convOut(node);
   to.dispatch({
     kernel: conv2dMatrixKernel,
-    tunables: { ...tile, EXACT, ...tunables, UP: attrs.up ?? 1 },
+    tunables: { ...tile, EXACT: isExact(node, tile), ...tunables, UP: attrs.up ?? 1 },
     params: { ...convGeometry(attrs), ...params },
     bindings: { input: x, w: weight, bias, shift, residual, out: output },
     flops: convFlops(attrs),
   });
 }
 
-function lowerParts(node: Node<Conv2dAttrs>, to: Lowering, { tile, part4 }: MatrixParts, EXACT: boolean): void {
-  const { inputs, attrs, output } = node;
-  const { x, weight, bias, shift, residual } = inputs;
+/** The first of two passes: f32 [parts,B·OH·OW,O]. */
+export function lowerSums(node: Node<Conv2dAttrs>, to: Lowering, { tile, part4, parts }: MatrixParts): Tensor {
+  const { inputs, attrs } = node;
   const sizes = convGeometry(attrs);
-  const { B, OH, OW, O4, R, S, I4 } = sizes;
-  const parts = ceilDiv(R * S * I4, part4);
-  const sums = to.scratch([parts, B * OH * OW, 4 * O4], 'f32');
+  const { pixels, O4 } = productOf(attrs);
+  const sums = to.scratch([parts, pixels, 4 * O4], 'f32');
   to.dispatch({
     kernel: conv2dMatrixSplitKernel,
-    tunables: { ...tile, EXACT, UP: attrs.up ?? 1 },
+    tunables: { ...tile, EXACT: isExact(node, tile), UP: attrs.up ?? 1 },
     params: { ...sizes, part4 },
-    bindings: { input: x, w: weight, sums },
+    bindings: { input: inputs.x, w: inputs.weight, sums },
     flops: convFlops(attrs),
   });
+  return sums;
+}
+
+function lowerParts(node: Node<Conv2dAttrs>, to: Lowering, parts: MatrixParts): void {
+  const sums = lowerSums(node, to, parts);
+  const { bias, shift, residual } = node.inputs;
+  const { B, OH, OW, O4 } = convGeometry(node.attrs);
   const { tunables, params } = convOut(node);
   to.dispatch({
     kernel: conv2dJoinKernel,
     tunables,
-    params: { B, OH, OW, O4, parts, ...params },
-    bindings: { sums, bias, shift, residual, out: output },
+    params: { B, OH, OW, O4, parts: parts.parts, ...params },
+    bindings: { sums, bias, shift, residual, out: node.output },
   });
 }

@@ -1,8 +1,8 @@
 /**
- * groupNorm in as many dispatches as pay. Statistics over chunks, what they come to per group, and their use are three, and
- * neither one group nor one channel limits how much of the machine is at work; on a GPU, where a dispatch costs more
- * than to read a small map, the workgroups of the last one gather the statistics themselves: from the chunks, or in small maps from
- * the pixels.
+ * groupNorm in as many dispatches as pay. Statistics over chunks, what they come to per group, and their use are three,
+ * and neither one group nor one channel limits how much of the machine is at work; on a GPU, where a dispatch costs
+ * more than to read a small map, the workgroups of the last one gather the statistics themselves: from the chunks, or
+ * in small maps from the pixels.
  */
 import {
   defineKernel,
@@ -59,22 +59,42 @@ export const groupNormApplyKernel = defineKernel({
   grid: ({ B, P, A4 }, t) => linearGrid(ceilDiv(B * ceilDiv(P, t.ROWS) * A4, t.WG)),
 });
 
-/** One pass, or the second of two: a slab of groups per workgroup, which gathers its statistics and writes some pixels. */
+/** Tunables of a norm by slabs (`modules/slab.wgsl`). */
+export const SLAB = {
+  WG: [256],
+  NORM_ACT: Object.values(ACTIVATIONS),
+  HAS_GAMMA: [true, false],
+  HAS_BETA: [true, false],
+};
+
+/**
+ * One pass, or the second of two: a slab of groups per workgroup, which gathers its statistics and writes some pixels.
+ */
 export const groupNormSlabKernel = defineKernel({
   shader: slabShader,
   tunables: {
-    WG: [256],
-    ACT: Object.values(ACTIVATIONS),
-    HAS_GAMMA: [true, false],
-    HAS_BETA: [true, false],
+    ...SLAB,
     HAS_SECOND: [false, true],
     FROM_STATS: [false, true],
   },
-  grid: ({ B, P, G, slab, rows }) => [ceilDiv(P, rows), ceilDiv(G, slab), B],
-  valid: (t, { limits }) => t.WG <= limits.maxComputeInvocationsPerWorkgroup,
+  grid: slabGrid,
+  valid: slabFits,
 });
 
-/** How many dispatches: `subgroup` and `slab` one, `chunks` two, `passes` three, and two more where the input is two tensors. */
+/** Workgroups of a norm by slabs: those that share one, slabs, batch items. */
+export function slabGrid({ B, P, G, slab, rows }: Record<string, number>): [number, number, number] {
+  return [ceilDiv(P, rows), ceilDiv(G, slab), B];
+}
+
+/** Whether an adapter has workgroups so large. */
+export function slabFits(t: Record<string, number>, { limits }: Capabilities): boolean {
+  return t.WG <= limits.maxComputeInvocationsPerWorkgroup;
+}
+
+/**
+ * How many dispatches: `subgroup` and `slab` one, `chunks` two, `passes` three, and two more where the input is two
+ * tensors.
+ */
 export const GROUP_NORM_ALGORITHMS = ['subgroup', 'slab', 'chunks', 'passes'] as const;
 /** One of {@link GROUP_NORM_ALGORITHMS}. */
 export type GroupNormAlgorithm = (typeof GROUP_NORM_ALGORITHMS)[number];
@@ -116,7 +136,9 @@ interface Work extends Source {
   factor: number;
 }
 
-/** Inputs: x [B,...,C], perhaps second [B,...,D], whose channels stand behind those of x, and perhaps gamma and beta. */
+/**
+ * Inputs: x [B,...,C], perhaps second [B,...,D], whose channels stand behind those of x, and perhaps gamma and beta.
+ */
 export const groupNormOp: Op<GroupNormAttrs> = {
   name: 'groupNorm',
   lower({ inputs, attrs, output: out }, to) {
@@ -157,7 +179,8 @@ function lowerSubgroup({ inputs, out, act, eps, factor, ...map }: Work, to: Lowe
   const { x, second, gamma, beta } = inputs;
   to.dispatch({
     kernel: groupNormSubgroupKernel,
-    // Where shaders take long to translate, and a network has two tensors under a norm somewhere, all its norms share one.
+    // Where shaders take long to translate, and a network has two tensors under a norm somewhere, all its norms share
+    // one.
     tunables: {
       SG,
       ACT: sharedActivation(act),
@@ -193,20 +216,19 @@ function lowerChunks(work: Work, to: Lowering): void {
 function lowerSlab(work: Work, stats: Tensor | undefined, to: Lowering): void {
   const { inputs, out, B, P, C, C4, A4, G, size, act, eps, factor, K, rows: chunk } = work;
   const { x, second, gamma, beta } = inputs;
-  const slab = slabGroups(work);
-  if (!slab)
+  const slabs = slabsOf(work);
+  if (!slabs)
     throw new InvalidArgumentError(`groupNorm: groups of ${size} channels are too wide for 'slab' and 'chunks'`);
-  const parts = Math.min(ceilDiv(P, 64), Math.max(1, Math.floor(SLABS / (B * ceilDiv(G, slab)))));
   to.dispatch({
     kernel: groupNormSlabKernel,
     tunables: {
-      ACT: activationCode(act),
+      NORM_ACT: activationCode(act),
       HAS_GAMMA: gamma !== undefined,
       HAS_BETA: beta !== undefined,
       HAS_SECOND: second !== undefined,
       FROM_STATS: stats !== undefined,
     },
-    params: { B, P, C, C4, A4, G, size, slab, rows: ceilDiv(P, parts), K, chunk, eps, factor },
+    params: { B, P, C, C4, A4, G, size, ...slabs, K, chunk, eps, factor },
     bindings: { input: x, second, stats, gamma, beta, out },
     flops: 8 * B * P * C,
   });
@@ -279,11 +301,25 @@ export function sharedActivation(act: Activation): number {
   return activationCode(act === 'none' ? 'silu' : act);
 }
 
-/** Groups that one workgroup takes, so that slabs start on a vec4 and are wide enough; undefined where groups are too wide. */
+/**
+ * Groups that one workgroup takes, so that slabs start on a vec4 and are wide enough; undefined where groups are too
+ * wide.
+ */
 function slabGroups({ size, G }: Pick<NormSizes, 'size' | 'G'>): number | undefined {
   const step = size % 4 === 0 ? 1 : size % 2 === 0 ? 2 : 4;
   const groups = Math.min(ceilDiv(G, step) * step, step * ceilDiv(SLAB_CHANNELS, step * size));
   return groups * size <= 256 ? groups : undefined;
+}
+
+/**
+ * Groups of a slab, and pixels that each of the workgroups writes that share it; undefined where groups are too wide.
+ */
+export function slabsOf(map: Omit<NormSizes, 'C4'>): { slab: number; rows: number } | undefined {
+  const { B, P, G } = map;
+  const slab = slabGroups(map);
+  if (!slab) return undefined;
+  const sharing = Math.min(ceilDiv(P, 64), Math.max(1, Math.floor(SLABS / (B * ceilDiv(G, slab)))));
+  return { slab, rows: ceilDiv(P, sharing) };
 }
 
 /**
@@ -296,10 +332,8 @@ export function rowsPerChunk(columns: number, P: number, software: boolean): num
 }
 
 /**
- * x [B,H,W,C], [B,T,C] or [B,C] → the same shape: each of `groups` runs of channels of a batch item normalised to mean 0
- * and variance 1, times weight [C], plus bias [C], then act, times `scale`. Wu & He 2018.
- * @throws ShapeError when x has no batch and channel dimension, or weight or bias is not [C].
- * @throws InvalidArgumentError when groups does not divide C, or eps is negative or not finite.
+ * x [B,H,W,C], [B,T,C] or [B,C] → the same shape: each of `groups` runs of channels of a batch item normalised to mean
+ * 0 and variance 1, times weight [C], plus bias [C], then act, times `scale`. Wu & He 2018.
  */
 export function groupNorm(
   x: Tensor,

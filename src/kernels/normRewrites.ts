@@ -1,10 +1,12 @@
 /**
  * Rewrites that take a norm in front of a convolution apart: its statistics into the epilogue of what computes its
- * input, its use into the loads of what reads it; and one that gives a layer norm to the linear layer behind it.
- * Whether either then does so depends on how it is computed (`convNorm.ts`, `linearNorm.ts`).
+ * input, its use into the loads of what reads it; one that gives a layer norm to the linear layer behind it; and one
+ * that gives a group norm to the convolution in front of it. Whether they then do so depends on how they are computed
+ * (`convNorm.ts`, `linearNorm.ts`, `convJoinNorm.ts`).
  */
 import { rootOf, type GraphView, type Node, type Rewrite, type Tensor } from '../engine/index.ts';
 import { conv2dOp, isPointwise, type Conv2dAttrs } from './conv2d.ts';
+import { convJoinNormOp } from './convJoinNorm.ts';
 import { groupNormOp, type GroupNormAttrs } from './groupNorm.ts';
 import { layerNormOp } from './layerNorm.ts';
 import { linearOp, type LinearAttrs } from './matmul.ts';
@@ -59,6 +61,33 @@ export const foldLayerNorm: Rewrite = {
     const inputs = { ...layer.inputs, x: input, gamma, beta, m };
     const attrs = { ...layer.attrs, layerNorm: { node: from, x: x! } };
     return { node: { ...layer, inputs, attrs } as Node, removed: [from] };
+  },
+};
+
+/** Pixels of a map from which on a workgroup that joins and normalises reads for longer than a dispatch takes. */
+const SMALL = 32 * 32;
+
+/**
+ * groupNorm(conv2d(x)) on a small map, where nobody else reads the convolution's result: one node, which may join parts
+ * of sums and normalise them in one dispatch. Only matrices of halves compute in parts.
+ */
+export const joinNorm: Rewrite = {
+  name: 'join-norm',
+  apply(node, view) {
+    if (node.op !== (groupNormOp as unknown) || view.graph.dtype !== 'f16') return undefined;
+    const norm = node as Node<GroupNormAttrs>;
+    const { x, second, gamma, beta } = norm.inputs;
+    const conv = asConv(view.producer(x!));
+    if (second || norm.attrs.algorithm || !conv || conv.attrs.norm || conv.attrs.stats || view.uses(x!) !== 1)
+      return undefined;
+    const { B, O, OH, OW } = conv.attrs;
+    if (x!.shape[0] !== B || x!.shape.at(-1) !== O || OH * OW > SMALL) return undefined;
+    const { label } = conv;
+    const inputs = { ...conv.inputs, gamma, beta };
+    return {
+      node: { op: convJoinNormOp, inputs, attrs: { conv, norm }, output: norm.output, label } as Node,
+      removed: [conv as Node],
+    };
   },
 };
 

@@ -5,13 +5,14 @@
  */
 import { type GraphView, type Node, type Rewrite, type Tensor } from '../engine/index.ts';
 import { sameShape } from './common.ts';
+import { convJoinNormOp, type ConvJoinNormAttrs } from './convJoinNorm.ts';
 import { conv2dOp, type Conv2dAttrs } from './conv2d.ts';
 import { elementwiseOp, type ElementwiseAttrs } from './elementwise.ts';
 import { groupNormOp, type GroupNormAttrs } from './groupNorm.ts';
 import { linearOp, type LinearAttrs } from './matmul.ts';
 import { mergeEmbeddings, mergeGated, mergeProjections, mergeVectors } from './mergeRewrites.ts';
 import { gatedAddOp } from './modulation.ts';
-import { foldLayerNorm, foldNorm, leaveStatistics } from './normRewrites.ts';
+import { foldLayerNorm, foldNorm, joinNorm, leaveStatistics } from './normRewrites.ts';
 import { foldConcat, foldSlice, foldUpsample } from './sourceRewrites.ts';
 import { vectorLinearOp, type VectorLinearAttrs } from './vectorLinear.ts';
 
@@ -119,9 +120,14 @@ const foldNormActivation: Rewrite = {
   name: 'fold-norm-activation',
   apply(node, view) {
     const unary = elementwise(node, 'unary');
-    const from = unary && unary.alpha === 1 && soleProducer<GroupNormAttrs>(node.inputs.a, [groupNormOp], view);
-    if (!from || from.attrs.act !== 'none' || (from.attrs.scale ?? 1) !== 1) return undefined;
-    return moved(from, node, {}, { act: unary.act });
+    if (unary?.alpha !== 1) return undefined;
+    const able = ({ act, scale = 1 }: GroupNormAttrs) => act === 'none' && scale === 1;
+    const from = soleProducer<GroupNormAttrs>(node.inputs.a, [groupNormOp], view);
+    if (from) return able(from.attrs) ? moved(from, node, {}, { act: unary.act }) : undefined;
+    const behind = soleProducer<ConvJoinNormAttrs>(node.inputs.a, [convJoinNormOp], view);
+    if (!behind || !able(behind.attrs.norm.attrs)) return undefined;
+    const { norm } = behind.attrs;
+    return moved(behind, node, {}, { norm: { ...norm, attrs: { ...norm.attrs, act: unary.act } } });
   },
 };
 
@@ -130,7 +136,7 @@ export const rewrites: readonly Rewrite[] = [
   ...[foldShift, foldActivation, foldResidual, foldNormActivation, foldGate],
   ...[foldUpsample, foldConcat, foldSlice],
   ...[mergeGated, mergeProjections, mergeVectors, mergeEmbeddings],
-  foldLayerNorm,
+  ...[foldLayerNorm, joinNorm],
 ];
 
 /**

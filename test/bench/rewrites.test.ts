@@ -54,6 +54,12 @@ describe('the variants of a network', () => {
     const published = ['ddpm-cifar10-32', 'dit-s-2', 'sd15-unet'].map((name) => recordModel(PUBLISHED[name], 'f32'));
     const networks = [...published, resnetBlocks('f32'), transformerBlock('f32')];
     const found = new Set(networks.flatMap(({ graph }) => titles(graph)));
+    // Only matrices of halves compute in parts, which join-norm joins.
+    const card = { ...caps, f16: true, matrices: '16x16x16' } as const;
+    const { graph } = recordModel(PUBLISHED['sd15-unet'], 'f16');
+    const dispatchesOf = (...off: string[]) =>
+      prepare(graph, card, { rewrites, rewritesOff: new Set(off) }).report.dispatches;
+    if (dispatchesOf() < dispatchesOf('join-norm')) found.add('without join-norm');
     const without = rewrites.map((r) => `without ${r.name}`);
     const [first, second] = optionalRewrites.map((r) => r.name);
     const processor = { ...caps, software: true, subgroupSize: 8 };

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { DEFAULT_CAPABILITIES, type Capabilities, type Report } from '../../src/engine/index.ts';
+import { DEFAULT_CAPABILITIES, DEFAULT_LIMITS, type Capabilities, type Report } from '../../src/engine/index.ts';
 import type { RawConfig } from '../../src/loading/index.ts';
 import * as m from '../../src/models/all.ts';
 
@@ -50,6 +50,32 @@ it.each<[string, DType, Plan, number]>([
 ])('%s in %s takes at most as many dispatches as we promise', (_, dtype, plan, most) => {
   const { dispatches, kernels } = plan(dtype, { ...DEFAULT_CAPABILITIES, f16: true });
   expect(dispatches, JSON.stringify(kernels)).toBeLessThanOrEqual(most);
+});
+
+// Cards that multiply subgroup matrices, in every form of them, at default limits and with what large ones offer.
+const FORMS = { '16x16x16': 32, '8x16x16': 16, '8x8x16': 8, '8x8x8': 8 } as const;
+const LARGE = {
+  ...DEFAULT_LIMITS,
+  ...{ maxComputeInvocationsPerWorkgroup: 1024, maxComputeWorkgroupSizeX: 1024, maxComputeWorkgroupStorageSize: 49152 },
+};
+const cards = Object.entries(FORMS).flatMap(([form, subgroupSize]) =>
+  Object.entries({ default: DEFAULT_LIMITS, raised: LARGE }).map(([named, limits]) => {
+    const matrices = form as keyof typeof FORMS;
+    return { form, named, caps: { ...DEFAULT_CAPABILITIES, f16: true, matrices, subgroupSize, limits } };
+  }),
+);
+
+it.each(cards)('with matrices of $form and $named limits as few dispatches are enough', ({ caps }) => {
+  const networks: [Plan, number][] = [
+    [unet('sd15-unet', 2, 64), 350],
+    [dit('dit-xl-2-256', 32), 215],
+    [decoder('sd15-vae', 64), 90],
+  ];
+  for (const [plan, most] of networks) {
+    const { dispatches, kernels, peakBytes, liveBytes } = plan('f16', caps);
+    expect(dispatches, JSON.stringify(kernels)).toBeLessThanOrEqual(most);
+    expect(peakBytes / liveBytes).toBeLessThanOrEqual(1.05);
+  }
 });
 
 it.each([0, 4, 8])(
