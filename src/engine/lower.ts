@@ -41,6 +41,7 @@ export interface Dispatch {
   /** As in {@link DispatchRequest}. */
   readonly inPlace?: string;
   readonly copies?: Copies;
+  readonly either?: readonly string[];
 }
 
 /** One call of a kernel as an op asks for it. */
@@ -62,6 +63,8 @@ export interface DispatchRequest {
   inPlace?: string;
   /** What the dispatch comes to where it only copies. */
   copies?: Copies;
+  /** Switches that change nothing here, with these bindings and parameters: a shader that has them on serves as well. */
+  either?: readonly string[];
 }
 
 /** Ways chosen by measurement: the name of the way, by the key of the place where there is a choice. */
@@ -200,6 +203,7 @@ export function makeDispatch(
     flops: request.flops ?? 0,
     inPlace: request.inPlace,
     copies: request.copies,
+    either: request.either,
   };
 }
 

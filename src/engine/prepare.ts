@@ -5,6 +5,7 @@ import { lowerNodes, type Choices, type Dispatch } from './lower.ts';
 import { layOut } from './memory.ts';
 import type { MemoryPlan } from './plan.ts';
 import { rewriteGraph, type Rewrite } from './rewrite.ts';
+import { shareShaders } from './sharedShaders.ts';
 
 /** Which rewrites a graph goes through; by default none. */
 export interface PrepareOptions {
@@ -66,7 +67,8 @@ export function prepare(graph: Graph, caps: Capabilities, options: PrepareOption
   const edges = new Set([...graph.inputs.values(), ...graph.outputs.values()].map(rootOf));
   const constants = constantsOf(lowered);
   const pinned = new Set([...edges, ...constants].map((t) => t.id));
-  const { dispatches, plan } = layOut(lowered, pinned, caps);
+  const { dispatches: placed, plan } = layOut(lowered, pinned, caps);
+  const dispatches = shareShaders(placed);
   const sum = (tensors: Iterable<Parameters<typeof byteSize>[0]>) => [...tensors].reduce((s, t) => s + byteSize(t), 0);
   let largestBinding = { bytes: 0, label: '' };
   const kernels: Record<string, number> = {};

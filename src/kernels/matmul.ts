@@ -24,6 +24,7 @@ import {
 } from './common.ts';
 import { canShare, eightsOf, SHARED, sharesHere, usualCols, usualEights } from './eights.ts';
 import { normOfRows, normReadsPart, normWays, type LinearNorm } from './linearNorm.ts';
+import { inTwo, isSum, type PartOfLayer } from './linearInTwo.ts';
 import { LINEAR_OUT } from './linearOut.ts';
 import shader from './matmul.wgsl';
 import joinShader from './matmulJoin.wgsl';
@@ -153,15 +154,18 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
   const rows = attrs.layerNorm
     ? normOfRows(node, to)
     : { tunables: { HAS_SECOND }, params: { A4 }, bindings: { second } };
-  const dispatch = (kernel: Kernel, tile: Record<string, number | boolean>) =>
+  const dispatch = (kernel: Kernel, tile: Record<string, number | boolean>, of: PartOfLayer = {}) => {
+    const bindings = { a: x, ...rows.bindings, w: weight, bias, residual, gate, out: output, ...of.bindings };
     to.dispatch({
       kernel,
-      tunables: { ...behind, ...tile, ...rows.tunables },
-      params: { ...outer, K4, ...rows.params },
-      bindings: { a: x, ...rows.bindings, w: weight, bias, residual, gate, out: output },
+      tunables: { ...behind, ...tile, ...rows.tunables, ...of.tunables },
+      params: { ...outer, K4, ...rows.params, ...of.params },
+      bindings,
       inPlace: 'residual',
-      flops,
+      either: software && !bindings.residual ? ['IN_PLACE'] : [],
+      flops: (flops * (of.params?.K4 ?? K4)) / K4,
     });
+  };
   const split = (part4: number, kernel: Kernel, tile: Record<string, number | boolean>) => {
     const parts = ceilDiv(K4, part4);
     const sums = to.scratch([parts, M, 4 * columns], 'f32');
@@ -187,8 +191,12 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
     plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated, ...shareAct }),
   };
   const COLS = usualCols(columns, SG);
+  const products = software && isSum(node, to) ? inTwo(node, to) : [{ params: { wAt: 0 } }];
   for (const EIGHTS of eightsOf(to.caps)) {
-    ways[`shared ${EIGHTS}`] = () => dispatch(matmulSubgroupKernel, { SG, EIGHTS, COLS, GATED: gated });
+    const tile = { SG, EIGHTS, COLS, GATED: gated };
+    ways[`shared ${EIGHTS}`] = () => {
+      for (const part of products) dispatch(matmulSubgroupKernel, tile, part);
+    };
   }
   // As many parts as fill a card, each long enough to be worth it; a processor has few cores to fill.
   const wanted = ceilDiv(MANY, ceilDiv(M, 4) * columns);

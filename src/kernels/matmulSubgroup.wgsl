@@ -25,6 +25,7 @@ struct Params {
   M: u32,       // rows
   K4: u32,      // vec4 per row of a
   A4: u32,      // vec4 of them that are not in second
+  wAt: u32,     // vec4 of w in front of what the rows are multiplied by
   N4: u32,      // vec4 per row of out
   N: u32,       // columns of out
   T: u32,       // rows per batch item
@@ -128,7 +129,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var f1 = f0;
   var f2 = f0;
   var f3 = f0;
-  var at = n4 * 4u;
+  var at = p.wAt + n4 * 4u;
   for (var k4 = 0u; k4 < p.K4; k4++) {
     var b: Block;
     var c: Block;

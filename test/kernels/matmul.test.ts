@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Graph, ShapeError, type Tunables } from '../../src/engine/index.ts';
 import { linear, linearOp } from '../../src/kernels/matmul.ts';
-import { packGated, packGatedVector } from '../../src/kernels/packing.ts';
+import { packGated, packGatedVector, packMatrix, packVector } from '../../src/kernels/packing.ts';
 import { linearReference } from '../reference/linear.ts';
 import { dotTolerance, expectClose } from '../support/close.ts';
 import { adapters } from '../support/gpu.ts';
@@ -147,6 +147,30 @@ it.each(adapters())(
     expectClose(parts.outputs.y, once.outputs.y, dotTolerance('f32', K + L, 50));
   },
 );
+
+it.each(adapters())('of two tensors and a residual is what it is of one that holds both, on %s', async (adapter) => {
+  const device = await openDevice(adapter);
+  const [M, K, L, N] = [37, 20, 13, 10];
+  const inputs = { x: normals(1, M * K), second: normals(2, M * L), residual: normals(3, M * N) };
+  const weights = { w: normals(4, N * (K + L), { std: 1 / Math.sqrt(K + L) }), b: normals(5, N) };
+  const joined = Float32Array.from({ length: M * (K + L) }, (_, i) => {
+    const [m, k] = [Math.floor(i / (K + L)), i % (K + L)];
+    return k < K ? inputs.x[m * K + k] : inputs.second[m * L + k - K];
+  });
+  const g = new Graph();
+  const input = (name: string, width: number) => g.input(name, [M, width], { layout: 'rows' });
+  const of = {
+    ...{ x: input('x', K), second: input('second', L), residual: input('residual', N) },
+    weight: g.constant({ key: 'w', shape: [N, K + L] }, packMatrix, 'f32'),
+    bias: g.constant({ key: 'b', shape: [N] }, packVector, 'f32'),
+  };
+  g.output('y', g.record(linearOp, of, { act: 'none', scale: 0.5 } as const, [M, N]));
+  const { outputs, dispatches } = await runGraph(device, g, { inputs, weights });
+  expect(dispatches.map(({ tunables }) => tunables.HAS_SECOND)).toEqual([false, false]);
+  const extras = { bias: weights.b, residual: inputs.residual, scale: 0.5 };
+  const want = linearReference(joined, weights.w, { M, N, K: K + L }, extras);
+  expectClose(outputs.y, want, dotTolerance('f32', K + L, 5));
+});
 
 describe('linear shapes', () => {
   it('names both shapes when K differs', () => {
