@@ -107,8 +107,8 @@ type Rewritten = ReturnType<typeof rewriteGraph>;
 const REWRITTEN = new WeakMap<Graph, Map<string, Rewritten>>();
 
 /**
- * A graph after its rewrites. Who loads weights, who measures and who compiles ask one after the other: rewriting is done
- * once, and again only when the graph has grown.
+ * A graph after its rewrites. Loading weights, tuning and compiling each ask for it: rewriting is done once, and again
+ * only when the graph has grown.
  */
 export function rewritten(graph: Graph, caps: Capabilities, { rewrites = [], rewritesOff }: PrepareOptions): Rewritten {
   const names = [...(rewritesOff ?? [])].sort().join();

@@ -67,7 +67,7 @@ export class Program {
   }
 
   /**
-   * Dispatches by themselves, on zeros in memory of their own: to see how long they take.
+   * A program of dispatches alone, on zeros in memory of their own: to time them.
    * @throws as {@link compile}
    */
   static ofDispatches(device: Device, dispatches: readonly Dispatch[]): Promise<Program> {
@@ -145,9 +145,10 @@ export class Program {
   }
 
   /**
-   * Replays the list in bounded submits. Resolves when all of it is submitted and all but the last piece is done, or the last
-   * few, where they are small.
-   * @throws AbortedError between submits, DeviceLostError; NonFiniteError with `checkFinite`, which waits after every op.
+   * Replays the list in bounded submits. Resolves when all of it is submitted and all but the last piece is done, or
+   * the last few, where they are small.
+   * @throws AbortedError between submits, DeviceLostError; NonFiniteError with `checkFinite`, which waits after every
+   * op.
    */
   async run(options: { signal?: AbortSignal; checkFinite?: boolean } = {}): Promise<void> {
     this.device.check();
@@ -201,7 +202,7 @@ export class Program {
       this.encodeSeparately(encoder, i, i + 1, () => ({ label: dispatch.label }));
       this.device.gpu.queue.submit([encoder.finish()]);
       for (const t of writtenBy(dispatch)) {
-        // What a node writes in several dispatches is not there before the last of them.
+        // The result of a node that takes several dispatches is complete only after the last of them.
         const isPart = this.dispatches
           .slice(i + 1)
           .some((later) => later.label === dispatch.label && writtenBy(later).includes(t));

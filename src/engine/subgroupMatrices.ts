@@ -1,4 +1,7 @@
-/** What a device says of its subgroup matrices (Dawn's experimental feature), and whether they are what kernels take them for. */
+/**
+ * What a device says of its subgroup matrices (Dawn's experimental feature), and a test that they work as kernels
+ * expect.
+ */
 
 /** The feature's name. */
 export const MATRICES = 'chromium-experimental-subgroup-matrix' as GPUFeatureName;
@@ -6,7 +9,10 @@ export const MATRICES = 'chromium-experimental-subgroup-matrix' as GPUFeatureNam
 /** Shaders may ask for subgroups of one of the widths that a driver has. */
 export const SUBGROUP_SIZE = 'subgroup-size-control' as GPUFeatureName;
 
-/** A size of matrices that subgroups multiply: M×K by K×N into M×N, with the types of what is multiplied and of the sums. */
+/**
+ * A size of matrices that subgroups multiply: M×K by K×N into M×N, with the types of what is multiplied and of the
+ * sums.
+ */
 export interface MatrixConfig {
   componentType: string;
   resultComponentType: string;
@@ -40,12 +46,15 @@ export function matrixForm(name: MatrixForm): Record<'M' | 'N' | 'K', number> {
 export const nameOfForm = ({ M, N, K }: Record<'M' | 'N' | 'K', number>): string => `${M}x${N}x${K}`;
 
 /**
- * How many lanes a subgroup must have for kernels to take it: eight sums each. The hardware that has these sizes is that wide
- * or can be, and a result then passes through memory as two vec4 to a lane.
+ * How many lanes a subgroup must have for kernels to take it: eight sums each. The hardware that has these sizes is
+ * that wide or can be, and a result then passes through memory as two vec4 to a lane.
  */
 export const lanesOf = ({ M, N }: { M: number; N: number }): number => (M * N) / 8;
 
-/** What kernels count on: sizes, and the lanes of a subgroup that shaders must ask for where a driver has several widths. */
+/**
+ * What kernels count on: sizes, and the lanes of a subgroup that shaders must ask for where a driver has several
+ * widths.
+ */
 export interface MatrixChoice {
   form: MatrixForm;
   width?: number;
@@ -67,7 +76,7 @@ export function matrixChoices(
   });
 }
 
-/** A shader that multiplies matrices, for subgroups of one of several widths; another as it is. */
+/** A shader that multiplies matrices, told its subgroup width where a driver has several; any other shader as it is. */
 export function inWidth(code: string, width: number | undefined): string {
   if (!width || !/^enable chromium_experimental_subgroup_matrix;/m.test(code)) return code;
   return `enable subgroup_size_control;\n${code.replace(/@compute\b/, `@compute @subgroup_size(${width})`)}`;
@@ -127,7 +136,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   out[lane] = wrong;
 }`;
 
-/** Whether the compiler takes such matrices as kernels write them, and the device multiplies them rightly. */
+/** Whether the compiler accepts such matrices as kernels write them, and the device multiplies them correctly. */
 export async function multipliesRightly(gpu: GPUDevice, { form, width }: MatrixChoice): Promise<boolean> {
   const sizes = matrixForm(form);
   const size = lanesOf(sizes) * 4;

@@ -1,14 +1,16 @@
 /**
  * First uses of pipelines, ahead of time. A driver that computes on the processor translates a shader when it is first
- * dispatched, one shader after the other, and most of a first run is that. It needs no weights: begun as soon as a pipeline
- * is there, it goes on while they are read, packed and brought.
+ * dispatched, one shader after the other, and most of a first run is that. It needs no weights, so it begins as soon as
+ * a pipeline is there, and goes on while weights are read, packed and uploaded.
  */
 import type { Device } from './device.ts';
 import { packParams } from './kernel.ts';
 import type { Dispatch } from './lower.ts';
 import type { ShaderSource } from './shader.ts';
 
-/** How many are submitted and not done: the driver always has a next one, and uploads never wait for more than these. */
+/**
+ * So many may be submitted and not done: the driver always has a next one, and uploads never wait for more than these.
+ */
 const UNDER_WAY = 2;
 
 /** Bytes between two bindings of one buffer, as much as any adapter's alignment asks for. */
@@ -22,8 +24,9 @@ export class WarmUp {
   constructor(private readonly device: Device) {}
 
   /**
-   * Dispatches one workgroup of a pipeline, on zeros, with the parameters of a dispatch that it serves; once per pipeline.
-   * Resolves when that is done. Never throws: what is wrong with a pipeline or the device shows where they are used.
+   * Dispatches one workgroup of a pipeline, on zeros, with the parameters of a dispatch that it serves; once per
+   * pipeline. Resolves when that is done. Never throws: what is wrong with a pipeline or the device shows where they
+   * are used.
    */
   use(pipeline: GPUComputePipeline, dispatch: Dispatch): Promise<void> {
     if (!this.device.caps.software || this.used.has(pipeline)) return Promise.resolve();

@@ -22,7 +22,10 @@ export const attentionMatrixKernel = defineKernel({
 
 /** Most matrices of sums that a subgroup keeps. */
 const MOST_SUMS = 5;
-/** Most vec4 of keys or values on their way into a lane's registers: with 20, as for heads of 160, RDNA 3 runs out of them. */
+/**
+ * Most vec4 of keys or values on their way into a lane's registers: with 20, as for heads of 160, RDNA 3 runs out of
+ * them.
+ */
 const MOST_LOADS = 16;
 /** Workgroups that are enough for a large card. */
 const ENOUGH = 200;
@@ -43,12 +46,12 @@ function fits({ MM, MN, MK, DOWN, ACROSS, D4 }: Record<string, number>, { matric
   );
 }
 
-/** The tiles worth trying, by the names of the ways, largest first; none where the device or heads are not made for them. */
+/** The tiles worth trying, by the names of the ways, largest first; none where the device or the heads do not fit. */
 export function matrixWays(T: number, D4: number, caps: Capabilities): Record<string, Matrices> {
   const ways: Record<string, Matrices> = {};
   if (!caps.matrices) return ways;
   const { M: MM, N: MN, K: MK } = matrixForm(caps.matrices);
-  // The narrower their subgroups, the more of them for the same work of a workgroup.
+  // The narrower the subgroups, the more of them a workgroup takes for the same work.
   const most = Math.min(8, 128 / lanesOf({ M: MM, N: MN }));
   for (const DOWN of [most, most / 2, most / 4]) {
     const tile = { MM, MN, MK, DOWN, ACROSS: 2, D4 };

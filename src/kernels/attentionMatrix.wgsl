@@ -1,11 +1,12 @@
 // out[b, t, h, :] = Σₛ softmaxₛ(scale · q[b, t, h, :]·k[b, s, h, :] + mask[b, h, t, s]) · v[b, s, h, :], by subgroup
 // matrices: halves multiplied, scores, their softmax and sums in f32, weights rounded to halves.
 //
-// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S]. Matrices are MM × MK by MK × MN, each
-// 8 or 16; subgroups have a lane for every eight sums of one. A workgroup of DOWN × ACROSS subgroups owns MM·DOWN consecutive
-// queries of one head, walks the keys MN·ACROSS at a time, and keeps the softmax online (Milakov & Gimelshein 2018, Dao et al.
-// 2022). For each tile of keys a subgroup multiplies MM queries by MN keys; scores pass through workgroup memory, where TEAM
-// lanes turn a row of them into weights; and a subgroup mixes MM rows × MN·COLS channels.
+// q, out [B, T, heads, D4], k, v [B, S, heads, D4], mask [B or 1, heads or 1, T or 1, S]. Matrices are MM × MK by
+// MK × MN, each 8 or 16; subgroups have a lane for every eight sums of one. A workgroup of DOWN × ACROSS subgroups owns
+// MM·DOWN consecutive queries of one head, walks the keys MN·ACROSS at a time, and keeps the softmax online (Milakov &
+// Gimelshein 2018, Dao et al. 2022). For each tile of keys a subgroup multiplies MM queries by MN keys; scores pass
+// through workgroup memory, where TEAM lanes turn a row of them into weights; and a subgroup mixes MM rows × MN·COLS
+// channels.
 //
 // Which lane holds which of its sums is the driver's secret, so they cannot be scaled row by row where they are. They
 // are taken out, into registers of a known order, where a row's maximum grows by more than SLACK, which is rare after
@@ -118,8 +119,8 @@ fn scoresOf(lane: u32) -> Pair {
               bitcast<vec4<f32>>(vec4<u32>(pool[at + 2u], pool[at + 3u])));
 }
 
-// Adds a lane's part of the sums that its subgroup has stored to those that were taken out before, and multiplies both by what
-// remains of a row.
+// Adds a lane's part of the sums that its subgroup has stored to those that were taken out before, and multiplies both
+// by what remains of a row.
 fn together(taken: Pair, lane: u32, factor: f32) -> Pair {
   let own = lane % WG;
   let slot = SCORE_AT + own / SG / ACROSS * MM * SCORE_STEP + own / SG % ACROSS * (MN / 2u);

@@ -1,12 +1,14 @@
-// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s] + bias[o] + shift[b, o])
-//                   + residual[b, y, x, o]) · scale, by subgroup matrices: halves multiplied, sums in f32; in is zero outside
+// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left,
+// i] · w[o, i, r, s] + bias[o] + shift[b, o])
+//                   + residual[b, y, x, o]) · scale, by subgroup matrices: halves multiplied, sums in f32; in is zero
+//                   outside
 // its map; d is the dilation.
 //
-// UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input itself.
-// input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to vec4.
-// Implicit matrix multiplication: rows are pixels, four k are four channels under one tap. A workgroup of SUBS_M × SUBS_N
-// subgroups computes MM·ROWS·SUBS_M pixels × MN·COLS·SUBS_N channels, each subgroup ROWS × COLS matrices, 4·K4S k at a time.
-// EXACT leaves out what guards the edges of the matrix, for sizes that tiles divide.
+// UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input
+// itself. input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are
+// padded to vec4. Implicit matrix multiplication: rows are pixels, four k are four channels under one tap. A workgroup
+// of SUBS_M × SUBS_N subgroups computes MM·ROWS·SUBS_M pixels × MN·COLS·SUBS_N channels, each subgroup ROWS × COLS
+// matrices, 4·K4S k at a time. EXACT leaves out what guards the edges of the matrix, for sizes that tiles divide.
 //@use storage activation convPart convOut matrix
 const MM = 16u;
 const MN = 16u;
@@ -44,7 +46,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;           // [B, H, W, I4]
-@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: a block holds four i of four o
+@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: blocks of four i of four o
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;        // [O4]
 @group(0) @binding(3) var<storage, read> shift: array<Elem4>;           // [B, shift4]
 @group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [B, OH, OW, O4]

@@ -1,5 +1,5 @@
-// sums[s, m, o] = Σ over part s of the taps and channels under pixel m: the first of two passes of a convolution by subgroup
-// matrices, for small maps, whose tiles alone would leave most of a card idle; `conv2dJoin` is the other.
+// sums[s, m, o] = Σ over part s of the taps and channels under pixel m: the first of two passes of a convolution by
+// subgroup matrices, for small maps, whose tiles alone would leave most of a card idle; `conv2dJoin` is the other.
 //
 // As `conv2dMatrix.wgsl` has it; the third dimension of the grid counts parts. Halves multiplied, sums in f32.
 //@use storage convPart matrix
@@ -32,7 +32,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;           // [B, H, W, I4]
-@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: a block holds four i of four o
+@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: blocks of four i of four o
 @group(0) @binding(2) var<storage, read_write> sums: array<vec4<f32>>;  // [parts, B, OH, OW, O4]
 @group(0) @binding(3) var<uniform> p: Params;
 

@@ -1,8 +1,8 @@
 /**
- * groupNorm in as many dispatches as pay. Statistics over chunks, what they come to per group, and their use are three,
- * and neither one group nor one channel limits how much of the machine is at work; on a GPU, where a dispatch costs
- * more than to read a small map, the workgroups of the last one gather the statistics themselves: from the chunks, or
- * in small maps from the pixels.
+ * groupNorm in as many dispatches as pay. In three (statistics over chunks, mean and variance per group, normalisation)
+ * no group or channel limits how much of the machine is at work. On a GPU, where a dispatch costs more than reading a
+ * small map, the workgroups of the last one gather the statistics themselves: from the chunks, or in small maps from
+ * the pixels.
  */
 import {
   defineKernel,
@@ -99,7 +99,7 @@ export const GROUP_NORM_ALGORITHMS = ['subgroup', 'slab', 'chunks', 'passes'] as
 /** One of {@link GROUP_NORM_ALGORITHMS}. */
 export type GroupNormAlgorithm = (typeof GROUP_NORM_ALGORITHMS)[number];
 
-/** Pixels up to which a workgroup gathers the statistics from them: what it reads then takes as long as a dispatch. */
+/** Up to so many pixels a workgroup gathers the statistics from them: reading these takes as long as a dispatch. */
 const SLAB_PIXELS = 128 * 128;
 /** Channels that make a slab worth its reads: 64 bytes of halves. */
 const SLAB_CHANNELS = 32;

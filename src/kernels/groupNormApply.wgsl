@@ -1,9 +1,9 @@
 // out[b, i, c] = act((in[b, i, c] − mean[b, c]) · scale[b, c] + beta[c]) · factor
 //
-// input [B, P, A4], whose channels are A4 vec4 of those of out [B, P, C4] from p.at on: tensors whose channels stand behind each
-// other are dispatched one by one. affine [B, 2, C4] as groupNormFinalise leaves it. An invocation handles one vec4 of channels
-// of ROWS consecutive pixels of one batch item. Padding lanes have mean, scale and beta 0.
-// One shader serves norms with their activation and without; without beta, zeros are bound.
+// input [B, P, A4], whose channels are A4 vec4 of those of out [B, P, C4] from p.at on: tensors whose channels stand
+// behind each other are dispatched one by one. affine [B, 2, C4] as groupNormFinalise leaves it. An invocation handles
+// one vec4 of channels of ROWS consecutive pixels of one batch item. Padding lanes have mean, scale and beta 0. One
+// shader serves norms with their activation and without; without beta, zeros are bound.
 //@use storage activation
 const WG = 64u;
 const ROWS = 4u;
@@ -31,7 +31,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         @builtin(local_invocation_index) lane: u32) {
   let i = (group.x + group.y * groups.x) * WG + lane;
   let blocks = (p.P + ROWS - 1u) / ROWS;
-  // Asked for here, the lengths that indices are held to are known in the loop; else drivers may divide for one at each access.
+  // Every index is checked against the length of its array. Lengths are asked for here, once; otherwise some drivers
+  // divide to find one at each access.
   let shortest = min(arrayLength(&input), arrayLength(&out));
   if (i >= p.B * blocks * p.A4 || shortest == 0u) { return; }
   let c4 = p.at + i % p.A4;

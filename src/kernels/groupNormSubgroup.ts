@@ -22,7 +22,9 @@ export const groupNormSubgroupKernel = defineKernel({
 const FEW = 4;
 /** vec4 that one core normalises in the time of two dispatches. */
 const LEAST = 8192;
-/** Pixels up to which one dispatch is known to pay on two cores: it keeps as many busy as there are slabs, three keep all. */
+/**
+ * Up to so many pixels one dispatch is known to pay on two cores: it keeps one core busy per slab, three keep all busy.
+ */
 const MOST_PIXELS = 256 * 256;
 
 /** A map as a norm sees it: batch, pixels, vec4 per pixel, groups and their channels. */
@@ -35,9 +37,9 @@ export interface NormSizes {
 }
 
 /**
- * How the lanes of a subgroup stand on a map: on `slab` groups, one for each lane at most, that start on a vec4, `across`
- * lanes side by side. What lanes side by side read lies together; so as many as go evenly into the slab, in the narrowest
- * slab that allows them and leaves subgroups for a few cores.
+ * How the lanes of a subgroup are placed on a map: on `slab` groups, at most one for each lane, that start on a vec4,
+ * `across` lanes side by side. Lanes side by side read memory that lies together, so as many stand so as divide the
+ * slab, in the narrowest slab that allows that and leaves subgroups for a few cores.
  */
 export function lanesOver({ B, G, size }: NormSizes, SG: number): { slab: number; across: number } {
   const step = size % 4 === 0 ? 1 : size % 2 === 0 ? 2 : 4;

@@ -1,14 +1,14 @@
-// out[b, i, c] = act((in[b, i, c] − mean) / √(var + eps) · gamma[c] + beta[c]) · factor, mean and var of the group that channel
-// c is in, in one dispatch without a barrier: for processors, where a dispatch is dear.
+// out[b, i, c] = act((in[b, i, c] − mean) / √(var + eps) · gamma[c] + beta[c]) · factor, mean and var of the group that
+// channel c is in, in one dispatch without a barrier: for processors, where a dispatch is dear.
 //
 // input [B, P, A4] and second [B, P, C4 − A4], the channels of the one in front of those of the other; out [B, P, C4].
-// A subgroup of SG lanes, which is a workgroup, owns a slab: p.slab whole groups of a batch item, at most SG, that start on a
-// vec4. p.across lanes stand side by side on its columns of vec4, the others on the pixels below, until all is read.
-// First the moments of each channel, pixel by pixel (Welford 1962) or FOURS at a time about their own mean, relative to the
-// first, so that a mean far above the deviation costs no precision; fours, and lanes of one column, join theirs (Chan, Golub and
-// LeVeque 1983); lane g then keeps what channels of group g come to. Then all is read once more and written, as long as it lies
-// in the cache. f32.
-// One shader serves norms with their activation and without; without beta, zeros are bound.
+// A subgroup of SG lanes, which is a workgroup, owns a slab: p.slab whole groups of a batch item, at most SG, that
+// start on a vec4. p.across lanes stand side by side on its columns of vec4, the others on the pixels below, until all
+// is read. First the moments of each channel, pixel by pixel (Welford 1962) or FOURS at a time about their own mean,
+// relative to the first, so that a mean far above the deviation costs no precision; fours, and lanes of one column,
+// join theirs (Chan, Golub and LeVeque 1983); lane g then keeps what channels of group g come to. Then all is read once
+// more and written, as long as it lies in the cache. f32. One shader serves norms with their activation and without;
+// without beta, zeros are bound.
 //@use storage activation
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
@@ -123,7 +123,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let width = (min(p.slab * p.size, p.C - c0) + 3u) / 4u;
   let below = lane / p.across;
   let every = SG / p.across;
-  // Asked for here, the lengths that indices are held to are known in the loops; else drivers may divide for one at each access.
+  // Every index is checked against the length of its array. Lengths are asked for here, once; otherwise some drivers
+  // divide to find one at each access.
   let shortest = min(min(arrayLength(&input), arrayLength(&second)), arrayLength(&out));
   let columns = select(0u, p.C4, shortest > 0u);
 
@@ -168,7 +169,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let shift = beta[c4];
     let acts = p.acts == 1u;
     let factor = p.factor;
-    // AHEAD, a round writes what the one before has read: an activation takes long from end to end; this way, beside the loads.
+    // With AHEAD, a round writes what the round before has read: an activation takes long from end to end, and so
+    // overlaps the next loads.
     let step = every * p.C4;
     let last = run.end + select(0u, run.step, AHEAD);
     var at = run.at;

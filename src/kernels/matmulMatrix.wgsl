@@ -1,11 +1,11 @@
-// out[m, n] = (act(Σₖ a[m, k] · w[n, k] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale, by subgroup matrices: halves
-// multiplied, sums in f32.
+// out[m, n] = (act(Σₖ a[m, k] · w[n, k] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale, by subgroup matrices:
+// halves multiplied, sums in f32.
 //
 // GATED: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values · act(gates).
-// HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second.
-// a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
-// A workgroup of SUBS_M × SUBS_N subgroups computes MM·ROWS·SUBS_M rows × MN·COLS·SUBS_N columns, each subgroup ROWS × COLS
-// matrices, 4·K4S k at a time. EXACT leaves out what guards the edges, for sizes that tiles divide.
+// HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second. a [M, K], w [N, K] packed by `packMatrix`
+// into 4×4 blocks, out [M, N]; rows of all are padded to vec4. A workgroup of SUBS_M × SUBS_N subgroups computes
+// MM·ROWS·SUBS_M rows × MN·COLS·SUBS_N columns, each subgroup ROWS × COLS matrices, 4·K4S k at a time. EXACT leaves out
+// what guards the edges, for sizes that tiles divide.
 //@use storage activation linearOut linearPairs linearPart matrix
 const MM = 16u;
 const MN = 16u;
@@ -40,7 +40,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> a: array<Elem4>;               // [M, A4]
 @group(0) @binding(1) var<storage, read> second: array<Elem4>;          // [M, K4 − A4]
-@group(0) @binding(2) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4) holds four k of four n
+@group(0) @binding(2) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4), four k of four n
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [N4]
 @group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [M, N4]
 @group(0) @binding(5) var<storage, read> gate: array<Elem4>;            // [B, gate4]

@@ -1,7 +1,7 @@
-// out[m, n] = (act(Σₖ x[m, k] · w[n, k] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale, x the rows of a behind a layer
-// norm: with gamma and beta, or with scale and shift from a condition (`modules/rowNormals.wgsl`). By subgroup matrices, in one
-// dispatch: every workgroup finds the mean and variance of its rows first, and normalises what it brings in, in f32; halves
-// are multiplied, sums in f32.
+// out[m, n] = (act(Σₖ x[m, k] · w[n, k] + bias[n]) · gate[m / T, n] + residual[m, n]) · scale, x the rows of a behind a
+// layer norm: with gamma and beta, or with scale and shift from a condition (`modules/rowNormals.wgsl`). By subgroup
+// matrices, in one dispatch: every workgroup finds the mean and variance of its rows first, and normalises what it
+// brings in, in f32; halves are multiplied, sums in f32.
 //
 // GATED: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values · act(gates).
 // a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
@@ -48,7 +48,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> a: array<Elem4>;               // [M, K4]
 @group(0) @binding(1) var<storage, read> affine: array<vec4<f32>>;      // [2, K4]: gamma and beta
 @group(0) @binding(2) var<storage, read> vectors: array<Elem4>;         // [B, stride]
-@group(0) @binding(3) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4) holds four k of four n
+@group(0) @binding(3) var<storage, read> w: array<Elem4>;               // [K4, N4, 4]: block (k4, n4), four k of four n
 @group(0) @binding(4) var<storage, read> bias: array<vec4<f32>>;        // [N4]
 @group(0) @binding(5) var<storage, read> residual: array<Elem4>;        // [M, N4]
 @group(0) @binding(6) var<storage, read> gate: array<Elem4>;            // [B, gate4]

@@ -1,5 +1,5 @@
-// sums[s, m, n] = Σ over part s of k of a[m, k] · w[n, k]: the first of two passes of a product by subgroup matrices, where
-// tiles alone would leave most of a card idle; `matmulJoin` is the other.
+// sums[s, m, n] = Σ over part s of k of a[m, k] · w[n, k]: the first of two passes of a product by subgroup matrices,
+// where tiles alone would leave most of a card idle; `matmulJoin` is the other.
 //
 // As `matmulMatrix.wgsl` has it; the third dimension of the grid counts parts. Halves multiplied, sums in f32.
 //@use storage linearPart matrix
@@ -24,7 +24,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> a: array<Elem4>;               // [M, A4]
 @group(0) @binding(1) var<storage, read> second: array<Elem4>;          // [M, K4 − A4]
-@group(0) @binding(2) var<storage, read> w: array<Elem4>;               // [K4, columns, 4]: a block holds four k of four n
+@group(0) @binding(2) var<storage, read> w: array<Elem4>;               // [K4, columns, 4]: blocks of four k of four n
 @group(0) @binding(3) var<storage, read_write> sums: array<vec4<f32>>;  // [parts, M, columns]
 @group(0) @binding(4) var<uniform> p: Params;
 

@@ -4,8 +4,8 @@ import { ceilDiv } from './common.ts';
 import { CACHES, DISPATCH, MATRIX_RATE, MULTIPROCESSORS } from './counting.ts';
 
 /**
- * Their tunables: sizes of a matrix, subgroups down and across, matrices that each computes, and how much of every row a tile
- * holds.
+ * Their tunables: sizes of a matrix, subgroups down and across, matrices that each computes, and how much of every row
+ * a tile holds.
  */
 export const MATRIX = {
   ...{ MM: [16, 8], MN: [16, 8], MK: [16, 8] },
@@ -19,7 +19,9 @@ export type MatrixTile = Record<keyof typeof MATRIX, number>;
 export const matrixRows = (t: Record<string, number>): number => t.MM * t.ROWS * t.SUBS_M;
 export const matrixColumns4 = (t: Record<string, number>): number => (t.MN / 4) * t.COLS * t.SUBS_N;
 
-/** Whether an adapter has such matrices, and tunables two or four loads for every lane and no more memory than there is. */
+/**
+ * Whether an adapter has such matrices, and tunables two or four loads for every lane and no more memory than there is.
+ */
 export function matrixFits(t: Record<string, number>, { matrices, limits }: Capabilities): boolean {
   const lanes = lanesOf({ M: t.MM, N: t.MN }) * t.SUBS_M * t.SUBS_N;
   const [rows, columns4] = [matrixRows(t), matrixColumns4(t)];
@@ -41,9 +43,9 @@ export function matrixFits(t: Record<string, number>, { matrices, limits }: Capa
 type Shares = Omit<MatrixTile, 'MM' | 'MN' | 'MK'>;
 
 /**
- * Tiles that are worth trying, by the lanes of a subgroup and the names of the ways. A deep one halves the barriers, but takes
- * more memory than every adapter has; in wide ones a subgroup of 32 computes 64×64, which takes half its registers, and loads a
- * third less. Narrower subgroups have smaller matrices, and compute a fourth to a half as much.
+ * Tiles that are worth trying, by the lanes of a subgroup and the names of the ways. A deep one halves the barriers,
+ * but takes more memory than every adapter has; in wide ones a subgroup of 32 computes 64×64, which takes half its
+ * registers, and loads a third less. Narrower subgroups have smaller matrices, and compute a fourth to a half as much.
  */
 const TILES: Readonly<Record<number, Readonly<Record<string, Shares>>>> = {
   32: {
@@ -85,7 +87,10 @@ export function matrixExact(t: MatrixTile, rows: number, columns4: number, k4: n
 const groupsOf = (t: MatrixTile, rows: number, columns4: number) =>
   ceilDiv(rows, matrixRows(t)) * ceilDiv(columns4, matrixColumns4(t));
 
-/** Share of {@link MATRIX_RATE}, as reckoned: a smaller tile loads more for each sum. Others only count where they are measured. */
+/**
+ * Estimated share of {@link MATRIX_RATE}: a smaller tile loads more for each sum. Tiles that are not listed are only
+ * taken where they are measured.
+ */
 const RATE: Readonly<Record<string, number>> = {
   'matrix 128 deep': 1,
   'matrix 128': 1,
@@ -140,16 +145,17 @@ export interface MatrixParts {
 const partSeconds = (parts: number, rows: number, columns4: number) => (parts * rows * columns4 * 16) / CACHES;
 
 /**
- * How to compute sums of `k4` vec4 in parts; undefined where there are tiles enough for a card, or next to none, or sums are
- * short. What is counted, for each tile, and each number of parts that gives a multiprocessor two workgroups at most:
+ * How to compute sums of `k4` vec4 in parts; undefined where there are tiles enough for a card, or next to none, or
+ * sums are short. What is counted, for each tile, and each number of parts that gives a multiprocessor two workgroups
+ * at most:
  *
  *   first = rounds of workgroups over the multiprocessors × multiply-adds of a workgroup / its rate
  *           + parts × rows × columns × 4 bytes / what caches deliver
  *   join  = the same bytes / what caches deliver + one dispatch
  *
- * against the rounds and multiply-adds of the best tile alone. 512 rows of 5120 → 1280 take 27 µs by 80 tiles of 128×64, and 30
- * in three parts by tiles of 128×128 (16 + 2 + 2 + 10); a 3×3 convolution of 1280 channels on two maps of 16² 62 or 49
- * (35 + 2 + 2 + 10), on two of 8² 37 or 22 (10 + 1 + 1 + 10, six parts by tiles of 128×64).
+ * against the rounds and multiply-adds of the best tile alone. 512 rows of 5120 → 1280 take 27 µs by 80 tiles of
+ * 128×64, and 30 in three parts by tiles of 128×128 (16 + 2 + 2 + 10); a 3×3 convolution of 1280 channels on two maps
+ * of 16² 62 or 49 (35 + 2 + 2 + 10), on two of 8² 37 or 22 (10 + 1 + 1 + 10, six parts by tiles of 128×64).
  */
 export function matrixParts(rows: number, columns4: number, k4: number, caps: Capabilities): MatrixParts | undefined {
   if (rows < 32 || columns4 < 8) return undefined;

@@ -1,13 +1,14 @@
 /**
- * Subgroup matrices where there are none: the complete WGSL of a kernel, with its bindings, workgroup, barriers and control
- * flow as they are, but matrices in plain variables, of the sizes MM, MN and MK that the kernel declares. Of a result, each
- * lane of a subgroup holds eight elements, in an order of its own, so that nobody can count on one; what is multiplied stays
- * where it is, and must do so: a barrier between load and product spoils it. A lane reads and writes workgroup memory for
- * itself, when its subgroup would. lavapipe runs the lanes of a workgroup eight at a time from barrier to barrier: where one
- * is missing, some read what has not been written yet, or what is written already for the next round.
+ * Subgroup matrices where there are none: the complete WGSL of a kernel, with its bindings, workgroup, barriers and
+ * control flow as they are, but matrices in plain variables, of the sizes MM, MN and MK that the kernel declares. Of a
+ * result, each lane of a subgroup holds eight elements, in an order of its own, so that nobody can count on one; what
+ * is multiplied stays where it is, and must do so: a barrier between load and product spoils it. A lane reads and
+ * writes workgroup memory for itself, when its subgroup would. lavapipe runs the lanes of a workgroup eight at a time
+ * from barrier to barrier: where one is missing, some read what has not been written yet, or what is written already
+ * for the next round.
  *
- * What Vulkan asks of places in memory (16 bytes) is checked, and so is that the array holds them: else sums become numbers
- * that no test can take for right.
+ * What Vulkan asks of places in memory (16 bytes) is checked, and so is that the array holds them: else sums become
+ * numbers that no test can take for right.
  */
 import type { Device, DeviceOptions } from '../../src/engine/index.ts';
 import { inWidth, matrixChoices, type MatrixChoice, type MatrixForm } from '../../src/engine/subgroupMatrices.ts';
@@ -147,8 +148,8 @@ export function formsOf({ gpu, info, matrixConfigs }: Device): MatrixChoice[] {
 }
 
 /**
- * A device that takes kernels with subgroup matrices, and is asked for them; otherwise as one that is a real card. An adapter
- * that has matrices of that form multiplies them itself, any other in their emulation.
+ * A device that takes kernels with subgroup matrices, and is asked for them; otherwise as one that is a real card. An
+ * adapter that has matrices of that form multiplies them itself, any other in their emulation.
  */
 export async function openMatrixDevice(
   adapter: string,

@@ -1,23 +1,25 @@
-// A product of rows by a matrix in 4×4 blocks, by subgroup matrices: halves multiplied, sums in f32. The kernel declares
-// MM, MN and MK, the sizes of the matrices (MM × MK by MK × MN, each 8 or 16), SUBS_M × SUBS_N, the subgroups that a workgroup
-// has down and across, ROWS × COLS, the matrices that each computes (2 × 2, 4 × 2 or 4 × 4), K4S (4 or 8), the vec4 of every
-// row that a tile holds, and, for what is brought in,
+// A product of rows by a matrix in 4×4 blocks, by subgroup matrices: halves multiplied, sums in f32. The kernel
+// declares MM, MN and MK, the sizes of the matrices (MM × MK by MK × MN, each 8 or 16), SUBS_M × SUBS_N, the subgroups
+// that a workgroup has down and across, ROWS × COLS, the matrices that each computes (2 × 2, 4 × 2 or 4 × 4), K4S (4 or
+// 8), the vec4 of every row that a tile holds, and, for what is brought in,
 //   Row, rowOf(m): what is known of row m before its parts are loaded,
 //   Depth, depthOf(k4), deeper(depth): a place along the rows, and the one K4S behind it,
-//   rowPart(row, depth), weightPart(k4, k, n4): four elements of a row, row k of block (k4, n4); both must accept what lies
-//     beyond the last row and column,
-//   staged(v, depth, i): what becomes of the i-th part of a row that a lane brings in, always of the same row, on its way into
-//     the tile; rowPart or staged makes zeros of what lies beyond the last k4,
+//   rowPart(row, depth), weightPart(k4, k, n4): four elements of a row, row k of block (k4, n4); both must accept what
+//     lies beyond the last row and column,
+//   staged(v, depth, i): what becomes of the i-th part of a row that a lane brings in, always of the same row, on its
+//     way into the tile; rowPart or staged makes zeros of what lies beyond the last k4,
 //   finishPair(m, n4, first, second): takes the sums of columns n4 and n4 + 1, n4 even, also those beyond the edges.
 //
 // Subgroups have a lane for every eight sums of a matrix, which is how wide they are where these sizes are at home.
-// Tiles lie in `pool`, a vec4 of halves to a vec2<u32>, in rows of two more than they hold, so that eight rows of 16 bytes
-// stand in different banks. While one tile is multiplied, the next is on its way into registers. Results pass through the
-// same memory, one matrix per subgroup at a time, since which lane holds which element is the driver's secret. Matrices have
-// names, not indices: what a loop could leave in memory must be in registers.
-// Takes subgroups for runs of SG consecutive invocations, which is why places that depend on a lane's subgroup are the same
-// within one; the compiler cannot know. It can know, and must, that places are in range: one that it cannot tell from constants
-// and `lane` modulo a constant it compares and selects anew at each load, and the step from row to row is a constant no more.
+// Tiles lie in `pool`, a vec4 of halves to a vec2<u32>, in rows of two more than they hold, so that eight rows of 16
+// bytes stand in different banks. While one tile is multiplied, the next is on its way into registers. Results pass
+// through the same memory, one matrix per subgroup at a time, since which lane holds which element is the driver's
+// secret. Matrices have names, not indices: what a loop could leave in memory must be in registers.
+//
+// Subgroups are taken for runs of SG consecutive invocations, so that places which depend on a lane's subgroup are the
+// same within one; the compiler cannot know that. It can know, and must, that places are in range: a place that is not
+// made of constants and `lane` modulo a constant is compared and selected anew at each load, and the step from row to
+// row is no longer a constant.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 enable f16;
 enable chromium_experimental_subgroup_matrix;
@@ -166,8 +168,8 @@ fn matrixProduct(m0: u32, n0: u32, k4: u32, k4s: u32, index: u32) {
       }
     }
   }
-  // One epilogue for all of them, so that the shader stays small. Each is stored in a branch of its own: where branches only
-  // chose one to store, drivers would compare and select every register of it fifteen times.
+  // One epilogue for all of them, so that the shader stays small. Each is stored in a branch of its own: where branches
+  // only chose one to store, drivers would compare and select every register of it fifteen times.
   let slot = lane / SG * RESULT;
   for (var i = 0u; i < 4u * ROWS; i++) {
     if (i % 4u >= COLS) { continue; }

@@ -80,7 +80,10 @@ const instead = (from: string, to: string): Edit => ({
   apply: (code) => code.replaceAll(from, to),
 });
 
-/** Barriers are counted from the top. Those between lanes that software adapters run side by side cannot be missed there. */
+/**
+ * Barriers are counted from the top. Those between lanes that software adapters run side by side cannot be missed
+ * there.
+ */
 const withoutBarrier = (n: number): Edit => ({
   name: `without barrier ${n}`,
   apply(code) {
