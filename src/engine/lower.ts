@@ -63,7 +63,9 @@ export interface DispatchRequest {
   inPlace?: string;
   /** What the dispatch comes to where it only copies. */
   copies?: Copies;
-  /** Switches that change nothing here, with these bindings and parameters: a shader that has them on serves as well. */
+  /**
+   * Switches that change nothing here, with these bindings and parameters: a shader that has them on serves as well.
+   */
   either?: readonly string[];
 }
 

@@ -3,7 +3,8 @@
 //
 // input, out [B, T, D4], m [B, stride], some of whose vectors are the two; D is a multiple of four. A team of LANES
 // invocations takes one row, each every LANES-th vec4 of it, for the moments as `teamMoments` does and once more to
-// write. f32. LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
+// write. f32.
+// LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
 //@use storage team teamMoments
 const WG = 64u;
 const LANES = 64u;         // divides WG

@@ -12,9 +12,9 @@
 //      registers.
 // Scores, softmax and output are accumulated in f32, which is also what the tiles hold. Rows of tiles are an odd number
 // of vec4 apart and neighbours take neighbouring rows or columns, so that they read different banks. PARTS: the keys
-// are shared out among several workgroups, and `attentionJoin` joins what they find. Indices are built, in main, of the
-// invocation's own index and of counters of loops that go up by one to a constant: compilers then see that they are in
-// range, and neither clamp them nor guard the loops.
+// are shared out among several workgroups, and `attentionJoin` joins what they find.
+// Indices are built, in main, of the invocation's own index and of counters of loops that go up by one to a constant:
+// compilers then see that they are in range, and neither clamp them nor guard the loops.
 //@use storage exponential score
 const QUERIES = 64u;
 const KEYS = 32u;

@@ -1,11 +1,14 @@
-// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left,
-// i] · w[o, i, r, s] + bias[o] + shift[b, o])
-//                   + residual[b, y, x, o]) · scale; in is zero outside its map; d is the dilation.
+// out[b, y, x, o] = (act(sum + bias[o] + shift[b, o]) + residual[b, y, x, o]) · scale,
+//   sum = Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s];
+// in is zero outside its map; d is the dilation.
 //
 // NORM: in is act((input − mean) · scale + beta), affine [B, 2, I4] as groupNormFinalise leaves it; with every load
-// anew. UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input
-// itself. input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are
-// padded to vec4. Implicit matrix multiplication: an invocation computes PIXELS consecutive pixels of one output
+// anew.
+// UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input
+// itself.
+// input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to
+// vec4.
+// Implicit matrix multiplication: an invocation computes PIXELS consecutive pixels of one output
 // row × one vec4 of output channels in registers; a workgroup covers WG_O vec4 of channels × WG_P such runs of pixels.
 // No workgroup memory: neighbours in o read the same pixels through the cache. Accumulation in f32.
 //@use storage activation normIn

@@ -1,14 +1,15 @@
-// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left,
-// i] · w[o, i, r, s] + bias[o] + shift[b, o])
-//                   + residual[b, y, x, o]) · scale, by subgroup matrices: halves multiplied, sums in f32; in is zero
-//                   outside
-// its map; d is the dilation.
+// out[b, y, x, o] = (act(sum + bias[o] + shift[b, o]) + residual[b, y, x, o]) · scale,
+//   sum = Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s];
+// by subgroup matrices: halves multiplied, sums in f32; in is zero outside its map; d is the dilation.
 //
 // UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input
-// itself. input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are
-// padded to vec4. Implicit matrix multiplication: rows are pixels, four k are four channels under one tap. A workgroup
-// of SUBS_M × SUBS_N subgroups computes MM·ROWS·SUBS_M pixels × MN·COLS·SUBS_N channels, each subgroup ROWS × COLS
-// matrices, 4·K4S k at a time. EXACT leaves out what guards the edges of the matrix, for sizes that tiles divide.
+// itself.
+// input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to
+// vec4.
+// Implicit matrix multiplication: rows are pixels, four k are four channels under one tap. A workgroup of
+// SUBS_M × SUBS_N subgroups computes MM·ROWS·SUBS_M pixels × MN·COLS·SUBS_N channels, each subgroup ROWS × COLS
+// matrices, 4·K4S k at a time.
+// EXACT leaves out what guards the edges of the matrix, for sizes that tiles divide.
 //@use storage activation convPart convOut matrix
 const MM = 16u;
 const MN = 16u;

@@ -1,13 +1,16 @@
-// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left,
-// i] · w[o, i, r, s] + bias[o] + shift[b, o])
-//                   + residual[b, y, x, o]) · scale; in is zero outside its map; d is the dilation.
+// out[b, y, x, o] = (act(sum + bias[o] + shift[b, o]) + residual[b, y, x, o]) · scale,
+//   sum = Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s];
+// in is zero outside its map; d is the dilation.
 //
 // NORM: in is act((input − mean) · scale + beta), affine [B, 2, I4] as groupNormFinalise leaves it; with every load
-// anew. UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input
-// itself. input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are
-// padded to vec4. Implicit matrix multiplication through workgroup memory: rows are pixels (in reading order, over rows
-// and batch items alike), four k are four channels under one tap. A workgroup of WG_N × WG_M invocations computes
-// WG_M·ROWS pixels × WG_N·COLS vec4 of channels, each invocation ROWS × COLS of them in registers. Accumulation in f32.
+// anew.
+// UP = 2: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input
+// itself.
+// input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to
+// vec4.
+// Implicit matrix multiplication through workgroup memory: rows are pixels (in reading order, over rows and batch items
+// alike), four k are four channels under one tap. A workgroup of WG_N × WG_M invocations computes WG_M·ROWS
+// pixels × WG_N·COLS vec4 of channels, each invocation ROWS × COLS of them in registers. Accumulation in f32.
 //@use storage activation convOut tile normIn
 const WG_N = 16u;
 const WG_M = 16u;

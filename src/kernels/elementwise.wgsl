@@ -2,8 +2,9 @@
 //
 // a, out [items, item4]; b, c the same, or one row per item [items, C4] when BROADCAST. A workgroup handles EACH·WG
 // consecutive vec4 of one item, an invocation every WG-th of them: on processors a workgroup costs as much as some
-// vec4, and divisions are dear, so columns are counted on. No operation yields non-zero padding from zero padding:
-// alpha, beta scale, and activate(0) is 0 but for the sigmoid, whose padding is cleared.
+// vec4, and divisions are dear, so columns are counted on.
+// No operation yields non-zero padding from zero padding: alpha, beta scale, and activate(0) is 0 but for the sigmoid,
+// whose padding is cleared.
 //@use storage activation
 const WG = 64u;
 const OP = 0u;             // 0: act(alpha·a)   1: act(alpha·a + beta·b)   2: act(alpha·a·b)   3: act(a·(1 + b) + c)

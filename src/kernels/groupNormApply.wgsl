@@ -2,8 +2,8 @@
 //
 // input [B, P, A4], whose channels are A4 vec4 of those of out [B, P, C4] from p.at on: tensors whose channels stand
 // behind each other are dispatched one by one. affine [B, 2, C4] as groupNormFinalise leaves it. An invocation handles
-// one vec4 of channels of ROWS consecutive pixels of one batch item. Padding lanes have mean, scale and beta 0. One
-// shader serves norms with their activation and without; without beta, zeros are bound.
+// one vec4 of channels of ROWS consecutive pixels of one batch item. Padding lanes have mean, scale and beta 0.
+// One shader serves norms with their activation and without; without beta, zeros are bound.
 //@use storage activation
 const WG = 64u;
 const ROWS = 4u;

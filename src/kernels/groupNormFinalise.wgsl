@@ -1,10 +1,10 @@
 // mean[b, c] and gamma[c] · rstd[b, c] of the group that channel c is in, rstd = 1 / √(Σ M2 / N + eps).
 //
 // stats [B, K, 2, A] as groupNormStats or a convolution leaves them, and second [B, K, 2, C − A] of channels behind
-// those: a map of H rows of W pixels is cut into K chunks of at most high × wide, `across` of them side by side. A team
-// of LANES invocations takes one group of one batch item: the weighted mean of its K · C/G channel means, taken
-// relative to the first of them, then Σ M2 + n · (mean − group mean)² (Chan, Golub and LeVeque 1983). f32. LANES = 1
-// needs no barrier: best where the invocations of a workgroup run one after another.
+// those: a map of H rows of W pixels is cut into K chunks of at most high × wide, `across` of them side by side.
+// A team of LANES invocations takes one group of one batch item: the weighted mean of its K · C/G channel means, taken
+// relative to the first of them, then Σ M2 + n · (mean − group mean)² (Chan, Golub and LeVeque 1983). f32.
+// LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
 //@use team
 const WG = 64u;
 const LANES = 64u;         // divides WG

@@ -1,11 +1,12 @@
 // mean[b, k, c] and M2[b, k, c] = Σ (in − mean)² of each channel over chunk k of a batch item's pixels.
 //
 // input [B, P, A4]; chunks of p.rows consecutive pixels (the last may be shorter); stats [B, K, 2, C4], of which
-// input's channels fill A4 vec4 from p.at on. HAS_SECOND: second [B, P, C4 − A4] holds the channels behind them. An
-// invocation takes one vec4 of channels of one chunk and reads it once, PIXELS at a time: two-pass within those, joined
-// to what came before as Chan, Golub and LeVeque 1983 do. All of it is relative to the chunk's first pixel, so that a
-// mean far above the deviation costs no precision. f32. PIXELS = 1 is Welford's way: best where invocations run one
-// after another and every load in the text takes long to compile.
+// input's channels fill A4 vec4 from p.at on. HAS_SECOND: second [B, P, C4 − A4] holds the channels behind them.
+// An invocation takes one vec4 of channels of one chunk and reads it once, PIXELS at a time: two-pass within those,
+// joined to what came before as Chan, Golub and LeVeque 1983 do. All of it is relative to the chunk's first pixel, so
+// that a mean far above the deviation costs no precision. f32.
+// PIXELS = 1 is Welford's way: best where invocations run one after another and every load in the text takes long to
+// compile.
 //@use storage
 const WG = 64u;
 const PIXELS = 4u;

@@ -7,8 +7,8 @@
 // is read. First the moments of each channel, pixel by pixel (Welford 1962) or FOURS at a time about their own mean,
 // relative to the first, so that a mean far above the deviation costs no precision; fours, and lanes of one column,
 // join theirs (Chan, Golub and LeVeque 1983); lane g then keeps what channels of group g come to. Then all is read once
-// more and written, as long as it lies in the cache. f32. One shader serves norms with their activation and without;
-// without beta, zeros are bound.
+// more and written, as long as it lies in the cache. f32.
+// One shader serves norms with their activation and without; without beta, zeros are bound.
 //@use storage activation
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup

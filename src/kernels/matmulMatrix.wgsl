@@ -2,10 +2,10 @@
 // halves multiplied, sums in f32.
 //
 // GATED: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values · act(gates).
-// HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second. a [M, K], w [N, K] packed by `packMatrix`
-// into 4×4 blocks, out [M, N]; rows of all are padded to vec4. A workgroup of SUBS_M × SUBS_N subgroups computes
-// MM·ROWS·SUBS_M rows × MN·COLS·SUBS_N columns, each subgroup ROWS × COLS matrices, 4·K4S k at a time. EXACT leaves out
-// what guards the edges, for sizes that tiles divide.
+// HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second.
+// a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
+// A workgroup of SUBS_M × SUBS_N subgroups computes MM·ROWS·SUBS_M rows × MN·COLS·SUBS_N columns, each subgroup
+// ROWS × COLS matrices, 4·K4S k at a time. EXACT leaves out what guards the edges, for sizes that tiles divide.
 //@use storage activation linearOut linearPairs linearPart matrix
 const MM = 16u;
 const MN = 16u;

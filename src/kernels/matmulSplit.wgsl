@@ -1,10 +1,10 @@
 // sums[s, m, n] = Σₖ a[m, k] · w[n, k] over the k of part s: the first of two passes of a product whose rows and
 // columns are too few to keep a card busy, while its sums are long. `matmulJoin` adds the parts up.
 //
-// HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second. a [M, K], w [N, K] packed by `packMatrix`
-// into 4×4 blocks, sums [parts, M, columns] f32; rows of all are padded to vec4. An invocation computes ROWS
-// consecutive rows × one vec4 column of one part in registers; a workgroup covers WG_N vec4 columns × WG_M·ROWS rows.
-// Accumulation in f32.
+// HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second.
+// a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, sums [parts, M, columns] f32; rows of all are padded to
+// vec4. An invocation computes ROWS consecutive rows × one vec4 column of one part in registers; a workgroup covers
+// WG_N vec4 columns × WG_M·ROWS rows. Accumulation in f32.
 //@use storage
 const ROWS = 4u;
 const WG_N = 8u;

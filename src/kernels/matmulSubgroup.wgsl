@@ -2,12 +2,13 @@
 // within a subgroup.
 //
 // GATED: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is values · act(gates):
-// every second lane hands its gates to the one before it. HAS_SECOND: the first A4 vec4 of a row of a lie in a, the
-// others in second. a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to
-// vec4. A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS rows × SG·COLS vec4 columns of out in
-// registers: for every k4 a lane loads its own columns' blocks of w, but only every SG-th row's vec4 of a, and shares
-// that with the others. On processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses,
-// since all must take part, and store nothing. Accumulation in f32.
+// every second lane hands its gates to the one before it.
+// HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second.
+// a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
+// A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS rows × SG·COLS vec4 columns of out in registers: for
+// every k4 a lane loads its own columns' blocks of w, but only every SG-th row's vec4 of a, and shares that with the
+// others. On processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must
+// take part, and store nothing. Accumulation in f32.
 //@use storage activation linearOut eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup

@@ -2,9 +2,10 @@
 // memory.
 //
 // GATED, with COLS = 2: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is
-// values · act(gates): an invocation takes one of each. HAS_SECOND: the first A4 vec4 of a row of a lie in a, the
-// others in second. a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to
-// vec4. A workgroup of WG_N × WG_M invocations computes WG_M·ROWS rows × WG_N·COLS vec4 columns of out, each invocation
+// values · act(gates): an invocation takes one of each.
+// HAS_SECOND: the first A4 vec4 of a row of a lie in a, the others in second.
+// a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
+// A workgroup of WG_N × WG_M invocations computes WG_M·ROWS rows × WG_N·COLS vec4 columns of out, each invocation
 // ROWS × COLS of them in registers. EXACT leaves out what guards the edges, for sizes that tiles divide. Accumulation
 // in f32.
 //@use storage activation linearOut linearTile tile

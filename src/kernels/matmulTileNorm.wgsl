@@ -4,9 +4,9 @@
 // it brings in.
 //
 // GATED, with COLS = 2: w and bias hold 2·N columns, vec4 by vec4 a column of values and one of gates, and out is
-// values · act(gates): an invocation takes one of each. a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out
-// [M, N]; rows of all are padded to vec4. As `matmulTile.wgsl` has it: WG_M·ROWS rows × WG_N·COLS vec4 columns of out
-// per workgroup. Accumulation in f32.
+// values · act(gates): an invocation takes one of each.
+// a [M, K], w [N, K] packed by `packMatrix` into 4×4 blocks, out [M, N]; rows of all are padded to vec4.
+// As `matmulTile.wgsl` has it: WG_M·ROWS rows × WG_N·COLS vec4 columns of out per workgroup. Accumulation in f32.
 //@use storage activation linearOut linearTile tile rowNormals
 const WG_N = 16u;
 const WG_M = 16u;

@@ -74,8 +74,8 @@ function record(x: Tensor, codebook: Weight, { columns = false }: CodebookOption
 
 /**
  * Index of the entry with the least squared distance to each row, the lowest of equals: x [...,D] → u32 [M], M the
- * product of all dimensions but the last. As ids, they make `embedding` of the same codebook the quantised x. van den
- * Oord et al. 2017, equation 1.
+ * product of all dimensions but the last. As ids, they make `embedding` of the same codebook the quantised x.
+ * van den Oord et al. 2017, equation 1.
  * @param codebook [K, D], or [D, K] by `columns`.
  * @throws ShapeError when x is not in rows or the codebook is of another width.
  */

@@ -3,8 +3,8 @@
 //
 // x [M, D4], codebook [K, D4] f32, out [M] u32, or the bits of f32. A team of LANES invocations takes one row, each
 // every LANES-th code; then the team agrees by a tree over workgroup memory. Differences are squared as they are,
-// without ‖x‖² − 2x·e + ‖e‖², so that near codes are told apart. f32. LANES = 1 needs no barrier: best where the
-// invocations of a workgroup run one after another.
+// without ‖x‖² − 2x·e + ‖e‖², so that near codes are told apart. f32.
+// LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another.
 //@use storage
 const WG = 64u;
 const LANES = 16u;         // divides WG

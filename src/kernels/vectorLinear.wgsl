@@ -2,10 +2,10 @@
 // rows, all of one size, in one dispatch.
 //
 // x [M, x4], of which layer g reads K4 behind xAt + g·xStep; w [groups, K4, N4, 4], each layer packed by `packMatrix`;
-// residual [M, residual4], of which N4 behind residualAt + g·N4 are read; out [M, groups, N4]. LANES invocations share
-// ROWS rows × one vec4 column of out, each takes every LANES-th k4, and add up what they have in workgroup memory: few
-// rows make few columns, which alone would leave a card waiting for its memory. LANES = 1 needs no barrier: best where
-// the invocations of a workgroup run one after another. Accumulation in f32.
+// residual [M, residual4], of which N4 behind residualAt + g·N4 are read; out [M, groups, N4].
+// LANES invocations share ROWS rows × one vec4 column of out, each takes every LANES-th k4, and add up what they have
+// in workgroup memory: few rows make few columns, which alone would leave a card waiting for its memory.
+// LANES = 1 needs no barrier: best where the invocations of a workgroup run one after another. Accumulation in f32.
 //@use storage activation
 const WG = 64u;
 const LANES = 8u;          // divides WG

@@ -1,12 +1,14 @@
-// v[4i + j, t, c] = (Bᵀ d B)[i, j], d the 4×4 pixels under output tile t (2×2 pixels) of channel c: the input of F(2×2, 3×3).
+// v[4i + j, t, c] = (Bᵀ d B)[i, j], d the 4×4 pixels under output tile t (2×2 pixels) of channel c: the input of F(2×2,
+// 3×3).
 //
-// input [B, H, W, A4], v [16, tiles, I4] f32, of whose channels input's are A4 vec4 from p.at on: two tensors that are convolved
-// as one are dispatched one by one. Tiles are counted over batch, rows and columns. An invocation transforms one tile of one
-// vec4 of channels in registers; a workgroup takes WG of them in order. Pixels outside the map are zero.
-// NORM: d is of act((in − mean) · scale + beta) instead, affine [B, 2, I4] as groupNormFinalise leaves it; outside the map it
-// is zero then, too.
-// doubled = 1: d is taken from the input with every pixel doubled both ways (nearest neighbour); H and W are those of the
-// input.
+// input [B, H, W, A4], v [16, tiles, I4] f32, of whose channels input's are A4 vec4 from p.at on: two tensors that are
+// convolved as one are dispatched one by one. Tiles are counted over batch, rows and columns. An invocation transforms
+// one tile of one vec4 of channels in registers; a workgroup takes WG of them in order. Pixels outside the map are
+// zero.
+// NORM: d is of act((in − mean) · scale + beta) instead, affine [B, 2, I4] as groupNormFinalise leaves it; outside the
+// map it is zero then, too.
+// doubled = 1: d is taken from the input with every pixel doubled both ways (nearest neighbour); H and W are those of
+// the input.
 // Sums in f32, and stored so, since the transform grows values up to fourfold. Lavin & Gray 2015, section 4.1.
 // FIXED: the lengths of loops are known, for compilers of GPUs: they unroll them and have all in registers. Those of
 // processors, which would take long for that, must not know them.
@@ -41,9 +43,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<f32>>;             // [16, tiles, I4]
 @group(0) @binding(4) var<uniform> p: Params;
 
-// Row y of a map, from its x-th pixel on, times B. Coordinates below zero wrap to huge ones, so that one comparison tells
-// both edges. One load in a loop of unknown length, behind which values move up: four in a row would take long to compile on
-// some drivers.
+// Row y of a map, from its x-th pixel on, times B. Coordinates below zero wrap to huge ones, so that one comparison
+// tells both edges. One load in a loop of unknown length, behind which values move up: four in a row would take long to
+// compile on some drivers.
 fn row(map: u32, y: u32, x: u32, c: u32, norm: Norm) -> mat4x4<f32> {
   let line = (map * p.H + min(y >> p.doubled, p.H - 1u)) * p.W;
   let inside = y < p.H << p.doubled;

@@ -1,10 +1,10 @@
 // out = (act(Aᵀ m A + bias + shift) + residual) · scale, m the 4×4 products of a tile: the output of F(2×2, 3×3).
 //
-// m [16, tiles, O4] f32, out [B, OH, OW, O4]; tiles are counted over batch, rows and columns. An invocation transforms one
-// tile (2×2 pixels) of one vec4 of channels in registers; a workgroup takes WG of them in order. Sums in f32.
-// Lavin & Gray 2015, section 4.1.
-// What is not there, be it bias, shift or residual, is bound to a few zeros, and reads beyond their end yield zeros too: loads
-// behind conditions take longer on drivers whose lanes run in step.
+// m [16, tiles, O4] f32, out [B, OH, OW, O4]; tiles are counted over batch, rows and columns. An invocation transforms
+// one tile (2×2 pixels) of one vec4 of channels in registers; a workgroup takes WG of them in order. Sums in f32. Lavin
+// & Gray 2015, section 4.1.
+// What is not there, be it bias, shift or residual, is bound to a few zeros, and reads beyond their end yield zeros
+// too: loads behind conditions take longer on drivers whose lanes run in step.
 // FIXED: the lengths of loops are known, as in the input's transform.
 //@use storage activation
 const WG = 64u;
@@ -34,8 +34,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<Elem4>;       // [B, OH, OW, O4]
 @group(0) @binding(5) var<uniform> p: Params;
 
-// Row i of m, times A. One load in a loop of unknown length, behind which values move up: four in a row would take long to
-// compile on some drivers.
+// Row i of m, times A. One load in a loop of unknown length, behind which values move up: four in a row would take long
+// to compile on some drivers.
 fn row(i: u32, size: u32, index: u32) -> mat2x4<f32> {
   var m0: vec4<f32>;
   var m1: vec4<f32>;

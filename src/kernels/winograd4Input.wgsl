@@ -1,14 +1,17 @@
-// v[6i + j, t, c] = (Bᵀ d B)[i, j], d the 6×6 pixels under output tile t (4×4 pixels) of channel c: the input of F(4×4, 3×3).
+// v[6i + j, t, c] = (Bᵀ d B)[i, j], d the 6×6 pixels under output tile t (4×4 pixels) of channel c: the input of F(4×4,
+// 3×3).
 //
-// input [B, H, W, A4], v [36, tiles, I4] f32, of whose channels input's are A4 vec4 from p.at on: two tensors that are convolved
-// as one are dispatched one by one. Tiles are counted over batch, rows and columns. An invocation transforms one tile of one
-// vec4 of channels in registers; a workgroup takes WG of them in order. Pixels outside the map are zero.
-// NORM: d is of act((in − mean) · scale + beta) instead, affine [B, 2, I4] as groupNormFinalise leaves it; outside the map it
-// is zero then, too.
-// doubled = 1: d is taken from the input with every pixel doubled both ways (nearest neighbour); H and W are those of the
-// input.
-// Sums in f32, and stored so, since the transform grows values up to thirtyfold. Lavin & Gray 2015, section 4.2, with the
-// points 0, ±3/4, ±3/2, ∞ in place of 0, ±1, ±2, ∞: all factors are exact, and results err half as much (winograd.ts).
+// input [B, H, W, A4], v [36, tiles, I4] f32, of whose channels input's are A4 vec4 from p.at on: two tensors that are
+// convolved as one are dispatched one by one. Tiles are counted over batch, rows and columns. An invocation transforms
+// one tile of one vec4 of channels in registers; a workgroup takes WG of them in order. Pixels outside the map are
+// zero.
+// NORM: d is of act((in − mean) · scale + beta) instead, affine [B, 2, I4] as groupNormFinalise leaves it; outside the
+// map it is zero then, too.
+// doubled = 1: d is taken from the input with every pixel doubled both ways (nearest neighbour); H and W are those of
+// the input.
+// Sums in f32, and stored so, since the transform grows values up to thirtyfold. Lavin & Gray 2015, section 4.2, with
+// the points 0, ±3/4, ±3/2, ∞ in place of 0, ±1, ±2, ∞: all factors are exact, and results err half as much
+// (winograd.ts).
 // FIXED: the lengths of loops are known, for compilers of GPUs: they unroll them and have all in registers. Those of
 // processors, which would take long for that, must not know them.
 //@use storage activation normIn
@@ -55,9 +58,9 @@ fn transform(d: Six) -> Six {
     1.265625 * d.b - 2.8125 * d.d + d.f);
 }
 
-// Row y of a map, from its x-th pixel on, times B. A coordinate below zero wraps to a huge one, so that one comparison tells
-// both edges. One load in a loop of unknown length, behind which values move up: six in a row would take long to compile on
-// some drivers.
+// Row y of a map, from its x-th pixel on, times B. A coordinate below zero wraps to a huge one, so that one comparison
+// tells both edges. One load in a loop of unknown length, behind which values move up: six in a row would take long to
+// compile on some drivers.
 fn row(map: u32, y: u32, x: u32, c: u32, norm: Norm) -> Six {
   let line = (map * p.H + min(y >> p.doubled, p.H - 1u)) * p.W;
   let inside = y < p.H << p.doubled;

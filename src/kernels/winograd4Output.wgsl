@@ -1,13 +1,13 @@
 // out = (act(Aᵀ m A + bias + shift) + residual) · scale, m the 6×6 products of a tile: the output of F(4×4, 3×3).
 //
-// m [36, tiles, O4] f32, out [B, OH, OW, O4]; tiles are counted over batch, rows and columns. An invocation transforms one
-// tile (4×4 pixels) of one vec4 of channels in registers; a workgroup takes WG of them in order. Sums in f32.
-// Lavin & Gray 2015, section 4.2, with the points 0, ±3/4, ±3/2, ∞ (see winograd4Input.wgsl).
-// What is not there, be it bias, shift or residual, is bound to a few zeros, and reads beyond their end yield zeros too: loads
-// behind conditions take longer on drivers whose lanes run in step.
-// STATS: beside it, mean and M2 = Σ (x − mean)² of what is stored of each tile and channel, as groupNormStats has them of its
-// chunks, by sums of d = x − x₀ and d² with x₀ the tile's first pixel: M2 = Σ d² − (Σ d)² / n loses four bits at most, since x₀
-// is one of the n ≤ 16 values, and so (Σ d)² / n = n (mean − x₀)² ≤ (n − 1) · M2. f32.
+// m [36, tiles, O4] f32, out [B, OH, OW, O4]; tiles are counted over batch, rows and columns. An invocation transforms
+// one tile (4×4 pixels) of one vec4 of channels in registers; a workgroup takes WG of them in order. Sums in f32. Lavin
+// & Gray 2015, section 4.2, with the points 0, ±3/4, ±3/2, ∞ (see winograd4Input.wgsl).
+// What is not there, be it bias, shift or residual, is bound to a few zeros, and reads beyond their end yield zeros
+// too: loads behind conditions take longer on drivers whose lanes run in step.
+// STATS: beside it, mean and M2 = Σ (x − mean)² of what is stored of each tile and channel, as groupNormStats has them
+// of its chunks, by sums of d = x − x₀ and d² with x₀ the tile's first pixel: M2 = Σ d² − (Σ d)² / n loses four bits at
+// most, since x₀ is one of the n ≤ 16 values, and so (Σ d)² / n = n (mean − x₀)² ≤ (n − 1) · M2. f32.
 // FIXED: the lengths of loops are known, as in the input's transform.
 //@use storage activation
 const WG = 64u;
@@ -39,8 +39,8 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> stats: array<vec4<f32>>; // [B, TH, TW, 2, O4]
 @group(0) @binding(6) var<uniform> p: Params;
 
-// Row i of m, times A. One load in a loop of unknown length, behind which values move up: six in a row would take long to
-// compile on some drivers.
+// Row i of m, times A. One load in a loop of unknown length, behind which values move up: six in a row would take long
+// to compile on some drivers.
 fn row(i: u32, size: u32, index: u32) -> mat4x4<f32> {
   var m0: vec4<f32>;
   var m1: vec4<f32>;

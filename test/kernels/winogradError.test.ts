@@ -1,4 +1,6 @@
-/** The errors that src/kernels/winograd.ts quotes, of transforms made from their points, and of the kernels themselves. */
+/**
+ * The errors that src/kernels/winograd.ts quotes, of transforms made from their points, and of the kernels themselves.
+ */
 import { describe, test } from 'vitest';
 import { Graph } from '../../src/engine/index.ts';
 import { conv2d } from '../../src/kernels/conv2d.ts';

@@ -1,6 +1,6 @@
-// Activations on four channels, chosen by number so that one const selects one at compile time. exp of a large argument
-// overflows and tanh of one is NaN on some drivers: both are clamped where they saturate anyway; that of a very
-// negative one is 0 on all.
+// Activations on four channels, chosen by number so that one const selects one at compile time.
+// exp of a large argument overflows and tanh of one is NaN on some drivers: both are clamped where they saturate
+// anyway; that of a very negative one is 0 on all.
 const ACT_NONE = 0u;
 const ACT_SILU = 1u;
 const ACT_GELU = 2u;

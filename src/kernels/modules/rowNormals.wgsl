@@ -7,9 +7,10 @@
 // workgroup memory. A mean far above the deviation, or one element far above all others, costs no precision. f32.
 //
 // The kernel declares WG, the size of its workgroup; K4S; ROW_LOADS, the rows that an invocation brings in, WG / K4S
-// apart; EXACT and RAGGED, whether rows end within a vec4; HAS_AFFINE, HAS_VECTORS; the bindings a [M, K4], affine
-// [2, K4] and vectors [B, stride]; in Params M, K, K4, eps, stride, itemRows, scaleAt, shiftAt; and leave(at, v) and
-// left(at), pairs in workgroup memory at 0 … WG · ROW_LOADS − 1, which the product uses only behind a barrier.
+// apart;
+// EXACT and RAGGED, whether rows end within a vec4; HAS_AFFINE, HAS_VECTORS; the bindings a [M, K4], affine [2, K4] and
+// vectors [B, stride]; in Params M, K, K4, eps, stride, itemRows, scaleAt, shiftAt; and leave(at, v) and left(at),
+// pairs in workgroup memory at 0 … WG · ROW_LOADS − 1, which the product uses only behind a barrier.
 const AHEAD = 16u / ROW_LOADS;
 
 var<private> normals: array<vec2<f32>, ROW_LOADS>;  // mean and 1/√(variance + eps)

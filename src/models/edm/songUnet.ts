@@ -1,8 +1,9 @@
 /**
  * DDPM++ and NCSN++ as NVlabs/edm restates them.
  *
- * Song et al. 2021, "Score-Based Generative Modeling through SDEs", https://arxiv.org/abs/2011.13456 Karras et al.
- * 2022, "Elucidating the Design Space of Diffusion-Based Generative Models", https://arxiv.org/abs/2206.00364
+ * Song et al. 2021, "Score-Based Generative Modeling through SDEs", https://arxiv.org/abs/2011.13456
+ * Karras et al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models",
+ * https://arxiv.org/abs/2206.00364
  */
 import type { Tensor } from '../../engine/index.ts';
 import { add, concat, toNchw } from '../../kernels/index.ts';

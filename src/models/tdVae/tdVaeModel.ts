@@ -30,9 +30,10 @@ export const tdVaeDraws = (call: TdVaeCall): number =>
 
 /**
  * Inputs: `x` [B,T,X]; `start`, zeros [B,2·belief]; unless only beliefs are asked for `draws` [B,n,Z] of unit variance,
- * of each state the upper layer first: for a jump those at t₂, then at t₁. Outputs: `belief` [B,T,H], `processed`
- * [B,T,P]; of a jump for each of belief2, inferred1, belief1, transition2 `NAME.upper.mean`, `NAME.upper.logSigma`,
- * `NAME.lower.…` [B,Z], the states `z1.upper`, `z1.lower`, `z2.…` [B,Z] and `probabilities` [B,X] (see
+ * of each state the upper layer first: for a jump those at t₂, then at t₁.
+ * Outputs: `belief` [B,T,H], `processed` [B,T,P]; of a jump for each of belief2, inferred1, belief1, transition2
+ * `NAME.upper.mean`, `NAME.upper.logSigma`, `NAME.lower.…` [B,Z], the states `z1.upper`, `z1.lower`, `z2.…` [B,Z] and
+ * `probabilities` [B,X] (see
  * {@link tdVaeLoss}); of a rollout `out` [B,length,X].
  */
 export const tdVae: ModelDefinition<TdVaeConfig, TdVaeCall> = {
