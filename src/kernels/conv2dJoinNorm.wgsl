@@ -3,7 +3,7 @@
 // mean and var of the group that channel c is in: second pass of a convolution whose sums `conv2dMatrixSplit` computed
 // in parts, and the group norm behind it, whose input nobody else reads.
 //
-// sums [parts, B, P, C] f32, out [B, P, C], channels padded to vec4. A workgroup owns a slab, p.slab whole groups of
+// sums [PARTS, B, P, C] f32, out [B, P, C], channels padded to vec4. A workgroup owns a slab, p.slab whole groups of
 // one batch item, and writes p.rows pixels of it (`modules/slab.wgsl`). What is normalised is joined twice, once for
 // the statistics: parts of a small map lie in the cache. f32.
 //@use storage activation convOut slab
@@ -15,6 +15,7 @@ const HAS_RESIDUAL = false;
 const NORM_ACT = 0u;
 const HAS_GAMMA = true;
 const HAS_BETA = true;
+const PARTS = 2u; // known, so that the loads of all of them are on their way together
 
 struct Params {
   B: u32,        // batch
@@ -22,7 +23,6 @@ struct Params {
   OW: u32,       // columns of the map
   O4: u32,       // vec4 per pixel
   O: u32,        // channels
-  parts: u32,
   shift4: u32,   // vec4 per row of shift
   shiftAt: u32,  // vec4 in front of the shift in it
   scale: f32,    // applied in front of the norm
@@ -37,7 +37,7 @@ struct Params {
   factor: f32,   // applied last
 }
 
-@group(0) @binding(0) var<storage, read> sums: array<vec4<f32>>;        // [parts, B, P, C4]
+@group(0) @binding(0) var<storage, read> sums: array<vec4<f32>>;        // [PARTS, B, P, C4]
 @group(0) @binding(1) var<storage, read> bias: array<vec4<f32>>;        // [C4]
 @group(0) @binding(2) var<storage, read> shift: array<Elem4>;           // [B, shift4]
 @group(0) @binding(3) var<storage, read> residual: array<Elem4>;        // [B, P, C4]
@@ -49,7 +49,7 @@ struct Params {
 fn valueAt(b: u32, pixel: u32, c4: u32) -> vec4<f32> {
   let m = b * p.P + pixel;
   var sum = vec4<f32>(0.0);
-  for (var s = 0u; s < p.parts; s++) { sum += sums[(s * p.B * p.P + m) * p.C4 + c4]; }
+  for (var s = 0u; s < PARTS; s++) { sum += sums[(s * p.B * p.P + m) * p.C4 + c4]; }
   return finished(m, c4, sum);
 }
 

@@ -17,7 +17,8 @@ type Ways = Parameters<Lowering['choose']>;
 /** The sum of what `conv2dMatrixSplit` computed in parts, and the norm behind it. */
 export const conv2dJoinNormKernel = defineKernel({
   shader,
-  tunables: { ...CONV_OUT, ...SLAB },
+  // Parts are given by the shape; these stand for all when every variant is compiled.
+  tunables: { ...CONV_OUT, ...SLAB, PARTS: [2, 3, 12] },
   grid: slabGrid,
   valid: slabFits,
 });
@@ -121,9 +122,10 @@ function lowerFolded(node: Node<ConvJoinNormAttrs>, to: Lowering, parts: MatrixP
       NORM_ACT: activationCode(act),
       HAS_GAMMA: gamma !== undefined,
       HAS_BETA: beta !== undefined,
+      PARTS: parts.parts,
     },
     params: {
-      ...{ B, OH, OW, O4, parts: parts.parts, ...params },
+      ...{ B, OH, OW, O4, ...params },
       ...{ P, C: O, C4: O4, G, size, ...slabs, eps, factor },
     },
     bindings: { sums, bias, shift, residual, gamma, beta, out: node.output },
