@@ -55,7 +55,8 @@ export const foldLayerNorm: Rewrite = {
     const layer = node as Node<LinearAttrs>;
     const { x, second } = layer.inputs;
     const from = view.producer(x!);
-    if (second || !from || !LAYER_NORMS.includes(from.op) || view.uses(x!) !== 1) return undefined;
+    if (second || layer.attrs.layerNorm || !from || !LAYER_NORMS.includes(from.op) || view.uses(x!) !== 1)
+      return undefined;
     const { x: input, gamma, beta, m } = from.inputs;
     if (x!.shape.at(-1) !== from.output.shape.at(-1) || (beta && !gamma)) return undefined;
     const inputs = { ...layer.inputs, x: input, gamma, beta, m };

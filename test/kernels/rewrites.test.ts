@@ -117,6 +117,7 @@ const FIRES: [string, string, Build][] = [
   ['fold-norm', 'under another shape', (x, _, __, o) => [o.conv(x.graph.view(o.norm(tokens(x)), SHAPE))]],
   ['fold-layer-norm', 'layerNorm', (x, _, r, o) => [add(unary(o.dense(o.rowNorm(x)), { act: 'silu' }), r)]],
   ['fold-layer-norm', 'under another shape', (x, _, __, o) => [o.dense(x.graph.view(o.rowNorm(tokens(x)), SHAPE))]],
+  ['fold-layer-norm', 'one of two', (x, _, __, o) => [o.dense(o.rowNorm(o.rowNorm(x)))]],
   ['leave-statistics', 'conv2d', (x, _, __, o) => [o.conv(o.norm(o.conv(x)))]],
   [
     'leave-statistics',
