@@ -1,6 +1,6 @@
 /** Norms computed in the loads of the convolution behind them, with the statistics that the one in front has left. */
 import { describe, expect, it } from 'vitest';
-import { Graph, type Tensor } from '../../src/engine/index.ts';
+import { Graph, type Dispatch, type Tensor } from '../../src/engine/index.ts';
 import { concat } from '../../src/kernels/concat.ts';
 import { conv2d } from '../../src/kernels/conv2d.ts';
 import { add, unary } from '../../src/kernels/elementwise.ts';
@@ -132,7 +132,6 @@ describe.each(FORMS)('convolutions behind norms on $adapter, $storage', (form) =
   });
 });
 
-const WAY = 'winograd4 1 folded';
 const [B, H, W] = [2, 17, 18];
 const rowsOf = (g: Graph, name: string, C: number) => g.input(name, [B, H, W, C], { layout: 'rows' });
 
@@ -145,8 +144,18 @@ const both: Parts = (h, g) => {
   return [h, conv2d(g.inputs.get('x')!, weight('w3', C, 8, 3, 3), weight('b1', C), { padding: 1 })];
 };
 
-/** A convolution, a norm of its result, which has a mean far above its deviation, and another convolution. */
-async function expectChain(adapter: string, C: number, groups: number, parts: Parts): Promise<string[]> {
+/**
+ * A convolution, a norm of its result, which has a mean far above its deviation, and another convolution.
+ * @param card as cards compute it: no lanes that share, and loops of known length.
+ */
+async function expectChain(
+  adapter: string,
+  C: number,
+  groups: number,
+  parts: Parts,
+  card = false,
+): Promise<readonly Dispatch[]> {
+  const way = `winograd4 ${card ? 0 : 1} folded`;
   const g = new Graph();
   const h = parts(conv2d(rowsOf(g, 'x', 8), weight('w1', C, 8, 3, 3), weight('b1', C), { padding: 1 }), g);
   h.forEach((t, i) => g.output(`h${i}`, t));
@@ -162,22 +171,26 @@ async function expectChain(adapter: string, C: number, groups: number, parts: Pa
       ...{ w1: normals(3, C * 72, { std: 1 / 8 }), w3: normals(6, C * 72, { std: 1 / 8 }) },
       ...{ b1: normals(5, C, { mean: 1000 }), w2 },
     },
-    choices: force(WAY),
+    // The first convolution has no norm that it could take in.
+    choices: { get: (key: string) => (key.endsWith(' norm') ? way : way.replace(' folded', '')) },
   };
-  const device = await openDevice(adapter);
-  const { outputs, dispatches } = await runGraph(device, g, { ...run, rewrites: ALL });
+  const device = await openDevice(adapter, card ? withoutSubgroups({}) : {});
+  const caps = card ? { software: false } : {};
+  const { outputs, dispatches } = await runGraph(device, g, { ...run, rewrites: ALL, caps });
   const off = await runGraph(device, g, run);
   const stored = Float32Array.from({ length: B * H * W * wide }, (_, i) => {
     const c = i % wide;
     return outputs[`h${Math.floor(c / C)}`][Math.floor(i / wide) * C + (c % C)];
   });
   const { want, tolerance } = truth(stored, w2, {
-    ...{ dtype: 'f32', way: WAY, act: 'silu', B, H, W, C: wide, groups, O: 12 },
+    ...{ dtype: 'f32', way, act: 'silu', B, H, W, C: wide, groups, O: 12 },
   });
   expectClose(outputs.y, want, tolerance, 'behind a norm');
   expectClose(outputs.y, off.outputs.y, tolerance, 'on is off');
-  return dispatches.map(({ kernel }) => kernel.name);
+  return dispatches;
 }
+
+const namesOf = (dispatches: readonly Dispatch[]) => dispatches.map(({ kernel }) => kernel.name);
 
 describe.each(adapters())('statistics that a convolution leaves on %s', (adapter) => {
   it.each<[string, number, number, Parts]>([
@@ -185,13 +198,20 @@ describe.each(adapters())('statistics that a convolution leaves on %s', (adapter
     ['what is stored, with its residual and factor', 6, 3, residual],
     ['two convolutions, across which groups lie', 8, 1, both],
   ])('are those of %s', async (_, C, groups, parts) => {
-    const names = await expectChain(adapter, C, groups, parts);
+    const names = namesOf(await expectChain(adapter, C, groups, parts));
     expect(names).toContain('groupNormFinalise');
     expect(names).not.toContain('groupNormStats');
   });
 
+  it('are the same as cards compute them, in loops of known length', async () => {
+    const dispatches = await expectChain(adapter, 6, 3, residual, true);
+    expect(namesOf(dispatches)).not.toContain('groupNormStats');
+    const leaves = dispatches.filter(({ tunables }) => tunables.STATS === true);
+    expect(leaves.map(({ kernel, tunables }) => [kernel.name, tunables.FIXED])).toEqual([['winograd4Output', true]]);
+  });
+
   it('are gathered by the norm where one of two has none', async () => {
-    const names = await expectChain(adapter, 8, 4, (h, g) => [h, unary(rowsOf(g, 'r', 8), { alpha: 2 })]);
+    const names = namesOf(await expectChain(adapter, 8, 4, (h, g) => [h, unary(rowsOf(g, 'r', 8), { alpha: 2 })]));
     expect(names.filter((name) => name === 'groupNormStats')).toHaveLength(2);
   });
 });
