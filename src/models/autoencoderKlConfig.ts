@@ -2,6 +2,7 @@
 import type { Activation } from '../kernels/index.ts';
 import { ConfigReader, type RawConfig } from '../loading/index.ts';
 import { readActivation } from './activation.ts';
+import { checkGroups } from './normGroups.ts';
 
 /** Blocks of the encoder, by the names of diffusers. */
 export const ENCODER_BLOCKS = ['DownEncoderBlock2D', 'AttnDownEncoderBlock2D'] as const;
@@ -66,6 +67,7 @@ export function readAutoencoderKLConfig(raw: RawConfig): AutoencoderKLConfig {
     usePostQuantConv: cfg.bool('use_post_quant_conv', true),
     midBlockAddAttention: cfg.bool('mid_block_add_attention', true),
   };
+  checkGroups(cfg, 'norm_num_groups', config.normNumGroups, levels);
   cfg.done();
   return config;
 }

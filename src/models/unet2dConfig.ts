@@ -3,6 +3,7 @@ import type { Activation } from '../kernels/index.ts';
 import { ConfigReader, type RawConfig } from '../loading/index.ts';
 import { readActivation } from './activation.ts';
 import type { TimeNorm } from './blocks/resnetBlock.ts';
+import { checkGroups } from './normGroups.ts';
 
 /** Blocks of the way down, by the names of diffusers. */
 export const DOWN_BLOCKS = [
@@ -135,8 +136,18 @@ function check(cfg: ConfigReader, config: UNet2DConfig): void {
   }
   const ordinary = [...downBlockTypes, ...upBlockTypes].find((type) => !isSkip(type));
   if (config.normNumGroups === null && ordinary) cfg.refuse('norm_num_groups', `an integer, because of ${ordinary}`);
+  const n = downBlockTypes.length;
+  // Skip blocks have groups of their own.
+  const grouped = config.blockOutChannels.filter((_, i) => {
+    const ends = i === 0 || (i === n - 1 && config.hasMidBlock);
+    return ends || !isSkip(downBlockTypes[i]) || !isSkip(upBlockTypes[n - 1 - i]);
+  });
+  checkGroups(cfg, 'norm_num_groups', config.normNumGroups, grouped);
+  if (config.hasMidBlock && config.addAttention) {
+    checkGroups(cfg, 'attn_norm_num_groups', config.attnNormNumGroups, config.blockOutChannels.slice(-1));
+  }
   // The reference library builds the image branch of skip blocks for RGB, whatever the channels are.
-  const last = downBlockTypes.length - 1;
+  const last = n - 1;
   if (downBlockTypes.some((type, i) => isSkip(type) && i < last) && inChannels !== 3) {
     cfg.refuse('in_channels', '3, because skip blocks resample the picture itself');
   }

@@ -54,6 +54,8 @@ describe('UNet2DModel', () => {
     ['num_train_timesteps', { time_embedding_type: 'learned' }],
     ['norm_num_groups', { norm_num_groups: null }],
     ['freq_shift', { freq_shift: 112 }],
+    ['norm_num_groups', { norm_num_groups: 64 }],
+    ['attn_norm_num_groups', { attn_norm_num_groups: 5 }],
     ['class_embed_type', { class_embed_type: 'projection' }],
     ['layers_per_block', { layers_per_block: 0 }],
     ['attention_legacy_order', { attention_legacy_order: true }],
@@ -80,6 +82,7 @@ describe('AutoencoderKL', () => {
     ['down_block_types', { down_block_types: ['DownBlock2D'] }],
     ['up_block_types', { block_out_channels: [8, 8], down_block_types: Array(2).fill('DownEncoderBlock2D') }],
     ['norm_num_groups', { norm_num_groups: null }],
+    ['norm_num_groups', { norm_num_groups: 24 }],
     ['norm_type', { norm_type: 'spatial' }],
     ['scaling_factor', { scaling_factor: 0 }],
   ])('%s of %o is refused', (name, config) => {

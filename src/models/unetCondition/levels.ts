@@ -1,5 +1,5 @@
 /** The levels of a conditional U-Net, chosen by the names of diffusers. */
-import { InvalidArgumentError, type Tensor } from '../../engine/index.ts';
+import { ConfigError, InvalidArgumentError, type Tensor } from '../../engine/index.ts';
 import { add } from '../../kernels/index.ts';
 import { addedKvAttention } from '../blocks/addedKvAttention.ts';
 import { attentionBlock } from '../blocks/attentionBlock.ts';
@@ -243,8 +243,13 @@ function kOptions(
 function contextOf(config: EncoderConfig, { context }: Conditioning, level: number): Tensor {
   const E = config.crossAttentionDim[level];
   if (context && context.shape[2] === E) return context;
-  const got = context ? `${context.shape[2]} channels` : 'none';
-  throw new InvalidArgumentError(`U-Net: expected encoderHiddenStates of ${E} channels, got ${got}`);
+  if (!context) throw new InvalidArgumentError(`U-Net: expected encoderHiddenStates of ${E} channels, got none`);
+  const field = 'cross_attention_dim';
+  throw new ConfigError(
+    `U-Net config: expected ${field} to be as wide as the context, ${context.shape[2]}, at level ${level}, got ${E}; ` +
+      `correct the config`,
+    field,
+  );
 }
 
 /** Levels that double inside a ResNet block, or by a filter, cannot give back a row that was lost on the way down. */

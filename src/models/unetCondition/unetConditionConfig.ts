@@ -3,6 +3,7 @@ import type { Activation } from '../../kernels/index.ts';
 import { ConfigReader, type RawConfig } from '../../loading/index.ts';
 import { readActivation } from '../activation.ts';
 import type { TimeNorm } from '../blocks/resnetBlock.ts';
+import { checkGroups } from '../normGroups.ts';
 import { OBJECT_ATTENTIONS, type ObjectAttention } from './objects.ts';
 import { readDownDepths, readUpDepths } from './transformerDepths.ts';
 
@@ -264,11 +265,23 @@ function checkEncoder(cfg: ConfigReader, c: EncoderConfig): void {
   if (c.addition.startsWith('image') && c.encoderHidDim === null) {
     cfg.refuse('encoder_hid_dim', 'an integer, because of addition_embed_type');
   }
+  const textWidth = c.encoderHidDim ?? c.crossAttentionDim[0];
+  if (c.addition === 'text' && textWidth % c.additionHeads !== 0) {
+    cfg.refuse('addition_embed_type_num_heads', `a divisor of the text's ${textWidth} channels`);
+  }
   const ordinary = c.downBlockTypes.find((type) => !type.startsWith('K'));
   if (c.normNumGroups === null && ordinary) cfg.refuse('norm_num_groups', `an integer, because of ${ordinary}`);
+  const n = c.blockOutChannels.length;
+  const own = c.blockOutChannels.filter((_, i) => {
+    return (i === n - 1 && c.midBlockType !== null) || !c.downBlockTypes[i].startsWith('K');
+  });
+  checkGroups(cfg, 'norm_num_groups', c.normNumGroups, own);
 }
 
 function check(cfg: ConfigReader, c: UNetConditionConfig): void {
+  if (c.addition === 'image_hint' && c.inChannels <= 4) {
+    cfg.refuse('in_channels', 'more than 4, because a hint takes four of them');
+  }
   const gated = c.objectAttention !== 'default';
   if (gated && c.crossAttentionDim.some((E) => E !== c.crossAttentionDim[0])) {
     cfg.refuse('cross_attention_dim', 'one width for all levels, because of attention_type');
@@ -276,6 +289,8 @@ function check(cfg: ConfigReader, c: UNetConditionConfig): void {
   if (gated && c.dualCrossAttention) cfg.refuse('attention_type', '"default", because of dual_cross_attention');
   const ordinary = c.upBlockTypes.find((type) => !type.startsWith('K'));
   if (c.normNumGroups === null && ordinary) cfg.refuse('norm_num_groups', `an integer, because of ${ordinary}`);
+  const up = c.blockOutChannels.filter((_, i) => i === 0 || !c.upBlockTypes.at(-1 - i)!.startsWith('K'));
+  checkGroups(cfg, 'norm_num_groups', c.normNumGroups, up);
   if (c.classEmbeddingsConcat && (c.classEmbedding === 'none' || c.addition !== 'none')) {
     cfg.refuse('class_embeddings_concat', 'false, because there is no class embedding, or one is added to the sum');
   }

@@ -3,6 +3,7 @@ import { ConfigReader, type RawConfig } from '../../loading/index.ts';
 import { readActivation } from '../activation.ts';
 import type { AutoencoderTrunk } from '../autoencoderKl.ts';
 import { DECODER_BLOCKS, ENCODER_BLOCKS } from '../autoencoderKlConfig.ts';
+import { checkGroups } from '../normGroups.ts';
 
 /** The fields of `config.json` in camelCase, defaults filled in. */
 export interface VQConfig extends AutoencoderTrunk {
@@ -57,6 +58,7 @@ export function readVQConfig(raw: RawConfig): VQConfig {
   if (config.normType === 'spatial' && config.vqEmbedDim !== latentChannels) {
     cfg.refuse('vq_embed_dim', `latent_channels ${latentChannels}, which norm_type "spatial" needs`);
   }
+  checkGroups(cfg, 'norm_num_groups', config.normNumGroups, levels);
   cfg.done();
   return config;
 }

@@ -11,6 +11,7 @@ import { readControlNetConfig } from '../../../src/models/controlNet/controlNetC
 import { readUNetConditionConfig } from '../../../src/models/unetCondition/unetConditionConfig.ts';
 import {
   UNet2DCondition,
+  unet2dConditionWeights,
   type ControlResiduals,
   type UNet2DConditionCall,
 } from '../../../src/models/unetCondition/unetConditionModel.ts';
@@ -274,6 +275,9 @@ describe('configs', () => {
     [{ transformer_layers_per_block: [[1], 1, 1, 1] }, 'transformer_layers_per_block'],
     [{ attention_head_dim: [8, 8] }, 'attention_head_dim'],
     [{ norm_num_groups: null }, 'norm_num_groups'],
+    [{ norm_num_groups: 24 }, 'norm_num_groups'],
+    [{ addition_embed_type: 'text', addition_embed_type_num_heads: 7 }, 'addition_embed_type_num_heads'],
+    [{ addition_embed_type: 'image_hint', encoder_hid_dim: 4 }, 'in_channels'],
     [{ class_embed_type: 'projection' }, 'projection_class_embeddings_input_dim'],
     [{ class_embeddings_concat: true }, 'class_embeddings_concat'],
     [{ addition_embed_type: 'text_time', projection_class_embeddings_input_dim: 9 }, 'addition_time_embed_dim'],
@@ -293,6 +297,12 @@ describe('configs', () => {
     })();
     expect(error).toBeInstanceOf(ConfigError);
     expect(error.field).toBe(field);
+  });
+
+  test('refuse levels that want contexts of other widths than there are', () => {
+    const config = readUNetConditionConfig({ cross_attention_dim: [1280, 640, 1280, 1280] });
+    const field = 'cross_attention_dim';
+    expect(() => unet2dConditionWeights(config)).toThrow(expect.objectContaining({ field }) as ConfigError);
   });
 
   test('depths, heads and defaults', () => {

@@ -103,6 +103,7 @@ describe('VQModel', () => {
     ['down_block_types', { down_block_types: ['DownBlock2D'] }],
     ['up_block_types', { block_out_channels: [8, 8], down_block_types: Array(2).fill('DownEncoderBlock2D') }],
     ['shift_factor', { shift_factor: 1 }],
+    ['norm_num_groups', { norm_num_groups: 24 }],
   ])('%s of %o is refused', (field, config) => {
     expect(() => readVQConfig(config)).toThrow(expect.objectContaining({ field }) as ConfigError);
   });
