@@ -52,7 +52,33 @@ function withinLimits<A>(nodes: readonly Node<A>[], weightOf: (node: Node<A>) =>
   });
 }
 
-/** Whether a tensor is a weight, and no several of them. */
+/**
+ * `node` and those of its siblings that can share a dispatch with it: their results side by side in one tensor
+ * [...rows, Σ widths], and every reader reading its part of that. Undefined where there are not two of them.
+ */
+function sideBySide<A>(
+  node: Node<A>,
+  siblings: readonly Node<A>[],
+  rows: readonly number[],
+  weightOf: (node: Node<A>) => Tensor,
+  view: GraphView,
+): { members: Node<A>[]; output: Tensor; changed: Map<Node, Node> } | undefined {
+  const able = siblings.filter((n) => readingParts([{ node: n as Node, at: 0 }], n.output, view));
+  if (!able.includes(node)) return undefined;
+  const members = withinLimits([node, ...able.filter((n) => n !== node)], weightOf, view);
+  if (members.length < 2) return undefined;
+  let width = 0;
+  const parts = members.map((n) => {
+    const at = width;
+    width += n.output.shape.at(-1)!;
+    return { node: n as Node, at };
+  });
+  const output = result(view, node.output, [...rows, width]);
+  const changed = readingParts(parts, output, view);
+  return changed && { members, output, changed };
+}
+
+/** Whether a tensor is a single weight, not several joined. */
 const isOne = (t: Tensor) => t.constant !== undefined && t.constant.parts === undefined;
 
 /** A tensor of the graph that is no node's yet. */
@@ -104,21 +130,9 @@ export const mergeProjections: Rewrite = {
         other.attrs.act === node.attrs.act &&
         other.inputs.weight!.dtype === node.inputs.weight!.dtype,
     );
-    const able = siblings.filter((n) => readingParts([{ node: n, at: 0 }], n.output, view));
-    if (able.length < 2 || !able.includes(node)) return undefined;
-    const ordered = [node, ...able.filter((n) => n !== node)];
-    const members = withinLimits(ordered, (n) => n.inputs.weight!, view);
-    if (members.length < 2) return undefined;
-    const widths = members.map((n) => n.output.shape.at(-1)!);
-    const width = widths.reduce((a, b) => a + b, 0);
-    const output = result(view, node.output, [...x!.shape.slice(0, -1), width]);
-    const at = (i: number) => widths.slice(0, i).reduce((a, b) => a + b, 0);
-    const changed = readingParts(
-      members.map((n, i) => ({ node: n, at: at(i) })),
-      output,
-      view,
-    );
-    if (!changed) return undefined;
+    const found = sideBySide(node, siblings, x!.shape.slice(0, -1), (n) => n.inputs.weight!, view);
+    if (!found) return undefined;
+    const { members, output, changed } = found;
     const weights = members.map((n) => n.inputs.weight!);
     const inputs = { x, weight: view.graph.join(weights, 'columns'), bias: joinBiases(members, view) };
     const merged: Node<LinearAttrs> = { ...node, inputs, output };
@@ -189,20 +203,9 @@ export const mergeEmbeddings: Rewrite = {
       (n): n is Node<EmbeddingAttrs> =>
         isWhole(n) && n.attrs.V === node.attrs.V && n.inputs.table0!.dtype === table0!.dtype,
     );
-    const able = siblings.filter((n) => readingParts([{ node: n, at: 0 }], n.output, view));
-    const ordered = [node, ...able.filter((n) => n !== node)];
-    const members = withinLimits(ordered, (n) => n.inputs.table0!, view);
-    if (members.length < 2 || !able.includes(node)) return undefined;
-    const widths = members.map((n) => n.output.shape.at(-1)!);
-    const width = widths.reduce((a, b) => a + b, 0);
-    const output = result(view, node.output, [...node.output.shape.slice(0, -1), width]);
-    const at = (i: number) => widths.slice(0, i).reduce((a, b) => a + b, 0);
-    const changed = readingParts(
-      members.map((n, i) => ({ node: n, at: at(i) })),
-      output,
-      view,
-    );
-    if (!changed) return undefined;
+    const found = sideBySide(node, siblings, node.output.shape.slice(0, -1), (n) => n.inputs.table0!, view);
+    if (!found) return undefined;
+    const { members, output, changed } = found;
     const tables = members.map((n) => n.inputs.table0!);
     const merged: Node = { ...(node as Node), inputs: { ids, table0: view.graph.join(tables, 'columns') }, output };
     return { node: merged, removed: members.slice(1) as Node[], changed };
