@@ -51,7 +51,6 @@ export default tseslint.config(
     files: ['**/*.mjs', '**/*.cjs', '*.js'],
     languageOptions: { globals: { process: 'readonly', console: 'readonly', module: 'writable' } },
   },
-  { files: ['**/winograd*.ts'], rules: { 'max-len': 'off' } },
   // Browser-safe rooms: no Node built-ins.
   {
     files: ['src/{engine,kernels,models,loading,sampler,pipelines}/**', 'src/index.ts'],

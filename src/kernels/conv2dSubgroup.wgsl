@@ -1,15 +1,17 @@
-// out[b, y, x, o] = (act(Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s] + bias[o] + shift[b, o])
-//                   + residual[b, y, x, o]) · scale; in is zero outside its map; d is the dilation.
+// out[b, y, x, o] = (act(sum + bias[o] + shift[b, o]) + residual[b, y, x, o]) · scale,
+//   sum = Σ_{r,s,i} in[b, y·stride + r·d − top, x·stride + s·d − left, i] · w[o, i, r, s];
+// in is zero outside its map; d is the dilation. The pixels are shared within a subgroup.
 //
-// doubled = 1: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input itself.
-// The pixels are shared within a subgroup.
-// input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to vec4.
-// Implicit matrix multiplication. A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS pixels (in reading order,
-// over rows and batch items alike) × SG vec4 of output channels in registers: for every tap and i4 a lane loads its own
-// channels' block of w, but only every SG-th pixel's vec4 of input, and shares that with the others. On
-// processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part, and
-// store nothing. Accumulation in f32.
-// What is not there, be it bias, shift or residual, is bound to a few zeros, and reads beyond their end yield zeros too: one
+// doubled = 1: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input
+// itself.
+// input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to
+// vec4.
+// Implicit matrix multiplication. A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS pixels (in reading
+// order, over rows and batch items alike) × SG vec4 of output channels in registers: for every tap and i4 a lane loads
+// its own channels' block of w, but only every SG-th pixel's vec4 of input, and shares that with the others. On
+// processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part,
+// and store nothing. Accumulation in f32.
+// A bias, shift or residual that is not there is bound to a few zeros, and reads beyond their end yield zeros too: one
 // shader serves all.
 //@use storage activation eights shareEight
 enable subgroups;
@@ -39,7 +41,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;           // [B, H, W, I4]
-@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: a block holds four i of four o
+@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: blocks of four i of four o
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;        // [O4]
 @group(0) @binding(3) var<storage, read> shift: array<Elem4>;           // [B, shift4]
 @group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [B, OH, OW, O4]

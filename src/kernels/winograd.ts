@@ -64,9 +64,9 @@ const atPoint = (x: number, others: readonly number[]): readonly [number, number
 };
 
 /**
- * G of F(m, 3), row by row. With 0, ±3/4, ±3/2 and ∞ the root mean square error of F(4×4, 3×3) over 128 channels is 1.2·10⁻⁶
- * of the result's deviation; it is 2.2·10⁻⁶ with the usual 0, ±1, ±2 and ∞, 3.7·10⁻⁷ for F(2×2, 3×3) and 6·10⁻⁷ where
- * products are added one after the other: `npm test -- test/kernels/winogradError.test.ts`.
+ * G of F(m, 3), row by row. With 0, ±3/4, ±3/2 and ∞ the root mean square error of F(4×4, 3×3) over 128 channels is
+ * 1.2·10⁻⁶ of the result's deviation; it is 2.2·10⁻⁶ with the usual 0, ±1, ±2 and ∞, 3.7·10⁻⁷ for F(2×2, 3×3) and
+ * 6·10⁻⁷ where products are added one after the other: `npm test -- test/kernels/winogradError.test.ts`.
  */
 const FILTER_TRANSFORMS: Record<WinogradTile, readonly (readonly [number, number, number])[]> = {
   2: [
@@ -86,8 +86,8 @@ const FILTER_TRANSFORMS: Record<WinogradTile, readonly (readonly [number, number
 };
 
 /**
- * [O, I, 3, 3] → [Q, I/4, O/4, 4 (i), 4 (o)]: transformed weights G g Gᵀ, for each of the Q places of a tile a matrix. A block
- * is four i of all o at one place.
+ * [O, I, 3, 3] → [Q, I/4, O/4, 4 (i), 4 (o)]: transformed weights G g Gᵀ, for each of the Q places of a tile a matrix.
+ * A block is four i of all o at one place.
  */
 function packWinograd(tile: WinogradTile): Packing {
   const edge = tile + 2;
@@ -148,8 +148,9 @@ export function winogradTiles({ R, S, stride, dilation, I, O }: Conv2dAttrs, to:
 const ROUND_BYTES = 32 * 2 ** 20;
 
 /**
- * Three dispatches per round of tiles: transform the input, multiply, transform back. A norm in front of the convolution is
- * computed in the first, where its two inputs may still lie apart; in the third, tiles of four leave the statistics for the next.
+ * Three dispatches per round of tiles: transform the input, multiply, transform back. A norm in front of the
+ * convolution is computed in the first, where its two inputs may still lie apart; in the third, tiles of four leave the
+ * statistics for the next.
  * @param eights rows of eight tiles per subgroup; 0 for adapters without subgroups.
  */
 export function lowerWinograd(node: Node<Conv2dAttrs>, to: Lowering, tile: WinogradTile, eights: number): void {

@@ -1,8 +1,9 @@
-// m[q, t, o] = Σᵢ v[q, t, i] · w[q, i, o]: for each of the Q places in a tile a matrix product of transformed input and weight.
+// m[q, t, o] = Σᵢ v[q, t, i] · w[q, i, o]: for each of the Q places in a tile a matrix product of transformed input and
+// weight.
 //
 // v [Q, tiles, I4] f32, w [Q, I4, O4] in 4×4 blocks (`packWinograd`), m [Q, tiles, O4] f32. An invocation computes ROWS
-// consecutive tiles × one vec4 of output channels of one place in registers; a workgroup covers WG_O vec4 × WG_T·ROWS tiles.
-// No workgroup memory. Accumulation in f32. Lavin & Gray 2015, section 4.3.
+// consecutive tiles × one vec4 of output channels of one place in registers; a workgroup covers WG_O vec4 × WG_T·ROWS
+// tiles. No workgroup memory. Accumulation in f32. Lavin & Gray 2015, section 4.3.
 //@use storage
 const ROWS = 4u;
 const WG_O = 8u;
@@ -16,7 +17,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> v: array<vec4<f32>>;           // [Q, tiles, I4]
-@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [Q, I4, O4, 4]: a block holds four i of four o
+@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [Q, I4, O4, 4]: blocks of four i of four o
 @group(0) @binding(2) var<storage, read_write> m: array<vec4<f32>>;     // [Q, tiles, O4]
 @group(0) @binding(3) var<uniform> p: Params;
 

@@ -1,11 +1,11 @@
-// m[q, t, o] = Σᵢ v[q, t, i] · w[q, i, o]: for each of the Q places in a tile a matrix product, its rows shared in a subgroup.
+// m[q, t, o] = Σᵢ v[q, t, i] · w[q, i, o]: for each of the Q places in a tile a matrix product, its rows shared in a
+// subgroup.
 //
-// v [Q, tiles, I4] f32, w [Q, I4, O4] in 4×4 blocks (`packWinograd`), m [Q, tiles, O4] f32. A subgroup of SG lanes, which is
-// a workgroup, computes 8·EIGHTS consecutive tiles × SG vec4 of output channels of one place: for every i4 a lane loads its
-// own channels' block of w, but only every SG-th tile's vec4 of v, and shares that with the others. On
-// processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part, and
-// store nothing.
-// Accumulation in f32. Lavin & Gray 2015, section 4.3.
+// v [Q, tiles, I4] f32, w [Q, I4, O4] in 4×4 blocks (`packWinograd`), m [Q, tiles, O4] f32. A subgroup of SG lanes,
+// which is a workgroup, computes 8·EIGHTS consecutive tiles × SG vec4 of output channels of one place: for every i4 a
+// lane loads its own channels' block of w, but only every SG-th tile's vec4 of v, and shares that with the others. On
+// processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part,
+// and store nothing. Accumulation in f32. Lavin & Gray 2015, section 4.3.
 //@use storage eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
@@ -19,7 +19,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> v: array<vec4<f32>>;           // [Q, tiles, I4]
-@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [Q, I4, O4, 4]: a block holds four i of four o
+@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [Q, I4, O4, 4]: blocks of four i of four o
 @group(0) @binding(2) var<storage, read_write> m: array<vec4<f32>>;     // [Q, tiles, O4]
 @group(0) @binding(3) var<uniform> p: Params;
 

@@ -1,7 +1,7 @@
 /**
  * Every kernel in every storage form and variant compiles, on Dawn's null backend: WGSL validation without a driver.
  */
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import {
@@ -81,4 +81,15 @@ it('finds the kernel of every shader', () => {
   // A canvas is drawn to by a render pipeline, which no kernel is.
   const shaders = files.filter((name) => name.endsWith('.wgsl')).map((name) => name.slice(0, -'.wgsl'.length));
   expect(shaders.filter((name) => name !== 'present' && !found.has(name))).toEqual([]);
+});
+
+it('comments of shaders keep to the width that lint asks of comments elsewhere', () => {
+  const shaders = (readdirSync(folder, { recursive: true }) as string[]).filter((name) => name.endsWith('.wgsl'));
+  const long = shaders.flatMap((name) =>
+    readFileSync(`${folder}${name}`, 'utf8')
+      .split('\n')
+      .flatMap((line, i) => (line.includes('//') && [...line].length > 120 ? [`${name}:${i + 1}`] : [])),
+  );
+  expect(shaders.length).toBeGreaterThan(50);
+  expect(long).toEqual([]);
 });
