@@ -91,6 +91,7 @@ export class Weights {
     const total = missing.reduce((sum, t) => sum + byteSize(t), 0);
     let loaded = 0;
     let inFlight = 0;
+    const most = this.device.caps.software ? 2 * BATCH : BATCH;
     let drained: Promise<void> = Promise.resolve();
     const scratch = new Scratch();
     let read: { constant: Constant; data: Float32Array } | undefined;
@@ -114,7 +115,7 @@ export class Weights {
           // writeBuffer keeps a copy until the GPU has taken it: let it drain, so that the host never holds the whole
           // file. Only what came before the last batch is waited for; to wait for that batch too would leave this
           // thread or the GPU idle.
-          if (inFlight > 32 * 2 ** 20) {
+          if (inFlight > most) {
             await drained;
             drained = this.device.idle();
             drained.catch(() => undefined); // thrown where it is awaited, or by the next call that looks at the device
@@ -262,6 +263,9 @@ function blockSize(constant: Constant): number {
   const from = packedFrom(constant);
   return numel(constant.packing.shape(constant.shape)) / constant.packing.blocks(from);
 }
+
+/** Bytes of a batch of uploads; twice as many where the driver translates shaders between them, and takes long. */
+const BATCH = 2 ** 25;
 
 /** Elements that are packed at a time. */
 const SLAB = 2 ** 21;

@@ -76,6 +76,8 @@ export const matmulJoinKernel = defineKernel({
   grid: ({ M, N4 }, t) => linearGrid(ceilDiv(M * N4, t.WG)),
 });
 
+/** Least rows that are worth sharing in a subgroup. */
+const LEAST_ROWS = 4;
 /** Most rows for which sums are computed in parts. */
 const FEW_ROWS = 64;
 /** Least vec4 of a sum that are worth a part. */
@@ -187,8 +189,10 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
   // Half the layers that a timestep goes through have this activation, so the others share their shader. The
   // activation of gates always applies.
   const shareAct: Record<string, number> = software && !gated && attrs.act === 'none' ? { ACT: ACTIVATIONS.silu } : {};
+  // So do those of few rows that other layers are computed with as vectors.
+  const vector = software && M < LEAST_ROWS ? asVectors(node) : undefined;
   const ways: Record<string, () => void> = {
-    plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated, ...shareAct }),
+    plain: () => (vector ? to.lower(vector) : dispatch(matmulKernel, { ...matmulTile(M), GATED: gated, ...shareAct })),
   };
   const COLS = usualCols(columns, SG);
   const products = software && isSum(node, to) ? inTwo(node, to) : [{ params: { wAt: 0 } }];
@@ -226,7 +230,7 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
     const EXACT = matrixExact(tile, M, columns, K4);
     ways['matrix split'] = () => split(part4, matmulMatrixSplitKernel, { ...tile, EXACT });
   }
-  const shared = canShare(to.caps) && M >= 4 ? `shared ${usualEights(M, SG, 4)}` : 'plain';
+  const shared = canShare(to.caps) && M >= LEAST_ROWS ? `shared ${usualEights(M, SG, 4)}` : 'plain';
   const fitting = usualTile(M, columns);
   const tile = gated && fitting === 'tile 32' ? 'tile 64' : fitting;
   const names = Object.keys(ways);

@@ -39,20 +39,24 @@ export const vectorLinearOp: Op<VectorLinearAttrs> = {
   name: 'vectorLinear',
   lower({ inputs: { x, weight, bias, residual }, attrs: a, output }, to) {
     const M = x!.shape[0];
+    const { software } = to.caps;
+    // Where a shader takes long to translate, layers with and without share one: what is not there is bound as zeros.
+    const code = (act: Activation) => activationCode(software && act === 'none' ? 'silu' : act);
     to.dispatch({
       kernel: vectorLinearKernel,
       tunables: {
-        LANES: to.caps.software ? 1 : 8,
+        LANES: software ? 1 : 8,
         ROWS: M === 1 ? 1 : M === 2 ? 2 : 4,
-        ACT: activationCode(a.act),
-        POST: activationCode(a.post),
-        HAS_BIAS: bias !== undefined,
-        HAS_RESIDUAL: residual !== undefined,
+        ACT: code(a.act),
+        POST: code(a.post),
+        HAS_BIAS: software || bias !== undefined,
+        HAS_RESIDUAL: software || residual !== undefined,
       },
       params: {
         ...{ M, K4: ceilDiv(a.K, 4), N4: ceilDiv(a.N, 4), N: a.N, groups: a.groups },
         ...{ x4: width4(x!), xAt: a.xAt / 4, xStep: a.xStep / 4 },
         ...{ residual4: residual ? width4(residual) : 0, residualAt: a.residualAt / 4 },
+        ...{ acts: a.act === 'none' ? 0 : 1, posts: a.post === 'none' ? 0 : 1 },
       },
       bindings: { x, w: weight, bias, residual, out: output },
       flops: 2 * M * a.groups * a.K * a.N,

@@ -26,6 +26,8 @@ struct Params {
   xStep: u32,       // vec4 from one layer to the next, 0 where all read the same
   residual4: u32,   // vec4 per row of residual
   residualAt: u32,  // vec4 in front of what the first layer adds
+  acts: u32,        // 1 where act applies, so that layers with and without can share a shader
+  posts: u32,       // likewise post
 }
 
 @group(0) @binding(0) var<storage, read> x: array<Elem4>;               // [M, x4]
@@ -71,9 +73,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let m = m0 + r;
     if (lane < COLUMNS && column < p.N4 && m < p.M) {
       if (HAS_BIAS) { sum += bias[layer * p.N4 + n4]; }
-      sum = activate(sum, ACT);
+      sum = select(sum, activate(sum, ACT), p.acts == 1u);
       if (HAS_RESIDUAL) { sum += load4(residual[m * p.residual4 + p.residualAt + layer * p.N4 + n4]); }
-      sum = activate(sum, POST);
+      sum = select(sum, activate(sum, POST), p.posts == 1u);
       // The only activation that makes padding lanes non-zero.
       if (ACT == ACT_SIGMOID || POST == ACT_SIGMOID) {
         sum = select(vec4<f32>(0.0), sum, 4u * n4 + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.N));
