@@ -26,7 +26,7 @@ import { normWays } from './convNorm.ts';
 import { canShare, SHARED, sharesHere } from './eights.ts';
 import { groupNormAffine, type GroupNormAttrs } from './groupNorm.ts';
 import { linearOp } from './matmul.ts';
-import { packConv, packVector } from './packing.ts';
+import { packConv, packConvStrips, packVector, STRIP } from './packing.ts';
 import { TILE, tileFits, TILES, usualTile } from './tiles.ts';
 import { lowerWinograd, winogradTiles } from './winograd.ts';
 
@@ -141,11 +141,18 @@ function lowerDirect(node: Node<Conv2dAttrs>, to: Lowering, kernel: Kernel, tile
   const before = convNorm(attrs);
   const oneForAll = kernel === conv2dSubgroupKernel;
   const affine = norm && groupNormAffine(inputs, norm, to);
+  // A weight laid out otherwise, such as a gradient's, stays as it is: one strip.
+  const inStrips = oneForAll && weight!.constant?.packing.id === packConv.id;
+  const strip = inStrips ? STRIP : ceilDiv(attrs.O, 4);
   to.dispatch({
     kernel,
     tunables: { ...tile, ...(oneForAll ? { ACT: tunables.ACT } : { ...tunables, ...before.tunables, UP: up }) },
-    params: { ...convGeometry(attrs), ...params, ...(oneForAll ? { doubled: up - 1 } : before.params) },
-    bindings: { input: x, w: weight, bias, shift, residual, ...(!oneForAll && { affine, beta }), out: output },
+    params: { ...convGeometry(attrs), ...params, ...(oneForAll ? { doubled: up - 1, strip } : before.params) },
+    bindings: {
+      ...{ input: x, w: inStrips ? to.packed(weight!, packConvStrips) : weight, bias, shift, residual },
+      ...(!oneForAll && { affine, beta }),
+      out: output,
+    },
     flops: convFlops(attrs),
   });
 }

@@ -4,8 +4,8 @@
 //
 // doubled = 1: in is the input with every pixel doubled both ways (nearest neighbour), H and W are those of the input
 // itself.
-// input [B, H, W, I], w [O, I, R, S] packed by `packConv` into 4×4 blocks, out [B, OH, OW, O]; channels are padded to
-// vec4.
+// input [B, H, W, I], w [O, I, R, S] in 4×4 blocks, packed by `packConv` or, in strips, by `packConvStrips`,
+// out [B, OH, OW, O]; channels are padded to vec4.
 // Implicit matrix multiplication. A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS pixels (in reading
 // order, over rows and batch items alike) × SG vec4 of output channels in registers: for every tap and i4 a lane loads
 // its own channels' block of w, but only every SG-th pixel's vec4 of input, and shares that with the others. On
@@ -27,6 +27,7 @@ struct Params {
   OH: u32,       // rows of the output
   OW: u32,       // columns of the output
   O4: u32,       // vec4 per output pixel
+  strip: u32,    // of which so many have weights that stand together
   O: u32,        // output channels
   R: u32,        // rows of the kernel
   S: u32,        // columns of the kernel
@@ -41,7 +42,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Elem4>;           // [B, H, W, I4]
-@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, I4, O4, 4]: blocks of four i of four o
+@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [R, S, O4 / strip, I4, strip, 4]: 4 i of 4 o
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;        // [O4]
 @group(0) @binding(3) var<storage, read> shift: array<Elem4>;           // [B, shift4]
 @group(0) @binding(4) var<storage, read> residual: array<Elem4>;        // [B, OH, OW, O4]
@@ -104,7 +105,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var e1 = e0;
   var e2 = e0;
   var e3 = e0;
-  var at = o4 * 4u;
+  let strip = o4 / p.strip * p.strip;
+  let step = min(p.strip, p.O4 - strip) * 4u;
+  var at = (strip * p.I4 + o4 - strip) * 4u;
   var r = 0u;
   loop {
     var s = 0u;
@@ -119,8 +122,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       let b3 = source(high3, r, s);
       var i4 = 0u;
       loop {
-        let b = Block(load4(w[at]), load4(w[at + 1u]), load4(w[at + 2u]), load4(w[at + 3u]));
-        at += p.O4 * 4u;
+        // What is used first is loaded last, as in matmulSubgroup.
+        var b: Block;
+        b.w3 = load4(w[at + 3u]);
+        b.w2 = load4(w[at + 2u]);
+        b.w1 = load4(w[at + 1u]);
+        b.w0 = load4(w[at]);
+        at += step;
         let r0 = loadRows(a0, b0, i4);
         var r1: Rows;
         var r2: Rows;
@@ -134,6 +142,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         if (EIGHTS > 3u) { e3 = shareEight(e3, r3, b); }
         continuing { i4++; break if i4 >= p.I4; }
       }
+      at += (p.O4 * 4u - step) * p.I4;
       continuing { s += p.dilation; break if s >= p.S * p.dilation; }
     }
     continuing { r += p.dilation; break if r >= p.R * p.dilation; }

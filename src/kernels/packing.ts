@@ -55,6 +55,35 @@ export const packConv: Packing = {
   },
 };
 
+/**
+ * vec4 of output channels whose weights stand together in strips, so that a subgroup of eight lanes reads memory end to
+ * end and not a piece of each page. Where pixels are few, each weight comes from far, once in a run.
+ */
+export const STRIP = 8;
+
+/**
+ * [O, I, R, S] → [R, S, O/4/STRIP, I/4, STRIP, 4 (i), 4 (o)]: for each tap what {@link packConv} has, in strips.
+ * The last of them may be narrower. A block is one tap.
+ */
+export const packConvStrips: Packing = {
+  id: 'conv, strips',
+  shape: packConv.shape,
+  blocks: ([, , R, S]) => R * S,
+  pack(data, [O, I, R, S], first, last, out) {
+    const [i4s, o4s] = [up4(I) / 4, up4(O) / 4];
+    for (let tap = first; tap < last; tap++) {
+      for (let o = 0; o < O; o++) {
+        const strip = STRIP * Math.floor(o / (4 * STRIP));
+        const width = Math.min(STRIP, o4s - strip);
+        const start = 16 * (((tap - first) * o4s + strip) * i4s + (o >> 2) - strip) + (o & 3);
+        for (let i = 0; i < I; i++) {
+          out[start + 16 * (i >> 2) * width + 4 * (i & 3)] = data[(o * I + i) * R * S + tap];
+        }
+      }
+    }
+  },
+};
+
 /** Rows of a table [V, D] from `start` to `end`, each padded to four. One table may take several bindings. */
 export function packRows(start: number, end: number): Packing {
   return {

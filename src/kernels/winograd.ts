@@ -6,6 +6,7 @@ import type { Conv2dAttrs } from './conv2d.ts';
 import { CONV_NORM, CONV_OUT, convFlops, convNorm, convOut } from './convOut.ts';
 import { SHARED, sharesHere } from './eights.ts';
 import { groupNormAffine } from './groupNorm.ts';
+import { STRIP } from './packing.ts';
 import input2Shader from './winograd2Input.wgsl';
 import output2Shader from './winograd2Output.wgsl';
 import input4Shader from './winograd4Input.wgsl';
@@ -86,8 +87,8 @@ const FILTER_TRANSFORMS: Record<WinogradTile, readonly (readonly [number, number
 };
 
 /**
- * [O, I, 3, 3] → [Q, I/4, O/4, 4 (i), 4 (o)]: transformed weights G g Gᵀ, for each of the Q places of a tile a matrix.
- * A block is four i of all o at one place.
+ * [O, I, 3, 3] → [Q, O/4/STRIP, I/4, STRIP, 4 (i), 4 (o)]: transformed weights G g Gᵀ, for each of the Q places of
+ * a tile a matrix; the last strip may be narrower. A block is one place.
  */
 function packWinograd(tile: WinogradTile): Packing {
   const edge = tile + 2;
@@ -96,29 +97,27 @@ function packWinograd(tile: WinogradTile): Packing {
   return {
     id: `winograd${tile}`,
     shape: ([O, I]) => [places * up4(I), up4(O)],
-    blocks: ([, I]) => (places * up4(I)) / 4,
+    blocks: () => places,
     pack(data, [O, I], first, last, out) {
-      const i4s = up4(I) / 4;
-      const size = 4 * up4(O);
-      for (let i4 = 0; i4 < i4s; i4++) {
-        // The places whose block of these i is wanted.
-        const from = Math.max(0, Math.ceil((first - i4) / i4s));
-        const to = Math.ceil((last - i4) / i4s);
-        if (from >= to) continue;
+      const size = up4(I) * up4(O);
+      for (let i4 = 0; i4 < up4(I) / 4; i4++) {
         // Four by four filters at a time: at each place they fill 64 bytes in a row.
         for (let o4 = 0; o4 < O; o4 += 4) {
+          const strip = o4 - (o4 % (4 * STRIP));
+          const width = Math.min(4 * STRIP, up4(O) - strip);
+          const block = strip * up4(I) + 4 * i4 * width + 4 * (o4 - strip);
           for (let o = o4; o < Math.min(o4 + 4, O); o++) {
             for (let i = 4 * i4; i < Math.min(4 * i4 + 4, I); i++) {
               const g = (o * I + i) * 9;
-              let at = (from * i4s + i4 - first) * size + o4 * 4 + 4 * (i & 3) + (o & 3);
-              for (let place = from; place < to;) {
+              let at = block + 4 * (i & 3) + (o & 3);
+              for (let place = first; place < last;) {
                 const r = Math.floor(place / edge);
                 const [x, y, z] = [G[3 * r], G[3 * r + 1], G[3 * r + 2]];
                 const a = x * data[g] + y * data[g + 3] + z * data[g + 6];
                 const b = x * data[g + 1] + y * data[g + 4] + z * data[g + 7];
                 const c = x * data[g + 2] + y * data[g + 5] + z * data[g + 8];
-                const end = Math.min(to, (r + 1) * edge);
-                for (let s = 3 * (place - r * edge); place < end; place++, s += 3, at += i4s * size) {
+                const end = Math.min(last, (r + 1) * edge);
+                for (let s = 3 * (place - r * edge); place < end; place++, s += 3, at += size) {
                   out[at] = a * G[s] + b * G[s + 1] + c * G[s + 2];
                 }
               }

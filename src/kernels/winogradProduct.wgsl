@@ -1,13 +1,14 @@
 // m[q, t, o] = Σᵢ v[q, t, i] · w[q, i, o]: for each of the Q places in a tile a matrix product of transformed input and
 // weight.
 //
-// v [Q, tiles, I4] f32, w [Q, I4, O4] in 4×4 blocks (`packWinograd`), m [Q, tiles, O4] f32. An invocation computes ROWS
-// consecutive tiles × one vec4 of output channels of one place in registers; a workgroup covers WG_O vec4 × WG_T·ROWS
-// tiles. No workgroup memory. Accumulation in f32. Lavin & Gray 2015, section 4.3.
+// v [Q, tiles, I4] f32, w [Q, I4, O4] in strips of 4×4 blocks (`packWinograd`), m [Q, tiles, O4] f32. An invocation
+// computes ROWS consecutive tiles × one vec4 of output channels of one place in registers; a workgroup covers WG_O vec4
+// × WG_T·ROWS tiles. No workgroup memory. Accumulation in f32. Lavin & Gray 2015, section 4.3.
 //@use storage
 const ROWS = 4u;
 const WG_O = 8u;
 const WG_T = 8u;
+const STRIP = 8u;    // vec4 of output channels whose weights stand together; as packed
 
 struct Params {
   tiles: u32,
@@ -17,7 +18,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> v: array<vec4<f32>>;           // [Q, tiles, I4]
-@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [Q, I4, O4, 4]: blocks of four i of four o
+@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [Q, O4 / STRIP, I4, STRIP, 4]: 4 i of 4 o
 @group(0) @binding(2) var<storage, read_write> m: array<vec4<f32>>;     // [Q, tiles, O4]
 @group(0) @binding(3) var<uniform> p: Params;
 
@@ -32,13 +33,15 @@ fn main(@builtin(global_invocation_id) gid: vec3<u32>) {
     base[r] = (gid.z * p.tiles + min(t0 + r, p.tiles - 1u)) * p.I4;
     acc[r] = vec4<f32>(0.0);
   }
-  var at = (gid.z * p.I4 * p.O4 + o4) * 4u;
+  let strip = o4 / STRIP * STRIP;
+  let step = min(STRIP, p.O4 - strip) * 4u;
+  var at = (gid.z * p.O4 + strip) * p.I4 * 4u + (o4 - strip) * 4u;
   for (var i4 = 0u; i4 < p.I4; i4++) {
     let w0 = load4(w[at]);
     let w1 = load4(w[at + 1u]);
     let w2 = load4(w[at + 2u]);
     let w3 = load4(w[at + 3u]);
-    at += p.O4 * 4u;
+    at += step;
     for (var r = 0u; r < ROWS; r++) {
       let x = v[base[r] + i4];
       acc[r] = fma(vec4<f32>(x.x), w0, acc[r]);

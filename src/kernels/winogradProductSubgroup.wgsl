@@ -1,15 +1,17 @@
 // m[q, t, o] = Σᵢ v[q, t, i] · w[q, i, o]: for each of the Q places in a tile a matrix product, its rows shared in a
 // subgroup.
 //
-// v [Q, tiles, I4] f32, w [Q, I4, O4] in 4×4 blocks (`packWinograd`), m [Q, tiles, O4] f32. A subgroup of SG lanes,
-// which is a workgroup, computes 8·EIGHTS consecutive tiles × SG vec4 of output channels of one place: for every i4 a
-// lane loads its own channels' block of w, but only every SG-th tile's vec4 of v, and shares that with the others. On
-// processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since all must take part,
-// and store nothing. Accumulation in f32. Lavin & Gray 2015, section 4.3.
+// v [Q, tiles, I4] f32, w [Q, I4, O4] in strips of 4×4 blocks (`packWinograd`), m [Q, tiles, O4] f32.
+// A subgroup of SG lanes, which is a workgroup, computes 8·EIGHTS consecutive tiles × SG vec4 of output channels of one
+// place: for every i4 a lane loads its own channels' block of w, but only every SG-th tile's vec4 of v, and shares that
+// with the others. On processors a load per lane is what costs. Lanes beyond the edges work on clamped addresses, since
+// all must take part, and store nothing.
+// Accumulation in f32. Lavin & Gray 2015, section 4.3.
 //@use storage eights shareEight
 enable subgroups;
 const SG = 8u;             // 4, 8 or 16: the width of a subgroup
 const EIGHTS = 2u;         // 1 … 4
+const STRIP = 8u;          // vec4 of output channels whose weights stand together; as packed
 
 struct Params {
   tiles: u32,
@@ -19,7 +21,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> v: array<vec4<f32>>;           // [Q, tiles, I4]
-@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [Q, I4, O4, 4]: blocks of four i of four o
+@group(0) @binding(1) var<storage, read> w: array<Elem4>;               // [Q, O4 / STRIP, I4, STRIP, 4]: 4 i of 4 o
 @group(0) @binding(2) var<storage, read_write> m: array<vec4<f32>>;     // [Q, tiles, O4]
 @group(0) @binding(3) var<uniform> p: Params;
 
@@ -48,11 +50,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var e1: Eight;
   var e2: Eight;
   var e3: Eight;
-  var at = (group.z * p.I4 * p.O4 + o4) * 4u;
+  let strip = o4 / STRIP * STRIP;
+  let step = min(STRIP, p.O4 - strip) * 4u;
+  var at = (group.z * p.O4 + strip) * p.I4 * 4u + (o4 - strip) * 4u;
   var i4 = 0u;
   loop {
-    let b = Block(load4(w[at]), load4(w[at + 1u]), load4(w[at + 2u]), load4(w[at + 3u]));
-    at += p.O4 * 4u;
+    // What is used first is loaded last, as in matmulSubgroup.
+    var b: Block;
+    b.w3 = load4(w[at + 3u]);
+    b.w2 = load4(w[at + 2u]);
+    b.w1 = load4(w[at + 1u]);
+    b.w0 = load4(w[at]);
+    at += step;
     let r0 = load(at0 + i4);
     var r1: Rows;
     var r2: Rows;
