@@ -56,7 +56,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let w3 = load4(w[at + 3u]);
     for (var r = 0u; r < ROWS; r++) {
       let v = load4(x[min(m0 + r, p.M - 1u) * p.x4 + p.xAt + layer * p.xStep + k4]);
-      acc[r] += v.x * w0 + v.y * w1 + v.z * w2 + v.w * w3;
+      acc[r] = fma(vec4<f32>(v.x), w0, acc[r]);
+      acc[r] = fma(vec4<f32>(v.y), w1, acc[r]);
+      acc[r] = fma(vec4<f32>(v.z), w2, acc[r]);
+      acc[r] = fma(vec4<f32>(v.w), w3, acc[r]);
     }
   }
   for (var r = 0u; r < ROWS; r++) {
