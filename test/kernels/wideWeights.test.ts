@@ -48,7 +48,7 @@ describe.each(adapters())('weights wider than a binding on %s', (adapter) => {
       const parts = [...g.constants.values()].filter((t) => t.constant!.key === 'w');
       for (const { shape } of parts) expect(4 * shape[0] * shape[1]).toBeLessThanOrEqual(maxBytes);
       // One part may be there in the layouts of several ways.
-      return { y: outputs.y, parts: new Set(parts.map((t) => String(t.constant!.part?.rows))).size };
+      return { y: outputs.y, parts: new Set(parts.map((t) => String(t.constant!.packing.rows))).size };
     };
     const whole = await run(2 ** 20);
     const split = await run(4 * 12 * (name === 'conv2d' ? 9 * 8 : 44));
