@@ -1,10 +1,14 @@
 /**
  * Dispatches that go by the shader of others. Where a switch changes nothing for a dispatch, since nothing is bound to
- * what it adds and parameters say so, a shader that has it on serves as well as one that has it off: a driver on a
- * processor takes longer to translate the second than the first costs at run time.
+ * what it adds and parameters say so, a shader that has it on serves as well as one that has it off. It costs a few per
+ * cent of their time in every run, and saves a driver on a processor the translation of a second shader, once: so it
+ * serves those that do little.
  */
 import type { Kernel } from './kernel.ts';
 import type { Dispatch } from './lower.ts';
+
+/** Floating-point operations of a run beyond which dispatches keep a shader of their own: 20 ms at 50 GFLOP/s. */
+const LITTLE = 1e9;
 
 /** What one shader serves. */
 type Served = readonly [Dispatch, ...Dispatch[]];
@@ -21,6 +25,7 @@ export function shareShaders(dispatches: readonly Dispatch[]): Dispatch[] {
     if (!d.either?.length) return d;
     const same = served.get(d.kernel)!;
     const mine = same.get(textOf(d))!;
+    if (mine.reduce((sum, { flops }) => sum + flops, 0) > LITTLE) return d;
     const able = [...same.values()].map(([other]) => other).filter((other) => canServe(other, mine));
     const [best] = able.sort((a, b) => on(b) - on(a));
     return best ? { ...d, tunables: best.tunables } : d;

@@ -189,10 +189,8 @@ function linearWays(node: Node<LinearAttrs>, to: Lowering): Parameters<Lowering[
   // Half the layers that a timestep goes through have this activation, so the others share their shader. The
   // activation of gates always applies.
   const shareAct: Record<string, number> = software && !gated && attrs.act === 'none' ? { ACT: ACTIVATIONS.silu } : {};
-  // So do those of few rows that other layers are computed with as vectors.
-  const vector = software && M < LEAST_ROWS ? asVectors(node) : undefined;
   const ways: Record<string, () => void> = {
-    plain: () => (vector ? to.lower(vector) : dispatch(matmulKernel, { ...matmulTile(M), GATED: gated, ...shareAct })),
+    plain: () => dispatch(matmulKernel, { ...matmulTile(M), GATED: gated, ...shareAct }),
   };
   const COLS = usualCols(columns, SG);
   const products = software && isSum(node, to) ? inTwo(node, to) : [{ params: { wAt: 0 } }];
