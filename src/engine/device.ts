@@ -88,13 +88,8 @@ export interface DeviceOptions {
   tune?: TuneMode | TuneOptions;
 }
 
-const OPTIONAL: GPUFeatureName[] = [
-  'shader-f16',
-  'timestamp-query',
-  'subgroups' as GPUFeatureName,
-  MATRICES,
-  SUBGROUP_SIZE,
-];
+const SUBGROUPS = 'subgroups' as GPUFeatureName;
+const OPTIONAL: GPUFeatureName[] = ['shader-f16', 'timestamp-query', SUBGROUPS, MATRICES, SUBGROUP_SIZE];
 
 /** An open device. `dispose()` releases everything made from it. */
 export class Device {
@@ -164,6 +159,8 @@ export class Device {
       );
     }
     const without = new Set(options.without ?? []);
+    // These bring subgroups along.
+    if (without.has(SUBGROUPS)) for (const feature of [MATRICES, SUBGROUP_SIZE]) without.add(feature);
     const wanted = new Set([...OPTIONAL, ...(options.require ?? [])].filter((f) => !without.has(f)));
     const requiredFeatures = [...wanted].filter((f) => adapter.features.has(f));
     const requiredLimits: Record<string, number> = {};

@@ -169,6 +169,12 @@ describe('what an adapter lists', () => {
 describe.each(adapters())('the probe for subgroup matrices on %s', (adapter) => {
   const options = { without: adapter === 'swiftshader' ? ['shader-f16' as const] : [] };
 
+  it('leaves out with subgroups what would bring them along', async () => {
+    const { caps, gpu } = await openDevice(adapter, { without: ['subgroups' as GPUFeatureName] });
+    expect(gpu.features.has('subgroups')).toBe(false);
+    expect(caps.subgroupSize).toBe(0);
+  });
+
   it('says no without them', async () => {
     const { gpu } = await openDevice(adapter, { without: [MATRICES] });
     expect(await multipliesRightly(gpu, { form: '16x16x16' })).toBe(false);
