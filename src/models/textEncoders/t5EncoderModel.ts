@@ -3,6 +3,7 @@ import type { Capabilities, Device, Report } from '../../engine/index.ts';
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import type { ModelOutput, RunOptions } from '../modelRuntime.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
+import { Network } from '../network.ts';
 import { denseRows } from './denseRows.ts';
 import { readT5Config, type T5Config } from './t5Config.ts';
 import { relativeBuckets, t5Encoder } from './t5Encoder.ts';
@@ -35,9 +36,7 @@ export const t5Definition: ModelDefinition<T5Config, T5Call> = {
 };
 
 /** T5's encoder on a device. Raffel et al. 2020. */
-export class T5EncoderModel {
-  private constructor(private readonly model: LoadedModel<T5Config, T5Call>) {}
-
+export class T5EncoderModel extends Network<T5Config, T5Call> {
   /**
    * Loads `config.json` and the weights beside it, in shards or not.
    * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
@@ -45,10 +44,6 @@ export class T5EncoderModel {
    */
   static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<T5EncoderModel> {
     return new T5EncoderModel(await LoadedModel.load(device, source, t5Definition, options));
-  }
-
-  get config(): T5Config {
-    return this.model.config;
   }
 
   /**
@@ -66,21 +61,6 @@ export class T5EncoderModel {
     };
     const call = { batch, length, padded: attentionMask !== undefined };
     return { lastHiddenState: await this.model.run(call, inputs, runOptions) };
-  }
-
-  /** What such a call takes here; nothing is allocated. @throws LimitError */
-  plan(call: T5Call): Report {
-    return this.model.plan(call);
-  }
-
-  /** Bytes of the weights on the GPU. */
-  get weightBytes(): number {
-    return this.model.weightBytes;
-  }
-
-  /** Releases programs and weights; while a call is under way, as soon as it ends. */
-  dispose(): void {
-    this.model.dispose();
   }
 }
 

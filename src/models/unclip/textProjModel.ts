@@ -3,6 +3,7 @@ import { InvalidArgumentError, type Capabilities, type Device, type Report } fro
 import { LoadedModel, planModel, weightsOf, type ModelDefinition } from '../loadedModel.ts';
 import type { ModelOutput, RunOptions, TensorInput } from '../modelRuntime.ts';
 import type { LoadOptions, ModelSource } from '../modelSource.ts';
+import { Network } from '../network.ts';
 import { shapeOf } from '../transformers/inputs.ts';
 import { readUnclipTextProjConfig, unclipTextProj, type UnclipTextProjConfig } from './textProj.ts';
 
@@ -45,9 +46,7 @@ export const unclipTextProjDefinition: ModelDefinition<UnclipTextProjConfig, Unc
 };
 
 /** What unCLIP's decoder is told, on a device. Ramesh et al. 2022, section 2.1. */
-export class UnCLIPTextProjModel {
-  private constructor(private readonly model: LoadedModel<UnclipTextProjConfig, UnclipTextProjShape>) {}
-
+export class UnCLIPTextProjModel extends Network<UnclipTextProjConfig, UnclipTextProjShape> {
   /**
    * Loads `config.json` and the weights beside it.
    * @throws ConfigError, WeightError naming keys, FormatError, NotFoundError, OutOfMemoryError, AbortedError; what had
@@ -55,10 +54,6 @@ export class UnCLIPTextProjModel {
    */
   static async load(device: Device, source: ModelSource, options: LoadOptions = {}): Promise<UnCLIPTextProjModel> {
     return new UnCLIPTextProjModel(await LoadedModel.load(device, source, unclipTextProjDefinition, options));
-  }
-
-  get config(): UnclipTextProjConfig {
-    return this.model.config;
   }
 
   /**
@@ -86,21 +81,6 @@ export class UnCLIPTextProjModel {
     const inputs = { image, text: promptEmbeds.data, states: textEncoderHiddenStates.data };
     const { context, classes } = await this.model.runAll({ batch, tokens }, inputs, options);
     return { context, classes };
-  }
-
-  /** What such a call takes here; nothing is allocated. @throws LimitError */
-  plan(shape: UnclipTextProjShape): Report {
-    return this.model.plan(shape);
-  }
-
-  /** Bytes of the weights on the GPU. */
-  get weightBytes(): number {
-    return this.model.weightBytes;
-  }
-
-  /** Releases programs and weights; while a call is under way, as soon as it ends. */
-  dispose(): void {
-    this.model.dispose();
   }
 }
 
