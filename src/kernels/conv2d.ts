@@ -259,6 +259,9 @@ export interface Conv2dOptions {
 
 /**
  * x [B,H,W,I] → [B,H',W',O]: (act(conv + bias + shift) + residual)·scale.
+ * @param weight [O,I,R,S] as the checkpoint has it.
+ * @throws ShapeError when channels, shift or residual do not fit, or the kernel is larger than the padded map.
+ * @throws InvalidArgumentError for a stride or dilation that is no positive integer or a padding that is no natural
  * number.
  */
 export function conv2d(x: Tensor, weight: Weight, bias?: Weight, options: Conv2dOptions = {}): Tensor {

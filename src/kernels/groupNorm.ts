@@ -334,6 +334,8 @@ export function rowsPerChunk(columns: number, P: number, software: boolean): num
 /**
  * x [B,H,W,C], [B,T,C] or [B,C] → the same shape: each of `groups` runs of channels of a batch item normalised to mean
  * 0 and variance 1, times weight [C], plus bias [C], then act, times `scale`. Wu & He 2018.
+ * @throws ShapeError when x has no batch and channel dimension, or weight or bias is not [C].
+ * @throws InvalidArgumentError when groups does not divide C, or eps is negative or not finite.
  */
 export function groupNorm(
   x: Tensor,

@@ -61,6 +61,3 @@ export function embeddingMlp(w: WeightScope, x: Tensor, out: number): Tensor {
   const h = dense(w.at('linear_1'), x, out, { act: 'silu' }); // [B,out]
   return dense(w.at('linear_2'), h, out); // [B,out]
 }
-
-/** Groups where a config leaves them open: four channels each, at most 32 groups. */
-export const defaultGroups = (channels: number) => Math.min(Math.floor(channels / 4), 32);

@@ -11,7 +11,8 @@ import { attentionBlock } from './blocks/attentionBlock.ts';
 import { midBlock } from './blocks/midBlock.ts';
 import { addPicture, skipDownLevel, skipUpLevel, type SkipOptions } from './blocks/skipBlocks.ts';
 import { downLevel, upLevel, type LevelOptions } from './blocks/unetBlocks.ts';
-import { conv, defaultGroups, embeddingMlp, norm } from './layers.ts';
+import { conv, embeddingMlp, norm } from './layers.ts';
+import { defaultGroups } from './normGroups.ts';
 import { isSkip, type DownBlockType, type UNet2DConfig, type UpBlockType } from './unet2dConfig.ts';
 import type { WeightScope } from './weightScope.ts';
 

@@ -3,7 +3,7 @@ import type { Activation } from '../kernels/index.ts';
 import { ConfigReader, type RawConfig } from '../loading/index.ts';
 import { readActivation } from './activation.ts';
 import type { TimeNorm } from './blocks/resnetBlock.ts';
-import { checkGroups } from './normGroups.ts';
+import { checkGroups, checkOwnGroups, defaultGroups } from './normGroups.ts';
 
 /** Blocks of the way down, by the names of diffusers. */
 export const DOWN_BLOCKS = [
@@ -143,6 +143,8 @@ function check(cfg: ConfigReader, config: UNet2DConfig): void {
     return ends || !isSkip(downBlockTypes[i]) || !isSkip(upBlockTypes[n - 1 - i]);
   });
   checkGroups(cfg, 'norm_num_groups', config.normNumGroups, grouped);
+  const skips = config.blockOutChannels.filter((_, i) => isSkip(downBlockTypes[i]) || isSkip(upBlockTypes[n - 1 - i]));
+  checkOwnGroups(cfg, defaultGroups, skips, 'skip blocks');
   if (config.hasMidBlock && config.addAttention) {
     checkGroups(cfg, 'attn_norm_num_groups', config.attnNormNumGroups, config.blockOutChannels.slice(-1));
   }

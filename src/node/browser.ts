@@ -97,7 +97,10 @@ async function fetchedBrowser(folder: string): Promise<FoundBrowser> {
   return { executablePath: join(folder, 'usr', 'lib', 'chromium', 'chromium'), env, args: [], origin: 'fetched' };
 }
 
-/** A browser that is there already: named by a variable, installed, puppeteer's own, or fetched before. */
+/**
+ * A browser that is there already: named by a variable, installed, puppeteer's own, or fetched before.
+ * @throws AdapterError when a variable names one that is not there.
+ */
 export async function existingBrowser(): Promise<FoundBrowser | undefined> {
   for (const variable of ['DAGUERRE_CHROMIUM', 'PUPPETEER_EXECUTABLE_PATH']) {
     const executablePath = process.env[variable];

@@ -12,6 +12,11 @@ const field = (read: () => unknown): string => {
   throw new Error('expected a ConfigError');
 };
 
+const ALL_SKIP = {
+  down_block_types: Array(4).fill('SkipDownBlock2D'),
+  up_block_types: Array(4).fill('SkipUpBlock2D'),
+};
+
 describe('UNet2DModel', () => {
   test('an empty config is the library default', () => {
     expect(readUNet2DConfig({})).toMatchObject({
@@ -56,6 +61,7 @@ describe('UNet2DModel', () => {
     ['freq_shift', { freq_shift: 112 }],
     ['norm_num_groups', { norm_num_groups: 64 }],
     ['attn_norm_num_groups', { attn_norm_num_groups: 5 }],
+    ['block_out_channels', { ...ALL_SKIP, block_out_channels: [224, 144, 672, 896] }],
     ['class_embed_type', { class_embed_type: 'projection' }],
     ['layers_per_block', { layers_per_block: 0 }],
     ['attention_legacy_order', { attention_legacy_order: true }],

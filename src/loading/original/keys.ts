@@ -10,7 +10,10 @@ export interface Shapes {
   of(key: string): readonly number[];
 }
 
-/** The part of a checkpoint whose stored keys begin with a prefix. */
+/**
+ * The part of a checkpoint whose stored keys begin with a prefix.
+ * @throws ConfigError when a shape is asked for that the checkpoint has not.
+ */
 export function shapesBelow(checkpoint: Checkpoint, prefix: string): Shapes {
   const own = checkpoint.view((key) => (key.startsWith(prefix) ? key.slice(prefix.length) : undefined));
   return {

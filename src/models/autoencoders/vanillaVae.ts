@@ -34,7 +34,10 @@ const SIDE = 2;
 /** Pixels along each side of a picture. */
 export const vanillaVaeSize = (c: VanillaVaeConfig) => SIDE * 2 ** c.hiddenDims.length;
 
-/** image [B,H,W,C] → mean and log σ² of the posterior, [B,L] each. */
+/**
+ * image [B,H,W,C] → mean and log σ² of the posterior, [B,L] each.
+ * @throws ShapeError for pictures of another size than it was trained for.
+ */
 export function vanillaVaeEncode(
   c: VanillaVaeConfig,
   w: WeightScope,

@@ -3,7 +3,10 @@ import { formatShape, ShapeError, weightRows, type Tensor } from '../../engine/i
 import { linearOp, mul, packMatrix, packVector, type Activation } from '../../kernels/index.ts';
 import type { WeightScope } from '../weightScope.ts';
 
-/** x [B,T,D] → a·act(b), [B,T,inner], where [a, b] = x·Wᵀ + bias with W [2·inner,D]. */
+/**
+ * x [B,T,D] → a·act(b), [B,T,inner], where [a, b] = x·Wᵀ + bias with W [2·inner,D].
+ * @throws ShapeError when x is dense.
+ */
 export function gatedDense(w: WeightScope, x: Tensor, inner: number, act: Activation): Tensor {
   if (x.layout !== 'rows') throw new ShapeError(`${w.path}: expected x in rows, got dense ${formatShape(x.shape)}`);
   const g = x.graph;

@@ -8,6 +8,7 @@ import { upfirdn2d } from '../../kernels/firResample.ts';
 import { concat, groupNorm, reshape, scaleShift, slice, type Activation } from '../../kernels/index.ts';
 import { padReflect } from '../../kernels/padReflect.ts';
 import { conv, dense } from '../layers.ts';
+import { groupsOf32 } from '../normGroups.ts';
 import type { WeightScope } from '../weightScope.ts';
 import { affineLayerNorm } from './layerNorm.ts';
 import { multiHeadAttention } from './multiHeadAttention.ts';
@@ -38,8 +39,6 @@ interface KAttentionOptions {
   contextMask?: Tensor;
 }
 
-/** Channels per group. */
-const GROUP = 32;
 const ATTENTION_EPS = 1e-5;
 const FILTER = [1, 3, 3, 1];
 
@@ -80,7 +79,7 @@ export function kUpLevel(
     const last = i === o.layers - 1 ? next : o.out;
     // Without attention the inner channels narrow too, while the groups stay those of the level.
     const out = o.attention ? o.out : last;
-    x = kResnet(w.at('resnets', i), x, time, { ...o, out, last, groupsOut: Math.floor(o.out / GROUP) }); // [B,H,W,last]
+    x = kResnet(w.at('resnets', i), x, time, { ...o, out, last, groupsOut: groupsOf32(o.out) }); // [B,H,W,last]
     if (o.attention) x = kAttention(w.at('attentions', i), x, time, o.attention); // [B,H,W,last]
   }
   if (!o.resamples) return x;
@@ -99,9 +98,9 @@ interface KResnetOptions {
 }
 
 function kResnet(w: WeightScope, x: Tensor, time: Tensor, o: KResnetOptions): Tensor {
-  const { out, last, eps, act, groupsOut = Math.floor(out / GROUP) } = o;
+  const { out, last, eps, act, groupsOut = groupsOf32(out) } = o;
   const C = x.shape[3];
-  const n = adaptiveNorm(w.at('norm1'), x, time, { groups: Math.floor(C / GROUP), eps, act }); // [B,H,W,C]
+  const n = adaptiveNorm(w.at('norm1'), x, time, { groups: groupsOf32(C), eps, act }); // [B,H,W,C]
   let h = conv(w.at('conv1'), n, out); // [B,H,W,out]
   h = adaptiveNorm(w.at('norm2'), h, time, { groups: groupsOut, eps, act }); // [B,H,W,out]
   const residual = C === last ? x : conv(w.at('conv_shortcut'), x, last, { kernel: 1, bias: false }); // [B,H,W,last]
@@ -110,7 +109,7 @@ function kResnet(w: WeightScope, x: Tensor, time: Tensor, o: KResnetOptions): Te
 
 function kAttention(w: WeightScope, x: Tensor, time: Tensor, o: KAttentionOptions): Tensor {
   const [B, H, W, C] = x.shape;
-  const groups = Math.max(1, Math.floor(C / GROUP));
+  const groups = Math.max(1, groupsOf32(C));
   const heads = Math.floor(C / o.headDim);
   const normed = (name: string, t: Tensor) =>
     reshape(adaptiveNorm(w.at(name), reshape(t, [B, H, W, C]), time, { groups, eps: ATTENTION_EPS, act: 'none' }), [

@@ -4,7 +4,8 @@
  */
 import type { Tensor } from '../../engine/index.ts';
 import { add, concat } from '../../kernels/index.ts';
-import { conv, defaultGroups, norm } from '../layers.ts';
+import { conv, norm } from '../layers.ts';
+import { defaultGroups } from '../normGroups.ts';
 import type { WeightScope } from '../weightScope.ts';
 import { attentionBlock } from './attentionBlock.ts';
 import { resample } from './resample.ts';

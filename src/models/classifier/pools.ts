@@ -29,7 +29,10 @@ export function adaptivePool(w: WeightScope, x: Tensor, classes: number): Layer 
   };
 }
 
-/** norm, SiLU, `AttentionPool2d`: x [B,H,W,C] → [B,N]. */
+/**
+ * norm, SiLU, `AttentionPool2d`: x [B,H,W,C] → [B,N].
+ * @throws InvalidArgumentError for pictures of another size than image_size.
+ */
 export function attentionPool(w: WeightScope, x: Tensor, config: ClassifierConfig, side: number): Layer {
   const [, H, W, C] = x.shape;
   if (H * W !== side ** 2) {

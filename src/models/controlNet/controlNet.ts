@@ -36,6 +36,7 @@ export const controlFactor = (config: ControlNetConfig) => 2 ** (config.conditio
 
 /**
  * Residuals for each state of the U-Net's way down, and for its middle: [B,h,w,C], or [B,1,1,C] where they are pooled.
+ * @throws InvalidArgumentError for a picture that does not fit the sample, or a level that leaves no state.
  */
 export function controlNet(
   config: ControlNetConfig,

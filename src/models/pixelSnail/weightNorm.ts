@@ -37,7 +37,10 @@ const shifts = (form: KernelForm) => form === 'down' || form === 'right';
 
 const NORMED = /^(.*\.)weight(?:#(causal|down|right))?$/;
 
-/** A checkpoint in which `NAME.weight` follows from `NAME.weight_g` and `NAME.weight_v`. */
+/**
+ * A checkpoint in which `NAME.weight` follows from `NAME.weight_g` and `NAME.weight_v`.
+ * @throws WeightError when part of such a weight is read.
+ */
 export function weightNormed(stored: Checkpoint): WeightSource {
   const parts = (key: string) => {
     const [, path, form = ''] = NORMED.exec(key) ?? [];

@@ -44,7 +44,10 @@ export class AttentionMaps {
     this.layers++;
   };
 
-  /** Names the outputs `attended0` …, [B,n,h,w], one per size; their sum, enlarged, is the mean over the layers. */
+  /**
+   * Names the outputs `attended0` …, [B,n,h,w], one per size; their sum, enlarged, is the mean over the layers.
+   * @throws UnsupportedError for a network without transformers over its pixels.
+   */
   output(g: Graph): void {
     if (this.layers === 0) {
       throw new UnsupportedError(

@@ -7,7 +7,7 @@ import { kDownLevel, kUpLevel, type KLevelOptions } from '../blocks/kBlocks.ts';
 import { resnetBlock, type ResnetOptions } from '../blocks/resnetBlock.ts';
 import { dualTransformer2d, transformer2d, type AttentionProbe } from '../blocks/transformer2d.ts';
 import { downLevel, upLevel, type LevelOptions } from '../blocks/unetBlocks.ts';
-import { defaultGroups } from '../layers.ts';
+import { defaultGroups } from '../normGroups.ts';
 import type { WeightScope } from '../weightScope.ts';
 import type {
   ConditionDownBlock,
@@ -66,7 +66,10 @@ export function downLevelOf(
   return downLevel(w, x, time, { ...o, attend: adapted, padding: config.downsamplePadding });
 }
 
-/** One level of the way up, `step` levels above the middle; takes its states from the end. */
+/**
+ * One level of the way up, `step` levels above the middle; takes its states from the end.
+ * @throws InvalidArgumentError when it gets fewer or more states than it has layers.
+ */
 export function upLevelOf(
   config: UNetConditionConfig,
   w: WeightScope,

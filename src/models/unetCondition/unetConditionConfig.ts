@@ -3,7 +3,7 @@ import type { Activation } from '../../kernels/index.ts';
 import { ConfigReader, type RawConfig } from '../../loading/index.ts';
 import { readActivation } from '../activation.ts';
 import type { TimeNorm } from '../blocks/resnetBlock.ts';
-import { checkGroups } from '../normGroups.ts';
+import { checkGroups, checkOwnGroups, groupsOf32 } from '../normGroups.ts';
 import { OBJECT_ATTENTIONS, type ObjectAttention } from './objects.ts';
 import { readDownDepths, readUpDepths } from './transformerDepths.ts';
 
@@ -276,6 +276,8 @@ function checkEncoder(cfg: ConfigReader, c: EncoderConfig): void {
     return (i === n - 1 && c.midBlockType !== null) || !c.downBlockTypes[i].startsWith('K');
   });
   checkGroups(cfg, 'norm_num_groups', c.normNumGroups, own);
+  const kLevels = c.blockOutChannels.filter((_, i) => c.downBlockTypes[i].startsWith('K'));
+  checkOwnGroups(cfg, groupsOf32, kLevels, 'K blocks');
 }
 
 function check(cfg: ConfigReader, c: UNetConditionConfig): void {
@@ -291,6 +293,8 @@ function check(cfg: ConfigReader, c: UNetConditionConfig): void {
   if (c.normNumGroups === null && ordinary) cfg.refuse('norm_num_groups', `an integer, because of ${ordinary}`);
   const up = c.blockOutChannels.filter((_, i) => i === 0 || !c.upBlockTypes.at(-1 - i)!.startsWith('K'));
   checkGroups(cfg, 'norm_num_groups', c.normNumGroups, up);
+  const kLevels = c.blockOutChannels.filter((_, i) => c.upBlockTypes.at(-1 - i)!.startsWith('K'));
+  checkOwnGroups(cfg, groupsOf32, kLevels, 'K blocks');
   if (c.classEmbeddingsConcat && (c.classEmbedding === 'none' || c.addition !== 'none')) {
     cfg.refuse('class_embeddings_concat', 'false, because there is no class embedding, or one is added to the sum');
   }

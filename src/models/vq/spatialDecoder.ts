@@ -13,8 +13,9 @@ import { upsampleConv } from '../blocks/resample.ts';
 import { conv, norm } from '../layers.ts';
 import type { WeightScope } from '../weightScope.ts';
 
-/** The reference fixes both, whatever the config says of other norms. */
-const NORM = { groups: 32, eps: 1e-6 };
+/** The reference fixes these and the epsilon, whatever the config says of other norms. */
+export const SPATIAL_GROUPS = 32;
+const NORM = { groups: SPATIAL_GROUPS, eps: 1e-6 };
 const ATTENTION_EPS = 1e-6;
 
 /** x [B,h,w,L], latents zq [B,h,w,L] → [B,h·f,w·f,C]. */

@@ -3,7 +3,8 @@ import { ConfigReader, type RawConfig } from '../../loading/index.ts';
 import { readActivation } from '../activation.ts';
 import type { AutoencoderTrunk } from '../autoencoderKl.ts';
 import { DECODER_BLOCKS, ENCODER_BLOCKS } from '../autoencoderKlConfig.ts';
-import { checkGroups } from '../normGroups.ts';
+import { checkGroups, checkOwnGroups } from '../normGroups.ts';
+import { SPATIAL_GROUPS } from './spatialDecoder.ts';
 
 /** The fields of `config.json` in camelCase, defaults filled in. */
 export interface VQConfig extends AutoencoderTrunk {
@@ -59,6 +60,7 @@ export function readVQConfig(raw: RawConfig): VQConfig {
     cfg.refuse('vq_embed_dim', `latent_channels ${latentChannels}, which norm_type "spatial" needs`);
   }
   checkGroups(cfg, 'norm_num_groups', config.normNumGroups, levels);
+  if (config.normType === 'spatial') checkOwnGroups(cfg, () => SPATIAL_GROUPS, levels, 'norms of norm_type "spatial"');
   cfg.done();
   return config;
 }

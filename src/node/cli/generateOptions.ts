@@ -58,7 +58,7 @@ export const defaultModel = (): string => join(packageRoot(), 'weights', 'emoji'
 /** More classes than this are not made all at once unasked. */
 const MANY_CLASSES = 64;
 
-/** Combinations that no single option can know of, whatever the model. */
+/** Combinations that no single option can know of, whatever the model. @throws UsageError */
 export function checkCombination(options: GenerateOptions): void {
   const { image, width, height } = options;
   if (image === undefined && options.mask !== undefined) {

@@ -4,7 +4,7 @@ import { runParity } from '../parity/run.ts';
 import { onInterrupt } from './interrupt.ts';
 import type { Terminal } from './terminal.ts';
 
-/** `daguerre parity`: status 1 where a case failed or is not supported. */
+/** `daguerre parity`: status 1 where a case failed or is not supported. @throws InterruptedError when stopped */
 export async function parityCommand(
   folder: string,
   options: { only?: string; adapter?: string; json?: string },

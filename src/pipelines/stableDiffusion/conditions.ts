@@ -87,6 +87,7 @@ export class RunConditions {
 /**
  * Features [dim] of the guidance scale for networks into which guidance was distilled. Meng et al. 2023, section 3;
  * Luo et al. 2023 (LCM), section 4.2.
+ * @throws InvalidArgumentError for a scale that is not finite.
  */
 export function guidanceFeatures(guidanceScale: number, dim: number): Float32Array {
   if (!Number.isFinite(guidanceScale)) {

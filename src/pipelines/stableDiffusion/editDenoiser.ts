@@ -27,7 +27,10 @@ export interface EditRun {
   onProgress: LoadPipelineOptions['onProgress'];
 }
 
-/** Whether a call is guided: by the text, and by the picture no less than not at all. */
+/**
+ * Whether a call is guided: by the text, and by the picture no less than not at all.
+ * @throws InvalidArgumentError for a scale that is not finite.
+ */
 export function editsGuided({ guidanceScale = 1, imageGuidanceScale = 1.5 }: TextToImageOptions): boolean {
   for (const [name, value] of Object.entries({ guidanceScale, imageGuidanceScale })) {
     if (!Number.isFinite(value)) {
@@ -37,7 +40,10 @@ export function editsGuided({ guidanceScale = 1, imageGuidanceScale = 1.5 }: Tex
   return guidanceScale > 1 && imageGuidanceScale >= 1;
 }
 
-/** The denoiser of a run: three evaluations in one batch, or the one with text and picture alone. */
+/**
+ * The denoiser of a run: three evaluations in one batch, or the one with text and picture alone.
+ * @throws InvalidArgumentError for a guidanceRescale outside [0, 1].
+ */
 export function editDenoiser(
   space: GpuSpace,
   { unet, sampler, shape, conditions, image, onProgress }: EditRun,

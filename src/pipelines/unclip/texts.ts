@@ -97,7 +97,10 @@ function givenMask({ textAttentionMask: mask, numImagesPerPrompt: times = 1 }: U
   );
 }
 
-/** Both halves of guidance behind each other, the negative one first, or the text alone. */
+/**
+ * Both halves of guidance behind each other, the negative one first, or the text alone.
+ * @throws InvalidArgumentError when their states differ in shape.
+ */
 export function joined(text: UnclipText, negative: UnclipText | undefined): UnclipText {
   if (!negative) return text;
   if (negative.shape.join() !== text.shape.join()) {

@@ -102,6 +102,7 @@ function checkSigmas(sigmas: readonly number[]): number[] {
 /**
  * PNDM: DDIM's, and with Runge–Kutta three stages in each of the first three, two of them half a stride from either
  * end. Without it see {@link heunFirst}.
+ * @throws InvalidArgumentError for fewer than four steps with Runge–Kutta.
  */
 export function withRungeKutta(steps: Steps): Steps {
   return (config, schedule, choice) => {

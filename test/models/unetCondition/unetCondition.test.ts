@@ -276,6 +276,10 @@ describe('configs', () => {
     [{ attention_head_dim: [8, 8] }, 'attention_head_dim'],
     [{ norm_num_groups: null }, 'norm_num_groups'],
     [{ norm_num_groups: 24 }, 'norm_num_groups'],
+    [
+      { down_block_types: Array(4).fill('KDownBlock2D'), norm_num_groups: null, block_out_channels: [112, 64, 64, 64] },
+      'block_out_channels',
+    ],
     [{ addition_embed_type: 'text', addition_embed_type_num_heads: 7 }, 'addition_embed_type_num_heads'],
     [{ addition_embed_type: 'image_hint', encoder_hid_dim: 4 }, 'in_channels'],
     [{ class_embed_type: 'projection' }, 'projection_class_embeddings_input_dim'],

@@ -104,6 +104,7 @@ describe('VQModel', () => {
     ['up_block_types', { block_out_channels: [8, 8], down_block_types: Array(2).fill('DownEncoderBlock2D') }],
     ['shift_factor', { shift_factor: 1 }],
     ['norm_num_groups', { norm_num_groups: 24 }],
+    ['block_out_channels', { norm_type: 'spatial', norm_num_groups: 8, block_out_channels: [40] }],
   ])('%s of %o is refused', (field, config) => {
     expect(() => readVQConfig(config)).toThrow(expect.objectContaining({ field }) as ConfigError);
   });
