@@ -11,7 +11,7 @@ import { rewritten, type PrepareOptions } from './prepare.ts';
 import { sameTraits, shippedTuning, traitsOf, type ShippedAdapter, type ShippedEntry } from './shippedTuning.ts';
 import { placesOf, versionOf, waysOf } from './tunePlaces.ts';
 import { hashText, parseTuning, printTuning, type TuneEntry, type TuneStore } from './tuneStore.ts';
-import { timeWays } from './tuneTiming.ts';
+import { MARGIN, timeWays } from './tuneTiming.ts';
 
 /**
  * `off`: the usual ways. `cached`: what was measured earlier, on this adapter or, as part of the library, on one like
@@ -37,13 +37,14 @@ export interface TuneOptions {
    */
   budgetMs?: number;
   /**
-   * Times ways, each a list of dispatches; must stop, with undefined, once `left()` milliseconds are used up.
-   * Default: on the device.
+   * Times ways, each a list of dispatches; must stop, with undefined, once `left()` milliseconds are used up. What
+   * seems faster than `usual` should be held against it again. Default: on the device.
    */
   time?: (
     device: Device,
     ways: ReadonlyMap<string, readonly Dispatch[]>,
     left: () => number,
+    usual: string,
   ) => Promise<WayTimes | undefined>;
   /** The clock of the budget, in milliseconds; default: the machine's. */
   now?: () => number;
@@ -73,9 +74,6 @@ export interface TuneReport {
   /** What was wrong with the store; it was then done without. */
   problems: string[];
 }
-
-/** A way must be this much faster than the usual one to replace it, so that noise does not choose. */
-const MARGIN = 0.97;
 
 /** The choices of one device. */
 export class Tuner {
@@ -137,7 +135,7 @@ export class Tuner {
         this.choose(place.key, known.way, 'shipped');
         continue;
       }
-      const times = measures ? await this.time(ways, left) : undefined;
+      const times = measures ? await this.time(ways, left, place.usual) : undefined;
       // No way may have been timed at all: each may be too large for a trial.
       if (!times || Object.keys(times).length === 0) {
         this.report.usual++;
@@ -153,8 +151,12 @@ export class Tuner {
     return this.choices;
   }
 
-  private time(ways: ReadonlyMap<string, readonly Dispatch[]>, left: () => number): Promise<WayTimes | undefined> {
-    return (this.options.time ?? timeWays)(this.device, ways, left);
+  private time(
+    ways: ReadonlyMap<string, readonly Dispatch[]>,
+    left: () => number,
+    usual: string,
+  ): Promise<WayTimes | undefined> {
+    return (this.options.time ?? timeWays)(this.device, ways, left, usual);
   }
 
   private choose(key: string, way: string, from: 'cached' | 'shipped' | 'measured'): void {

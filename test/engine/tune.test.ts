@@ -86,7 +86,7 @@ describe('the tuner', () => {
       Object.fromEntries([...ways.keys()].map((way) => [way, way === usual ? 1 : 0.99]));
     let usual = '';
     const g = record();
-    const device = await open({ mode: 'full', store, time: (d, ways, left) => time(d, ways, left) });
+    const device = await open({ mode: 'full', store, time });
     const op = g.nodes[0].op as Op;
     op.lower(g.nodes[0], {
       graph: g,
