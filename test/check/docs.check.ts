@@ -1,6 +1,7 @@
 /** Docs of what other files may call: an error that it makes is told, since no type tells it. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { expect, it } from 'vitest';
 
@@ -27,7 +28,7 @@ function throws(node: ts.Node): boolean {
 }
 
 it('documents every error that a function or method throws', () => {
-  const folder = new URL('../../src', import.meta.url).pathname;
+  const folder = fileURLToPath(new URL('../../src', import.meta.url));
   const silent: string[] = [];
   for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
     if (!name.endsWith('.ts')) continue;
